@@ -1,0 +1,1 @@
+"""Hashtag pretraining: posts to vocabulary, shards, distributed training and export."""

@@ -1,0 +1,203 @@
+"""YAML with ``_BASE_`` and ``KEY VALUE`` overrides, checked against a tree of defaults.
+
+The dialect is Detectron2's (yacs): a value in the tree fixes the type, a string that reads as
+a Python literal is that literal, tuples and lists are interchangeable, None fits everywhere.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsl_det.core import files
+from wsl_det.errors import ConfigError
+
+BASE_KEY = "_BASE_"
+
+
+class Config(Mapping[str, Any]):
+    """A frozen tree of settings; ``cfg.SOLVER.BASE_LR`` and ``cfg["SOLVER"]["BASE_LR"]`` are the same."""
+
+    def __init__(self, tree: Mapping[str, Any]) -> None:
+        frozen = {k: Config(v) if isinstance(v, Mapping) else _freeze(v) for k, v in tree.items()}
+        object.__setattr__(self, "_tree", frozen)
+
+    def __getitem__(self, key: str) -> Any:
+        return self._tree[key]
+
+    def __getattr__(self, key: str) -> Any:
+        try:
+            return self.__dict__["_tree"][key]
+        except KeyError:
+            raise AttributeError(key) from None
+
+    def __setattr__(self, key: str, value: Any) -> None:
+        raise ConfigError(f"the configuration is frozen; {key} cannot be set, use override()")
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._tree)
+
+    def __len__(self) -> int:
+        return len(self._tree)
+
+    def __repr__(self) -> str:
+        return f"Config({self.to_dict()!r})"
+
+    def __reduce__(self) -> tuple[type[Config], tuple[dict[str, Any]]]:
+        return Config, (self.to_dict(),)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A plain nested dict with lists, as YAML and JSON hold it."""
+        return {k: v.to_dict() if isinstance(v, Config) else _thaw(v) for k, v in self._tree.items()}
+
+    def flat(self) -> dict[str, Any]:
+        """Every leaf by its dotted key."""
+        return dict(_leaves(self.to_dict(), ""))
+
+    def override(self, **dotted: Any) -> Config:
+        """A copy with leaves replaced; keys are dotted, written with ``__`` for the dot."""
+        return merge(self, {}, [x for k, v in dotted.items() for x in (k.replace("__", "."), v)])
+
+    def dump(self) -> str:
+        """The tree as YAML that ``load`` (and stock Detectron2, for its keys) reads back."""
+        return yaml.safe_dump(self.to_dict(), sort_keys=True, default_flow_style=None, width=100)
+
+
+def load(path: str | Path, defaults: Mapping[str, Any], overrides: Sequence[Any] = ()) -> Config:
+    """The configuration of a YAML file over ``defaults``, with ``KEY VALUE`` pairs on top.
+
+    Raises ConfigError for a missing file, bad YAML, a ``_BASE_`` loop, an unknown key (with its
+    nearest neighbours) and a value of the wrong type.
+    """
+    return merge(defaults, _read_chain(Path(path), ()), overrides, where=str(path))
+
+
+def merge(
+    defaults: Mapping[str, Any],
+    tree: Mapping[str, Any],
+    overrides: Sequence[Any] = (),
+    *,
+    where: str = "the configuration",
+) -> Config:
+    """``defaults`` with ``tree`` and then the ``KEY VALUE`` pairs laid over them, type-checked."""
+    base = defaults.to_dict() if isinstance(defaults, Config) else Config(defaults).to_dict()
+    known = dict(_leaves(base, ""))
+    _lay(base, tree, "", known, where)
+    if len(overrides) % 2:
+        raise ConfigError(
+            f"overrides come in KEY VALUE pairs; {len(overrides)} words were given: {list(overrides)}"
+        )
+    for key, value in zip(overrides[::2], overrides[1::2], strict=True):
+        nested: Any = value
+        for part in reversed(str(key).split(".")):
+            nested = {part: nested}
+        _lay(base, nested, "", known, "the command line")
+    return Config(base)
+
+
+def config_path(name: str | Path) -> Path:
+    """A config by path, or by its name below ``configs/`` of the checkout or of the installed package."""
+    given = Path(name)
+    if given.exists():
+        return given
+    inside = given.relative_to("configs") if given.parts[:1] == ("configs",) else given
+    package = Path(__file__).parents[1]
+    for root in (package / "configs", package.parent / "configs"):
+        if (root / inside).is_file():
+            return root / inside
+    raise ConfigError(f"config file {name} does not exist, here or among the shipped configs")
+
+
+def _read_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in seen:
+        raise ConfigError(f"{path}: {BASE_KEY} refers back to itself through {[str(p) for p in seen]}")
+    try:
+        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except FileNotFoundError:
+        raise ConfigError(f"config file {path} does not exist") from None
+    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{path} holds a {type(tree).__name__}; expected KEY: value lines")
+    base = tree.pop(BASE_KEY, None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise ConfigError(f"{path}: {BASE_KEY} is {base!r}; expected one file name")
+    parent = _read_chain(path.parent / base, (*seen, path.resolve()))
+    _overlay(parent, tree)
+    return parent
+
+
+def _overlay(base: dict[str, Any], tree: Mapping[str, Any]) -> None:
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and isinstance(base.get(key), dict):
+            _overlay(base[key], value)
+        else:
+            base[key] = value
+
+
+def _lay(
+    base: dict[str, Any], tree: Mapping[str, Any], prefix: str, known: Mapping[str, Any], where: str
+) -> None:
+    for key, value in tree.items():
+        dotted = f"{prefix}{key}"
+        if key not in base:
+            near = difflib.get_close_matches(dotted, known, n=3, cutoff=0.6)
+            hint = f"; did you mean {' or '.join(near)}?" if near else ""
+            raise ConfigError(f"{where}: unknown key {dotted}{hint}")
+        if isinstance(base[key], dict):
+            if not isinstance(value, Mapping):
+                raise ConfigError(f"{where}: {dotted} is a section; expected keys below it, found {value!r}")
+            _lay(base[key], value, f"{dotted}.", known, where)
+        else:
+            base[key] = _coerce(value, known[dotted], dotted, where)
+
+
+def _coerce(value: Any, default: Any, key: str, where: str) -> Any:
+    if isinstance(value, str):
+        value = _literal(value)
+    value = _thaw(value)
+    if value is None or default is None or type(value) is type(default):
+        return value
+    if isinstance(default, float) and type(value) is int:
+        return float(value)
+    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
+        return str(value)
+    raise ConfigError(
+        f"{where}: {key} is {value!r} ({type(value).__name__}); "
+        f"expected a {type(default).__name__} such as {default!r}"
+    )
+
+
+def _literal(text: str) -> Any:
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _freeze(value: Any) -> Any:
+    return tuple(_freeze(v) for v in value) if isinstance(value, list | tuple) else value
+
+
+def _thaw(value: Any) -> Any:
+    return [_thaw(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def write_resolved(cfg: Config, path: str | Path) -> None:
+    """Write the resolved configuration as YAML, whole or not at all."""
+    files.write_text(path, cfg.dump())

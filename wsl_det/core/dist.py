@@ -1,0 +1,209 @@
+"""Processes: torchrun's, or our own launch; ranks, reductions; identity when there is one process."""
+
+from __future__ import annotations
+
+import os
+import socket
+from collections.abc import Callable, Mapping
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as td
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+from wsl_det.core import launch_args
+from wsl_det.errors import ConfigError, WslError
+
+T = TypeVar("T")
+_TIMEOUT = timedelta(minutes=30)
+add_launch_args = launch_args.add_launch_args
+
+
+def launch(
+    fn: Callable[..., T],
+    args: tuple[Any, ...] = (),
+    *,
+    num_gpus: int = 1,
+    num_machines: int = 1,
+    machine_rank: int = 0,
+    dist_url: str = "auto",
+    device: str = "cpu",
+) -> T | None:
+    """Run ``fn(*args)`` in every process of the job and return rank 0's result where it is known.
+
+    Under torchrun this process joins the job that torchrun's environment describes; otherwise
+    ``num_gpus`` processes are started here (gloo on the CPU, NCCL on GPUs). With one process
+    ``fn`` simply runs. An error of ours in a child is raised again here with its text.
+    """
+    if "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
+        if num_gpus * num_machines != 1:
+            raise ConfigError(
+                "torchrun already started the processes; leave out --num-gpus and --num-machines"
+            )
+        return _joined(fn, args, device)
+    if num_gpus < 1 or num_machines < 1 or not 0 <= machine_rank < num_machines:
+        raise ConfigError(
+            f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: counts start "
+            "at 1 and the rank lies in 0..machines-1"
+        )
+    world = num_gpus * num_machines
+    if world == 1:
+        return fn(*args)
+    if device.startswith("cuda") and torch.cuda.device_count() < num_gpus:
+        raise ConfigError(f"--num-gpus is {num_gpus}, but this machine has {torch.cuda.device_count()} GPUs")
+    address = _address(dist_url, num_machines)
+    context = mp.get_context("spawn")
+    failures = context.SimpleQueue()
+    threads = max(1, torch.get_num_threads() // num_gpus)
+    spawned = (fn, args, num_gpus, world, machine_rank, address, device, threads, failures)
+    try:
+        mp.start_processes(_child, spawned, nprocs=num_gpus, start_method="spawn")  # type: ignore[no-untyped-call]
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        if failures.empty():
+            raise
+        raise failures.get() from error
+    return None
+
+
+def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
+    local = int(os.environ["LOCAL_RANK"])
+    if device.startswith("cuda"):
+        torch.cuda.set_device(local)
+    if int(os.environ["WORLD_SIZE"]) == 1:
+        return fn(*args)
+    td.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_TIMEOUT)
+    try:
+        return fn(*args)
+    finally:
+        td.destroy_process_group()
+
+
+def _child(
+    local: int,
+    fn: Callable[..., Any],
+    args: tuple[Any, ...],
+    num_gpus: int,
+    world: int,
+    machine_rank: int,
+    address: str,
+    device: str,
+    threads: int,
+    failures: Any,
+) -> None:
+    rank_ = machine_rank * num_gpus + local
+    os.environ.update(LOCAL_RANK=str(local), RANK=str(rank_), WORLD_SIZE=str(world))
+    torch.set_num_threads(threads)
+    if device.startswith("cuda"):
+        torch.cuda.set_device(local)
+    backend = "nccl" if device.startswith("cuda") else "gloo"
+    try:
+        td.init_process_group(backend, init_method=address, rank=rank_, world_size=world, timeout=_TIMEOUT)
+        fn(*args)
+        td.destroy_process_group()
+    except WslError as error:
+        failures.put(type(error)(str(error)))
+        raise
+
+
+def _address(dist_url: str, num_machines: int) -> str:
+    if dist_url != "auto":
+        return dist_url
+    if num_machines > 1:
+        raise ConfigError("--dist-url auto works on one machine; give tcp://HOST:PORT of machine 0")
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return f"tcp://127.0.0.1:{probe.getsockname()[1]}"
+
+
+def _active() -> bool:
+    return td.is_available() and td.is_initialized()
+
+
+def rank() -> int:
+    """Rank of this process in the job; 0 alone."""
+    return td.get_rank() if _active() else 0
+
+
+def world_size() -> int:
+    """Number of processes of the job; 1 alone."""
+    return td.get_world_size() if _active() else 1
+
+
+def local_rank() -> int:
+    """Rank of this process on its machine; 0 alone."""
+    return int(os.environ.get("LOCAL_RANK", "0")) if _active() else 0
+
+
+def is_main() -> bool:
+    """Whether this is the process that writes files and speaks."""
+    return rank() == 0
+
+
+def barrier() -> None:
+    """Wait for every process; nothing to wait for alone."""
+    if _active():
+        td.barrier()
+
+
+def all_reduce_mean(values: Mapping[str, float | Tensor]) -> dict[str, float]:
+    """Mean over ranks of named scalars, in float64; every rank must bring the same names."""
+    names = sorted(values)
+    packed = torch.tensor([float(values[n]) for n in names], dtype=torch.float64)
+    if _active():
+        packed = packed.to(_wire_device())
+        td.all_reduce(packed)
+        packed = (packed / world_size()).cpu()
+    return dict(zip(names, packed.tolist(), strict=True))
+
+
+def all_reduce_sum_(tensor: Tensor) -> Tensor:
+    """Sum of ``tensor`` over ranks, in place; the tensor lies on the job's device."""
+    if _active():
+        td.all_reduce(tensor)
+    return tensor
+
+
+def all_gather_object(value: T) -> list[T]:
+    """Every rank's ``value``, in rank order, on every rank; the values must be picklable."""
+    if not _active():
+        return [value]
+    gathered: list[Any] = [None] * world_size()
+    td.all_gather_object(gathered, value)
+    return gathered
+
+
+def broadcast_object(value: T) -> T:
+    """Rank 0's ``value`` on every rank."""
+    box = [value]
+    if _active():
+        td.broadcast_object_list(box)
+    return box[0]
+
+
+def device(name: str) -> torch.device:
+    """The torch device of this rank for a config's MODEL.DEVICE."""
+    if name == "cuda":
+        if not torch.cuda.is_available():
+            raise ConfigError(
+                "MODEL.DEVICE is cuda, but torch sees no GPU here; put MODEL.DEVICE cpu on the command line"
+            )
+        return torch.device("cuda", local_rank())
+    return torch.device(name)
+
+
+def wrap(model: nn.Module, **options: Any) -> nn.Module:
+    """``model`` under DistributedDataParallel, or itself when alone.
+
+    Buffers are not broadcast: with True rank 0's BN statistics would overwrite everybody's.
+    """
+    if not _active():
+        return model
+    on_gpu = next(model.parameters()).is_cuda
+    devices = [local_rank()] if on_gpu else None
+    return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, **options)
+
+
+def _wire_device() -> torch.device:
+    return torch.device("cuda", local_rank()) if td.get_backend() == "nccl" else torch.device("cpu")

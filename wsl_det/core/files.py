@@ -1,0 +1,93 @@
+"""Files come into being whole or not at all: atomic replacement, hashes, JSON in and out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from wsl_det.errors import DataError
+
+
+@contextmanager
+def atomic_path(final: str | Path) -> Iterator[Path]:
+    """A scratch path beside ``final`` that replaces it only if the block succeeds.
+
+    The folder is made when absent. The content is flushed to the disk before it gets its
+    name, so a power cut leaves the old file or the new one, never half of either.
+    """
+    final = Path(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    # The suffix is kept at the end: torch, numpy and others choose the format by it.
+    scratch = final.with_name(f".{final.stem}.{os.getpid()}{final.suffix}")
+    try:
+        yield scratch
+        with open(scratch, "rb") as file:
+            os.fsync(file.fileno())
+        os.replace(scratch, final)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
+@contextmanager
+def atomic_dir(final: str | Path) -> Iterator[Path]:
+    """A scratch folder beside ``final`` that takes its place only if the block succeeds.
+
+    Meant for folders that must not exist yet (or are empty); an existing, filled ``final``
+    is the caller's to refuse first.
+    """
+    final = Path(final)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    scratch = final.with_name(f".{final.name}.{os.getpid()}")
+    try:
+        scratch.mkdir()
+        yield scratch
+        if final.is_dir():
+            final.rmdir()
+        os.replace(scratch, final)
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write ``text`` as UTF-8, whole or not at all."""
+    with atomic_path(path) as scratch:
+        scratch.write_text(text, encoding="utf-8")
+
+
+def write_bytes(path: str | Path, data: bytes) -> None:
+    """Write ``data``, whole or not at all."""
+    with atomic_path(path) as scratch:
+        scratch.write_bytes(data)
+
+
+def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
+    """Write ``value`` as JSON, whole or not at all; NaN and infinity are refused."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
+    write_text(path, text + "\n")
+
+
+def read_json(path: str | Path, what: str = "file") -> Any:
+    """The value in a JSON file; ``what`` names its role in the message when it is unreadable."""
+    path = Path(path)
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise DataError(f"{what} {path} does not exist") from None
+    except IsADirectoryError:
+        raise DataError(f"{what} {path} is a folder; expected a JSON file") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise DataError(
+            f"{what} {path} is not whole JSON ({error}); it may be truncated: make or copy it again"
+        ) from None
+
+
+def sha256(path: str | Path) -> str:
+    """SHA-256 of a file's bytes, as 64 hex digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

@@ -1,0 +1,147 @@
+"""One rank-aware logger, one JSON-lines metric file with TensorBoard beside it, one way to show progress."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+from wsl_det.core import files
+
+T = TypeVar("T")
+_ROOT = "wsl_det"
+_PLAIN_SECONDS = 5.0
+
+
+class _Writer(Protocol):
+    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
+    def close(self) -> None: ...
+
+
+def get(name: str = "") -> logging.Logger:
+    """The logger of a module, below the one that ``setup`` configures."""
+    return logging.getLogger(f"{_ROOT}.{name}" if name else _ROOT)
+
+
+def setup(output_dir: str | Path | None = None, rank: int = 0) -> logging.Logger:
+    """Send messages to stderr (rank 0 only) and, with ``output_dir``, to ``log.txt`` there."""
+    logger = get()
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    for handler in list(logger.handlers):
+        handler.close()
+        logger.removeHandler(handler)
+    form = logging.Formatter("[%(asctime)s] %(message)s", "%H:%M:%S")
+    screen = logging.StreamHandler(sys.stderr)
+    screen.setLevel(logging.INFO if rank == 0 else logging.ERROR)
+    handlers: list[logging.Handler] = [screen]
+    if output_dir is not None:
+        Path(output_dir).mkdir(parents=True, exist_ok=True)
+        name = "log.txt" if rank == 0 else f"log.rank{rank}.txt"
+        handlers.append(logging.FileHandler(Path(output_dir) / name, encoding="utf-8", delay=rank != 0))
+        if rank != 0:
+            handlers[-1].setLevel(logging.WARNING)
+    for handler in handlers:
+        handler.setFormatter(form)
+        logger.addHandler(handler)
+    return logger
+
+
+class MetricSink:
+    """``metrics.jsonl``: one object an iteration, raw values; TensorBoard events beside it.
+
+    Undefined numbers (NaN, infinity) are written as null: the file stays JSON for every reader.
+    """
+
+    def __init__(self, path: str | Path, tensorboard_dir: str | Path | None = None) -> None:
+        self.path = Path(path)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        self._tensorboard_dir = tensorboard_dir
+        self._board: Any = None
+        self._file = open(self.path, "a", encoding="utf-8")
+
+    def write(self, record: Mapping[str, Any]) -> None:
+        """Append one record; it is flushed, so a killed run keeps every finished iteration."""
+        clean = {k: _plain(v) for k, v in record.items()}
+        self._file.write(json.dumps(clean, allow_nan=False) + "\n")
+        self._file.flush()
+        if self._tensorboard_dir is not None:
+            self._write_board(clean)
+
+    def rewind(self, iteration: int) -> None:
+        """Forget records at or after ``iteration`` (those a resumed run will make again)."""
+        self._file.close()
+        kept = []
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                if json.loads(line).get("iteration", -1) < iteration:
+                    kept.append(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a killed run can be half a record
+        files.write_text(self.path, "".join(f"{line}\n" for line in kept))
+        self._file = open(self.path, "a", encoding="utf-8")
+
+    def close(self) -> None:
+        """Close the files; the sink cannot be used afterwards."""
+        self._file.close()
+        if self._board is not None:
+            self._board.close()
+
+    @property
+    def board(self) -> Any:
+        """The TensorBoard writer, for pictures and histograms; None without a folder for it."""
+        if self._board is None and self._tensorboard_dir is not None:
+            from torch.utils.tensorboard import SummaryWriter
+
+            self._board = SummaryWriter(str(self._tensorboard_dir))
+        return self._board
+
+    def _write_board(self, record: Mapping[str, Any]) -> None:
+        writer: _Writer = self.board
+        step = int(record.get("iteration", 0))
+        for name, value in record.items():
+            if name != "iteration" and isinstance(value, int | float) and not isinstance(value, bool):
+                writer.add_scalar(name, value, step)
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, float) and not (value - value == 0):
+        return None
+    return value
+
+
+def progress(items: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
+    """``items``, with a bar on a terminal, and otherwise one plain line every few seconds."""
+    if sys.stderr.isatty() and "CI" not in os.environ:
+        from tqdm import tqdm
+
+        yield from tqdm(items, total=total, desc=what, dynamic_ncols=True)
+        return
+    yield from _plain_progress(items, total if total is not None else _length(items), what)
+
+
+def _plain_progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+    start = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= _PLAIN_SECONDS:
+            last = now
+            left = f", {(now - start) / done * (total - done):.0f} s left" if total else ""
+            print(f"{what}: {done}{f'/{total}' if total else ''}{left}", file=sys.stderr, flush=True)
+
+
+def _length(items: Iterable[Any]) -> int | None:
+    try:
+        return len(items)  # type: ignore[arg-type]
+    except TypeError:
+        return None

@@ -1,0 +1,53 @@
+"""Every file a stage writes says what made it: command, versions, hashes of what it was made from."""
+
+from __future__ import annotations
+
+import platform
+import shlex
+import sys
+from collections.abc import Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from wsl_det import __version__
+from wsl_det.core import files
+
+_LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
+
+
+def versions() -> dict[str, str]:
+    """Versions of what can move numbers, read from package metadata so that nothing is imported."""
+    found = {"wsl_det": __version__, "python": platform.python_version()}
+    for name in _LIBRARIES:
+        try:
+            found[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def header(kind: str, schema: int, made_from: Mapping[str, str | Path | None]) -> dict[str, Any]:
+    """The header of a written file.
+
+    ``made_from`` maps a role ("vocabulary", "predictions") to a file on disk, or to a hash
+    that is already known as ``"sha256:<64 hex>"``; None values are left out.
+    """
+    return {
+        "kind": kind,
+        "schema": schema,
+        "command": shlex.join(_command()),
+        "versions": versions(),
+        "made_from": {role: _source(path) for role, path in made_from.items() if path is not None},
+    }
+
+
+def _command() -> list[str]:
+    name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
+    return [name, *sys.argv[1:]]
+
+
+def _source(path: str | Path) -> dict[str, str]:
+    if isinstance(path, str) and path.startswith("sha256:"):
+        return {"sha256": path.removeprefix("sha256:")}
+    return {"path": str(path), "sha256": files.sha256(path)}

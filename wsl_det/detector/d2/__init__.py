@@ -1,0 +1,1 @@
+"""Real Detectron2 behind the engine interface; the only place that imports it."""

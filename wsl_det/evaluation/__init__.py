@@ -1,0 +1,1 @@
+"""COCO average precision, equal to pycocotools, from match tables; starts without torch."""

@@ -1,0 +1,1 @@
+"""The published checkpoints: catalogue, verified download, loading."""
