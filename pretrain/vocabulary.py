@@ -1,0 +1,126 @@
+"""The vocabulary: classes made of hashtags that mean the same synsets; its hash is its name."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from wsl_det.core import files
+from wsl_det.errors import DataError
+
+SCHEMA = 1
+KINDS = ("in1k", "wordnet", "frequent")
+
+
+@dataclass(frozen=True)
+class VocabularyClass:
+    """One class: hashtags in canonical spelling whose sets of synsets are equal.
+
+    ``synsets`` are WordNet 3.0 noun offsets ("n02132136"), sorted; ``hashtags`` are sorted;
+    ``count`` is the number of posts that carry the class.
+    """
+
+    id: int
+    name: str
+    synsets: tuple[str, ...]
+    hashtags: tuple[str, ...]
+    count: int
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered list of classes with ids 0..n-1."""
+
+    kind: str
+    classes: tuple[VocabularyClass, ...]
+    meta: Mapping[str, Any] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @cached_property
+    def sha256(self) -> str:
+        """The vocabulary's name: a hash of ids, synsets and hashtags; counts do not enter."""
+        return class_hash(self.classes)
+
+    @cached_property
+    def class_of(self) -> dict[str, int]:
+        """Canonical hashtag -> class id."""
+        return {tag: entry.id for entry in self.classes for tag in entry.hashtags}
+
+    def labels(self, hashtags: Iterable[str]) -> list[int]:
+        """Class ids of canonical hashtags, each once, ascending; unknown hashtags are dropped."""
+        class_of = self.class_of
+        return sorted({class_of[tag] for tag in hashtags if tag in class_of})
+
+    def write(self, path: str | Path) -> None:
+        """Write ``vocab.json``, whole or not at all."""
+        files.write_json(path, self.to_dict())
+
+    def to_dict(self) -> dict[str, Any]:
+        """The value of ``vocab.json``."""
+        classes = [
+            {
+                "id": c.id,
+                "name": c.name,
+                "synsets": list(c.synsets),
+                "hashtags": list(c.hashtags),
+                "count": c.count,
+            }
+            for c in self.classes
+        ]
+        head = {"schema": SCHEMA, "kind": self.kind, "sha256": self.sha256}
+        return {**head, "classes": classes, "meta": dict(self.meta)}
+
+
+def class_hash(classes: Iterable[VocabularyClass]) -> str:
+    """SHA-256 over UTF-8 lines ``id TAB synsets joined by , TAB hashtags joined by ,``."""
+    digest = hashlib.sha256()
+    for entry in classes:
+        digest.update(f"{entry.id}\t{','.join(entry.synsets)}\t{','.join(entry.hashtags)}\n".encode())
+    return digest.hexdigest()
+
+
+def read(path: str | Path) -> Vocabulary:
+    """The vocabulary in a ``vocab.json``; raises DataError when it breaks the format or its hash."""
+    value = files.read_json(path, "vocabulary")
+    try:
+        if value["schema"] != SCHEMA:
+            raise DataError(f"vocabulary {path} has schema {value['schema']}; this version reads {SCHEMA}")
+        classes = tuple(_class(entry) for entry in value["classes"])
+        vocabulary = Vocabulary(str(value["kind"]), classes, dict(value.get("meta") or {}))
+        stated = value["sha256"]
+    except (KeyError, TypeError, AttributeError) as error:
+        raise DataError(
+            f"{path} is no vocabulary ({type(error).__name__}: {error}); expected a vocab.json "
+            "made by tools/build_vocab.py"
+        ) from None
+    _check(vocabulary, stated, path)
+    return vocabulary
+
+
+def _class(entry: Mapping[str, Any]) -> VocabularyClass:
+    return VocabularyClass(
+        id=int(entry["id"]),
+        name=str(entry["name"]),
+        synsets=tuple(map(str, entry["synsets"])),
+        hashtags=tuple(map(str, entry["hashtags"])),
+        count=int(entry["count"]),
+    )
+
+
+def _check(vocabulary: Vocabulary, stated: object, path: str | Path) -> None:
+    ids = [entry.id for entry in vocabulary.classes]
+    if ids != list(range(len(ids))):
+        raise DataError(f"vocabulary {path}: ids must be 0..{len(ids) - 1} in the order of the list")
+    if stated != vocabulary.sha256:
+        raise DataError(
+            f"vocabulary {path} states sha256 {str(stated)[:12]} but its classes hash to "
+            f"{vocabulary.sha256[:12]}; it was edited by hand: build it again with tools/build_vocab.py"
+        )
+    if len(vocabulary.class_of) != sum(len(entry.hashtags) for entry in vocabulary.classes):
+        raise DataError(f"vocabulary {path} lists a hashtag in more than one class; build it again")
