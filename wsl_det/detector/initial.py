@@ -1,0 +1,73 @@
+"""Initial weights drawn by parameter name, so that one seed starts both engines equal."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+from wsl_det.core import seed as seeds
+
+Filler = Callable[[Tensor, torch.Generator], None]
+
+
+def _he_fan_out(weight: Tensor, rng: torch.Generator) -> None:
+    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=rng)
+
+
+def _caffe_xavier(weight: Tensor, rng: torch.Generator) -> None:
+    bound = math.sqrt(3 / weight[0].numel())
+    nn.init.uniform_(weight, -bound, bound, generator=rng)
+
+
+def _normal(std: float) -> Filler:
+    def fill(weight: Tensor, rng: torch.Generator) -> None:
+        nn.init.normal_(weight, std=std, generator=rng)
+
+    return fill
+
+
+# The distributions of Detectron2's layers, by where a weight stands in the model.
+_WEIGHTS: tuple[tuple[re.Pattern[str], Filler], ...] = tuple(
+    (re.compile(pattern), fill)
+    for pattern, fill in (
+        (r"backbone\.bottom_up\..*", _he_fan_out),
+        (r"backbone\.fpn_(lateral|output)\d+\.weight", _caffe_xavier),
+        (r"proposal_generator\.rpn_head\..*", _normal(0.01)),
+        (r"roi_heads\.box_head\.conv\d+\.weight", _he_fan_out),
+        (r"roi_heads\.box_head\.fc\d+\.weight", _caffe_xavier),
+        (r"roi_heads\.box_predictor\.cls_score\.weight", _normal(0.01)),
+        (r"roi_heads\.box_predictor\.bbox_pred\.weight", _normal(0.001)),
+        (r"roi_heads\.mask_head\.(mask_fcn\d+|deconv)\.weight", _he_fan_out),
+        (r"roi_heads\.mask_head\.predictor\.weight", _normal(0.001)),
+    )
+)
+
+
+@torch.no_grad()
+def draw(model: nn.Module, seed: int) -> None:
+    """Fill every parameter of a detector with Detectron2's Faster/Mask R-CNN names, in place.
+
+    Each weight has a generator of its own, made of ``seed`` and its name, so neither the engine nor
+    the order of construction nor the width of another layer moves it. Weights of norms become 1, all
+    biases 0; buffers (statistics of batch norms) are left alone. Drawn in float32 on the CPU.
+    """
+    for name, parameter in model.named_parameters():
+        if name.endswith(".bias"):
+            parameter.zero_()
+        elif ".norm." in name:
+            parameter.fill_(1)
+        else:
+            drawn = torch.empty(parameter.shape, dtype=torch.float32)
+            _filler(name)(drawn, seeds.generator("initial", seed, name))
+            parameter.copy_(drawn)
+
+
+def _filler(name: str) -> Filler:
+    for pattern, fill in _WEIGHTS:
+        if pattern.fullmatch(name):
+            return fill
+    raise ValueError(f"no initial distribution is known for parameter {name}")
