@@ -1,1 +1,1 @@
-"""The floor: files, config, provenance, processes, logs, seeds, schedules, checkpoints and the one training loop."""
+"""The floor: files, config, provenance, processes, logs, seeds, schedules, checkpoints, the training loop."""

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import socket
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from datetime import timedelta
-from typing import Any, TypeVar
+from types import FrameType
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 import torch.distributed as td
@@ -45,8 +48,8 @@ def launch(
         return _joined(fn, args, device)
     if num_gpus < 1 or num_machines < 1 or not 0 <= machine_rank < num_machines:
         raise ConfigError(
-            f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: counts start "
-            "at 1 and the rank lies in 0..machines-1"
+            f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: "
+            "counts start at 1 and the rank lies in 0..machines-1"
         )
     world = num_gpus * num_machines
     if world == 1:
@@ -57,14 +60,42 @@ def launch(
     context = mp.get_context("spawn")
     failures = context.SimpleQueue()
     threads = max(1, torch.get_num_threads() // num_gpus)
-    spawned = (fn, args, num_gpus, world, machine_rank, address, device, threads, failures)
-    try:
-        mp.start_processes(_child, spawned, nprocs=num_gpus, start_method="spawn")  # type: ignore[no-untyped-call]
-    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
-        if failures.empty():
-            raise
-        raise failures.get() from error
+    job = _Job(num_gpus, world, machine_rank, address, device, threads)
+    spawned = (fn, args, job, failures)
+    children = mp.start_processes(_child, spawned, nprocs=num_gpus, join=False, start_method="spawn")  # type: ignore[no-untyped-call]
+    with _forwarding(children.pids()):
+        _wait(children, failures)
     return None
+
+
+def _wait(children: Any, failures: Any) -> None:
+    try:
+        while not children.join():
+            pass
+    except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        if not failures.empty():
+            kind, text = failures.get()
+            raise kind(text) from error
+        if getattr(error, "exit_code", None) == 128 + signal.SIGTERM:
+            raise SystemExit(128 + signal.SIGTERM) from error
+        raise
+
+
+@contextmanager
+def _forwarding(pids: list[int]) -> Iterator[None]:
+    """Pass SIGTERM and SIGUSR1 on to the children, who save at their next step."""
+
+    def forward(number: int, frame: FrameType | None) -> None:
+        for pid in pids:
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    old = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGUSR1)}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
 
 
 def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
@@ -80,30 +111,31 @@ def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
         td.destroy_process_group()
 
 
-def _child(
-    local: int,
-    fn: Callable[..., Any],
-    args: tuple[Any, ...],
-    num_gpus: int,
-    world: int,
-    machine_rank: int,
-    address: str,
-    device: str,
-    threads: int,
-    failures: Any,
-) -> None:
-    rank_ = machine_rank * num_gpus + local
-    os.environ.update(LOCAL_RANK=str(local), RANK=str(rank_), WORLD_SIZE=str(world))
-    torch.set_num_threads(threads)
-    if device.startswith("cuda"):
+class _Job(NamedTuple):
+    num_gpus: int
+    world: int
+    machine_rank: int
+    address: str
+    device: str
+    threads: int
+
+
+def _child(local: int, fn: Callable[..., Any], args: tuple[Any, ...], job: _Job, failures: Any) -> None:
+    rank_ = job.machine_rank * job.num_gpus + local
+    os.environ.update(LOCAL_RANK=str(local), RANK=str(rank_), WORLD_SIZE=str(job.world))
+    torch.set_num_threads(job.threads)
+    on_gpu = job.device.startswith("cuda")
+    if on_gpu:
         torch.cuda.set_device(local)
-    backend = "nccl" if device.startswith("cuda") else "gloo"
+    backend = "nccl" if on_gpu else "gloo"
     try:
-        td.init_process_group(backend, init_method=address, rank=rank_, world_size=world, timeout=_TIMEOUT)
+        td.init_process_group(
+            backend, init_method=job.address, rank=rank_, world_size=job.world, timeout=_TIMEOUT
+        )
         fn(*args)
         td.destroy_process_group()
     except WslError as error:
-        failures.put(type(error)(str(error)))
+        failures.put((type(error), str(error)))
         raise
 
 

@@ -63,7 +63,7 @@ class MetricSink:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._tensorboard_dir = tensorboard_dir
         self._board: Any = None
-        self._file = open(self.path, "a", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record; it is flushed, so a killed run keeps every finished iteration."""
@@ -84,7 +84,7 @@ class MetricSink:
             except json.JSONDecodeError:
                 continue  # the last line of a killed run can be half a record
         files.write_text(self.path, "".join(f"{line}\n" for line in kept))
-        self._file = open(self.path, "a", encoding="utf-8")
+        self._file = self.path.open("a", encoding="utf-8")
 
     def close(self) -> None:
         """Close the files; the sink cannot be used afterwards."""
@@ -112,7 +112,7 @@ class MetricSink:
 def _plain(value: Any) -> Any:
     if hasattr(value, "item"):
         value = value.item()
-    if isinstance(value, float) and not (value - value == 0):
+    if isinstance(value, float) and value - value != 0:
         return None
     return value
 
@@ -129,10 +129,8 @@ def progress(items: Iterable[T], total: int | None = None, what: str = "") -> It
 
 def _plain_progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
     start = last = time.monotonic()
-    done = 0
-    for item in items:
+    for done, item in enumerate(items, 1):
         yield item
-        done += 1
         now = time.monotonic()
         if now - last >= _PLAIN_SECONDS:
             last = now

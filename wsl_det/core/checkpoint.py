@@ -1,0 +1,132 @@
+"""Run folders and their checkpoints: written whole, the last few kept, loaded without executing anything."""
+
+from __future__ import annotations
+
+import pickle
+import re
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsl_det.core import dist, files, log
+from wsl_det.errors import CheckpointError, ConfigError
+
+_NAME = re.compile(r"model_(\d{7,})\.pth")
+_SHOWN = 20
+
+
+class RunFolder:
+    """One training run's folder: ``model_XXXXXXX.pth`` every so often, ``model_final.pth`` at the end.
+
+    XXXXXXX is the last finished iteration, counted from 0 as in Detectron2.
+    """
+
+    def __init__(self, path: str | Path, keep: int = 3) -> None:
+        self.path = Path(path)
+        self.keep = max(1, keep)
+
+    def claim(self, resume: bool) -> None:
+        """Make the folder, or refuse it when it holds another run's checkpoints.
+
+        A folder that only holds a config, a log or metrics is a run that never reached a
+        checkpoint; nothing of value is lost by starting over in it.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ConfigError(f"OUTPUT_DIR {self.path} is a file; expected a folder")
+        found = self.latest()
+        final = self.path / "model_final.pth"
+        if not resume and (found or final.exists()):
+            at = "a finished run" if final.exists() else f"a run at iteration {found[0] if found else 0}"
+            raise ConfigError(
+                f"{self.path} already holds {at}; pass --resume to continue it, or change OUTPUT_DIR"
+            )
+        if dist.is_main():
+            self.path.mkdir(parents=True, exist_ok=True)
+            for scrap in self.path.glob(".model_*.pth"):
+                scrap.unlink()  # half a checkpoint of a killed run
+        dist.barrier()
+
+    def latest(self) -> tuple[int, Path] | None:
+        """The newest checkpoint as (last finished iteration, file), or None."""
+        found = self._numbered()
+        return found[-1] if found else None
+
+    def save(self, iteration: int, state: Mapping[str, Any]) -> Path:
+        """Write ``model_<iteration>.pth`` whole, then drop all but the newest ``keep``; rank 0 only."""
+        path = self.path / f"model_{iteration:07d}.pth"
+        with files.atomic_path(path) as scratch:
+            torch.save({**state, "iteration": iteration}, scratch)
+        for _, old in self._numbered()[: -self.keep]:
+            old.unlink(missing_ok=True)
+        return path
+
+    def save_final(self, payload: Mapping[str, Any]) -> Path:
+        """Write ``model_final.pth`` whole; rank 0 only."""
+        path = self.path / "model_final.pth"
+        with files.atomic_path(path) as scratch:
+            torch.save(dict(payload), scratch)
+        return path
+
+    def load_latest(self) -> dict[str, Any] | None:
+        """The newest checkpoint that is whole; older ones stand in for a damaged one, with a warning."""
+        for iteration, path in reversed(self._numbered()):
+            try:
+                return {**load_weights(path), "iteration": iteration}
+            except CheckpointError as error:
+                log.get("checkpoint").warning("%s; trying the one before it", error)
+        return None
+
+    def _numbered(self) -> list[tuple[int, Path]]:
+        if not self.path.is_dir():
+            return []
+        named = ((_NAME.fullmatch(p.name), p) for p in self.path.iterdir())
+        return sorted((int(m[1]), p) for m, p in named if m)
+
+
+def load_weights(path: str | Path) -> dict[str, Any]:
+    """What a ``.pth`` holds, on the CPU; only tensors and plain values are ever unpickled.
+
+    Raises CheckpointError for an absent, truncated, foreign or code-carrying file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
+    try:
+        value = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path} is not a checkpoint of tensors and plain values ({first}); nothing in it was executed"
+        ) from None
+    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(
+            f"{path} cannot be read ({first}); it may be truncated: copy or download it again"
+        ) from None
+    if not isinstance(value, dict):
+        raise CheckpointError(
+            f"{path} holds a {type(value).__name__}; expected a dict such as {{'model': …}}"
+        )
+    return value
+
+
+def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], what: str = "weights") -> None:
+    """Load ``weights`` into ``module`` if every name and shape fits, else raise with the differences."""
+    own = module.state_dict()
+    wrong = [f"missing     {k}" for k in own if k not in weights]
+    wrong += [f"unexpected  {k}" for k in weights if k not in own]
+    wrong += [
+        f"shape       {k}: file {tuple(weights[k].shape)}, model {tuple(own[k].shape)}"
+        for k in own
+        if k in weights and own[k].shape != weights[k].shape
+    ]
+    if wrong:
+        rest = f"\n  ... and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
+        raise CheckpointError(
+            f"{what} do not fit the model, {len(wrong)} differences:\n  " + "\n  ".join(wrong[:_SHOWN]) + rest
+        )
+    module.load_state_dict(weights)

@@ -1,0 +1,307 @@
+"""The only training loop; it knows neither hashtags nor boxes.
+
+Data position and randomness are pure functions of the iteration, so a checkpoint needs only the
+model, the optimiser, the scaler and the iteration to continue exactly.
+"""
+
+from __future__ import annotations
+
+import signal
+import statistics
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor, nn
+
+from wsl_det.core import dist, log
+from wsl_det.core.checkpoint import RunFolder
+from wsl_det.errors import CheckpointError, DataError
+
+Losses = Callable[[Any, int], Mapping[str, Tensor]]
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+class Stateful(Protocol):
+    """Anything that travels in a checkpoint."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+    def load_state_dict(self, state: dict[str, Any], /) -> Any: ...
+
+
+@dataclass(frozen=True)
+class Hook:
+    """Something done every ``period`` iterations (and at the last one when ``at_end``)."""
+
+    period: int
+    call: Callable[[int], Mapping[str, float] | None]
+    at_end: bool = False
+
+    def due(self, iteration: int, max_iter: int) -> bool:
+        last = iteration + 1 == max_iter
+        return (self.at_end and last) or (self.period > 0 and (iteration + 1) % self.period == 0 and not last)
+
+
+@dataclass
+class Plan:
+    """What a run needs besides model and data; every field is a plain value or a callable."""
+
+    max_iter: int
+    lr: Callable[[int], float]
+    checkpoint_period: int = 0
+    log_period: int = 20
+    amp: str = "none"
+    clip: Callable[[], Any] | None = None
+    hooks: Sequence[Hook] = ()
+    state: Mapping[str, Stateful] = field(default_factory=dict)
+    fingerprint: Mapping[str, Any] = field(default_factory=dict)
+    describe: Callable[[Any], str] = lambda batch: ""
+    samples: Callable[[Any], int] = len
+
+
+class Loop:
+    """Steps ``model`` over ``batches`` until ``plan.max_iter``.
+
+    ``losses(batch, iteration)`` returns named scalars: those whose name starts with "loss" are
+    summed and minimised, the others are only written down. ``plan.lr(iteration)`` is a factor
+    over the learning rates that the optimiser was built with.
+    """
+
+    def __init__(
+        self,
+        *,
+        model: nn.Module,
+        losses: Losses,
+        optimizer: torch.optim.Optimizer,
+        folder: RunFolder,
+        metrics: log.MetricSink | None,
+        plan: Plan,
+    ) -> None:
+        self.model, self.losses, self.optimizer = model, losses, optimizer
+        self.folder, self.metrics, self.plan = folder, metrics, plan
+        self.base_lrs = [group["lr"] for group in optimizer.param_groups]
+        self.device = next(model.parameters()).device
+        self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.amp == "float16")
+        self._signals: set[int] = set()
+        self._recent: deque[tuple[float, float]] = deque(maxlen=20)
+
+    def resume(self) -> int:
+        """Restore the newest checkpoint; the iteration to go on with, 0 when there is none."""
+        saved = self.folder.load_latest()
+        if saved is None:
+            log.get("loop").info("no checkpoint in %s: starting from the beginning", self.folder.path)
+            return 0
+        self._check_fingerprint(saved.get("fingerprint", {}))
+        _bare(self.model).load_state_dict(saved["model"])
+        self._load_buffers(saved.get("rank_buffers"))
+        self.optimizer.load_state_dict(saved["optimizer"])
+        self.scaler.load_state_dict(saved["scaler"])
+        for name, part in self.plan.state.items():
+            part.load_state_dict(saved["state"][name])
+        start = int(saved["iteration"]) + 1
+        if self.metrics is not None:
+            self.metrics.rewind(start)
+        log.get("loop").info("continuing %s at iteration %d", self.folder.path, start)
+        return start
+
+    def run(self, batches: Iterator[Any], start: int = 0) -> None:
+        """Train from iteration ``start``; ``batches`` begins with the batch of that iteration.
+
+        Raises DataError for a non-finite loss. On SIGTERM a checkpoint is written after the step
+        and the process ends with code 143; SIGUSR1 writes one and goes on.
+        """
+        self.model.train()
+        with _Listening(self._signals):
+            for iteration in range(start, self.plan.max_iter):
+                self._iterate(batches, iteration)
+
+    def _iterate(self, batches: Iterator[Any], iteration: int) -> None:
+        plan, began = self.plan, time.perf_counter()
+        batch = next(batches)
+        waited = time.perf_counter() - began
+        factor = plan.lr(iteration)
+        for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
+            group["lr"] = base * factor
+        values = self._step(batch, iteration)
+        record = {
+            "iteration": iteration,
+            **values,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "time": time.perf_counter() - began,
+            "data_time": waited,
+        }
+        self._tell(record, plan.samples(batch))
+        self._boundary(iteration)
+
+    def _step(self, batch: Any, iteration: int) -> dict[str, float]:
+        with torch.autocast(
+            self.device.type, dtype=_DTYPES.get(self.plan.amp), enabled=self.plan.amp != "none"
+        ):
+            named = self.losses(batch, iteration)
+        total = sum(
+            (v for k, v in named.items() if k.startswith("loss")), torch.zeros((), device=self.device)
+        )
+        self.optimizer.zero_grad(set_to_none=True)
+        # Backward comes before the check, so that ranks stay in step until all of them know.
+        self.scaler.scale(total).backward()
+        values = {k: float(v.detach()) for k, v in {"total_loss": total, **named}.items()}
+        values = self._agree(values, batch, iteration)
+        if self.plan.clip is not None:
+            self.scaler.unscale_(self.optimizer)
+            self.plan.clip()
+        self.scaler.step(self.optimizer)
+        self.scaler.update()
+        return values
+
+    def _agree(self, values: dict[str, float], batch: Any, iteration: int) -> dict[str, float]:
+        """Mean of the values over ranks, and the signals that any rank has received."""
+        finite = all(v - v == 0 for k, v in values.items() if k.startswith(("loss", "total_loss")))
+        if dist.world_size() > 1:
+            told = {f"_sig{s}": float(s in self._signals) for s in (signal.SIGTERM, signal.SIGUSR1)}
+            mean = dist.all_reduce_mean({**values, **told, "_bad": float(not finite)})
+            self._signals |= {s for s in (signal.SIGTERM, signal.SIGUSR1) if mean.pop(f"_sig{s}") > 0}
+            anywhere = mean.pop("_bad") > 0
+            values_mean = {k: mean[k] for k in values}
+        else:
+            anywhere, values_mean = not finite, values
+        if anywhere:
+            self._stop_non_finite(values, finite, batch, iteration)
+        return values_mean
+
+    def _stop_non_finite(self, values: dict[str, float], finite: bool, batch: Any, iteration: int) -> None:
+        seen = "" if finite else f" of {self.plan.describe(batch)}"
+        parts = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
+        raise DataError(
+            f"the loss is not finite at iteration {iteration} (rank {dist.rank()}{seen}): {parts}; lower the "
+            "learning rate, lengthen the warm-up or clip gradients. The last checkpoint is untouched."
+        )
+
+    def _tell(self, record: dict[str, Any], samples: int) -> None:
+        if self.metrics is not None:
+            self.metrics.write(record)
+        self._recent.append((record["total_loss"], record["time"]))
+        iteration = record["iteration"]
+        if (iteration + 1) % self.plan.log_period and iteration + 1 != self.plan.max_iter:
+            return
+        loss = statistics.median(x for x, _ in self._recent)
+        seconds = statistics.mean(t for _, t in self._recent)
+        left = seconds * (self.plan.max_iter - iteration - 1)
+        log.get("loop").info(
+            "iteration %d/%d  loss %.4f  lr %.5g  %.3f s/it (%.0f%% waiting for data)  %.1f img/s  %s left%s",
+            iteration + 1,
+            self.plan.max_iter,
+            loss,
+            record["lr"],
+            seconds,
+            100 * record["data_time"] / max(record["time"], 1e-9),
+            samples * dist.world_size() / max(seconds, 1e-9),
+            _clock(left),
+            _memory(self.device),
+        )
+
+    def _boundary(self, iteration: int) -> None:
+        """Checkpoint, hooks and signals; the state is consistent only here, between two steps."""
+        plan = self.plan
+        last = iteration + 1 == plan.max_iter
+        period = plan.checkpoint_period
+        if self._signals or last or (period > 0 and (iteration + 1) % period == 0):
+            self.save(iteration)
+        for hook in plan.hooks:
+            if hook.due(iteration, plan.max_iter):
+                found = hook.call(iteration)
+                self.model.train()
+                if found and self.metrics is not None:
+                    self.metrics.write({"iteration": iteration, **found})
+        if signal.SIGTERM in self._signals:
+            log.get("loop").info("SIGTERM: saved at iteration %d; continue with --resume", iteration)
+            raise SystemExit(128 + signal.SIGTERM)
+        self._signals.clear()
+
+    def save(self, iteration: int) -> None:
+        """Write the checkpoint of a finished iteration; a full disk is reported and survived."""
+        buffers = dist.all_gather_object(_statistics(self.model)) if dist.world_size() > 1 else None
+        if not dist.is_main():
+            return
+        state = {
+            "model": _bare(self.model).state_dict(),
+            "rank_buffers": buffers,
+            "optimizer": self.optimizer.state_dict(),
+            "scaler": self.scaler.state_dict(),
+            "state": {name: part.state_dict() for name, part in self.plan.state.items()},
+            "fingerprint": dict(self.plan.fingerprint),
+        }
+        try:
+            self.folder.save(iteration, state)
+        except (OSError, RuntimeError) as error:
+            # torch reports a full disk as RuntimeError from its zip writer.
+            log.get("loop").warning(
+                "checkpoint at iteration %d was not written (%s); training goes on, older ones are kept",
+                iteration,
+                error,
+            )
+
+    def _check_fingerprint(self, saved: Mapping[str, Any]) -> None:
+        now = dict(self.plan.fingerprint)
+        changed = [
+            f"{k}: {saved.get(k)!r} then, {now.get(k)!r} now"
+            for k in sorted({*saved, *now})
+            if saved.get(k) != now.get(k)
+        ]
+        if changed:
+            raise CheckpointError(
+                f"{self.folder.path} holds a run with other settings; use those, or another OUTPUT_DIR:"
+                + "".join(f"\n  {line}" for line in changed)
+            )
+
+    def _load_buffers(self, saved: list[dict[str, Tensor]] | None) -> None:
+        """Each rank's own BN statistics, when the run had as many ranks as now."""
+        if saved is not None and len(saved) == dist.world_size():
+            own = dict(_bare(self.model).named_buffers())
+            for name, value in saved[dist.rank()].items():
+                own[name].copy_(value)
+
+
+def _bare(model: nn.Module) -> nn.Module:
+    return model.module if isinstance(model, nn.parallel.DistributedDataParallel) else model
+
+
+def _statistics(model: nn.Module) -> dict[str, Tensor]:
+    kept = _bare(model).state_dict()
+    return {k: v.detach().cpu() for k, v in _bare(model).named_buffers() if k in kept}
+
+
+def _clock(seconds: float) -> str:
+    minutes, left = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{left:02d}"
+
+
+def _memory(device: torch.device) -> str:
+    if device.type != "cuda":
+        return ""
+    return f"  {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+
+
+class _Listening:
+    """Collects SIGTERM and SIGUSR1 while training, and gives the old handlers back."""
+
+    def __init__(self, seen: set[int]) -> None:
+        self.seen = seen
+        self.old: dict[int, Any] = {}
+
+    def __enter__(self) -> None:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGUSR1):
+                self.old[number] = signal.signal(number, self._note)
+
+    def __exit__(self, *exc: object) -> None:
+        for number, handler in self.old.items():
+            signal.signal(number, handler)
+
+    def _note(self, number: int, frame: FrameType | None) -> None:
+        self.seen.add(number)
