@@ -1,0 +1,51 @@
+# make test / make demo: each alone, on a new machine with Python 3.11 and a compiler.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+DEMO ?= demo
+# One thread a process in tests: two cores are shared by pytest's own child processes.
+TEST_ENV := OMP_NUM_THREADS=1
+
+.PHONY: help env test test-all demo demo-short lint types format clean
+
+help:
+	@echo "make demo      the whole pipeline on generated data, ending in a gain report"
+	@echo "make test      format, lint, types and the quick tests"
+	@echo "make test-all  the slow tests too"
+	@echo "make format    let ruff format and mend the code"
+
+env: $(STAMP)
+
+$(STAMP): setup.py
+	@test -x $(BIN)/python || { echo "making $(VENV)"; $(PYTHON) -m venv $(VENV); }
+	@echo "installing (about two minutes on a new machine)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@touch $(STAMP)
+
+lint: env
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+
+types: env
+	@$(BIN)/mypy
+
+test: lint types
+	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"
+
+test-all: lint types
+	$(TEST_ENV) $(BIN)/python -m pytest
+
+demo: env
+	@$(BIN)/python tools/run_demo.py --output $(DEMO)
+
+demo-short: env
+	@$(BIN)/python tools/run_demo.py --output $(DEMO) --short
+
+format: env
+	@$(BIN)/ruff format .
+	@$(BIN)/ruff check --fix .
+
+clean:
+	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,67 @@
+"""Packaging: ``wsl_det`` and ``pretrain``, with the configs and the tools inside the wheel.
+
+``configs/`` and ``tools/`` stay top-level folders of the checkout and become the packages
+``wsl_det.configs`` and ``wsl_det.tools`` of the installed one.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from setuptools import find_packages, setup
+
+ROOT = Path(__file__).parent
+VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "wsl_det" / "__init__.py").read_text())
+assert VERSION, "wsl_det/__init__.py names no __version__"
+
+setup(
+    name="wsl_det",
+    version=VERSION[1],
+    description="What hashtag pretraining buys a detector: pretraining, Mask R-CNN transfer and gain attribution",
+    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    python_requires=">=3.11",
+    packages=[
+        *find_packages(include=["wsl_det", "wsl_det.*", "pretrain", "pretrain.*"]),
+        "wsl_det.configs",
+        "wsl_det.tools",
+    ],
+    package_dir={"wsl_det.configs": "configs", "wsl_det.tools": "tools"},
+    package_data={
+        "wsl_det": ["**/*.json", "**/*.html", "**/*.css", "**/*.txt", "**/*.yaml"],
+        "wsl_det.configs": ["*.yaml", "*/*.yaml"],
+        "pretrain": ["data/*"],
+    },
+    install_requires=[
+        # 2.6 is the first torch whose load() is safe by default. 2.13.0 has a CPU-only wheel on some mirrors,
+        # with which torchvision's operators do not load.
+        "torch>=2.6,!=2.13.0",
+        "torchvision>=0.21",
+        "timm>=1.0.9",
+        "fvcore>=0.1.5.post20221221",
+        "pycocotools>=2.0.8",
+        "nltk>=3.8",
+        "opencv-python-headless>=4.8",
+        "numpy>=1.26",
+        "numba>=0.60",
+        "pillow>=10.1",
+        "pyyaml>=6.0",
+        "safetensors>=0.4.3",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
+        "tensorboard>=2.15",
+        "tqdm>=4.66",
+    ],
+    extras_require={
+        "dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.11"]
+        + ["types-PyYAML", "types-tqdm", "webdataset>=0.2.100"],
+    },
+    entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},
+    classifiers=[
+        "Programming Language :: Python :: 3.11",
+        "License :: OSI Approved :: Apache Software License",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
