@@ -18,7 +18,7 @@ assert VERSION, "wsl_det/__init__.py names no __version__"
 setup(
     name="wsl_det",
     version=VERSION[1],
-    description="What hashtag pretraining buys a detector: pretraining, Mask R-CNN transfer and gain attribution",
+    description="What hashtag pretraining buys a detector: pretraining, Mask R-CNN transfer, gain report",
     long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
     long_description_content_type="text/markdown",
     license="Apache-2.0",
@@ -55,8 +55,16 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
-        "dev": ["pytest>=8", "pytest-timeout>=2.3", "hypothesis>=6.100", "ruff>=0.9", "mypy>=1.11"]
-        + ["types-PyYAML", "types-tqdm", "webdataset>=0.2.100"],
+        "dev": [
+            "pytest>=8",
+            "pytest-timeout>=2.3",
+            "hypothesis>=6.100",
+            "ruff>=0.9",
+            "mypy>=1.11",
+            "types-PyYAML",
+            "types-tqdm",
+            "webdataset>=0.2.100",
+        ],
     },
     entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},
     classifiers=[
