@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections import OrderedDict
 from functools import cached_property
 from pathlib import Path
@@ -46,8 +47,9 @@ class ShardIndex:
         self.sha256: str = self.dataset["sha256"]
         self.shards: list[Path] = [self.folder / entry["file"] for entry in self.dataset["shards"]]
         self._map_arrays()
-        # pid and descriptors: a forked worker must not share the parent's table.
-        self._descriptors: tuple[int, OrderedDict[int, int]] = (os.getpid(), OrderedDict())
+        # pid and tars: a forked worker must not share the parent's table.
+        self._tars: tuple[int, OrderedDict[int, _Tar]] = (os.getpid(), OrderedDict())
+        self._lock = threading.Lock()
 
     def __len__(self) -> int:
         return len(self._size)
@@ -56,6 +58,11 @@ class ShardIndex:
     def vocabulary(self) -> vocabulary.Vocabulary:
         """The vocabulary that the labels are ids of."""
         return vocabulary.read(self.folder / "vocab.json")
+
+    @cached_property
+    def shard_starts(self) -> NDArray[np.int64]:
+        """First image of each shard, then the number of images, (shards + 1,)."""
+        return np.searchsorted(self._shard, np.arange(len(self.shards) + 1)).astype(np.int64)
 
     def key(self, i: int) -> str:
         """The WebDataset key of image ``i``, unique in the folder."""
@@ -69,7 +76,9 @@ class ShardIndex:
     def read(self, i: int) -> bytes:
         """The JPEG file of image ``i``; raises DataError when the tar is shorter than the index says."""
         size = int(self._size[i])
-        data = os.pread(self._descriptor(int(self._shard[i])), size, int(self._offset[i]))
+        # Holding the tar keeps its descriptor open even if another thread drops it from the table.
+        tar = self._tar(int(self._shard[i]))
+        data = os.pread(tar.descriptor, size, int(self._offset[i]))
         if len(data) != size:
             raise DataError(
                 f"{self.shards[self._shard[i]]} ends before image {self.key(i)!r} does; "
@@ -94,21 +103,18 @@ class ShardIndex:
         self._shard, self._offset, self._size = arrays["shard"], arrays["offset"], arrays["size"]
         self._key_offsets, self._key_bytes = arrays["key_offsets"], arrays["key_bytes"]
 
-    def _descriptor(self, shard: int) -> int:
-        owner, table = self._descriptors
-        if owner != os.getpid():
-            table = OrderedDict()
-            self._descriptors = (os.getpid(), table)
-        if shard in table:
+    def _tar(self, shard: int) -> _Tar:
+        with self._lock:
+            owner, table = self._tars
+            if owner != os.getpid():
+                table = OrderedDict()
+                self._tars = (os.getpid(), table)
+            if shard not in table:
+                table[shard] = _Tar(self.shards[shard])
             table.move_to_end(shard)
+            if len(table) > _OPEN_FILES:
+                table.popitem(last=False)
             return table[shard]
-        try:
-            table[shard] = os.open(self.shards[shard], os.O_RDONLY | os.O_CLOEXEC)
-        except FileNotFoundError:
-            raise DataError(f"shard {self.shards[shard]} is gone; copy or build the shards again") from None
-        if len(table) > _OPEN_FILES:
-            os.close(table.popitem(last=False)[1])
-        return table[shard]
 
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder}
@@ -118,15 +124,22 @@ class ShardIndex:
 
     def close(self) -> None:
         """Close the tars; a later read opens them again."""
-        owner, table = self._descriptors
-        if owner == os.getpid():
-            for descriptor in table.values():
-                os.close(descriptor)
-        table.clear()
+        self._tars = (os.getpid(), OrderedDict())
+
+
+class _Tar:
+    """An open tar that closes itself when nobody holds it any more."""
+
+    def __init__(self, path: Path) -> None:
+        self.descriptor = -1
+        try:
+            self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except FileNotFoundError:
+            raise DataError(f"shard {path} is gone; copy or build the shards again") from None
 
     def __del__(self) -> None:
-        if hasattr(self, "_descriptors"):
-            self.close()
+        if self.descriptor >= 0:
+            os.close(self.descriptor)
 
 
 def open_index(folder: str | Path) -> ShardIndex:

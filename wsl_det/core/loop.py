@@ -62,6 +62,10 @@ class Plan:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     describe: Callable[[Any], str] = lambda batch: ""
     samples: Callable[[Any], int] = len
+    # Words and numbers of a batch that go into its record of metrics.jsonl beside the losses.
+    note: Callable[[Any], Mapping[str, Any]] = lambda batch: {}
+    # Called on every rank before a checkpoint is put together, e.g. to average BN statistics.
+    before_save: Callable[[], None] = lambda: None
 
 
 class Loop:
@@ -131,6 +135,7 @@ class Loop:
         record = {
             "iteration": iteration,
             **values,
+            **plan.note(batch),
             "lr": self.optimizer.param_groups[0]["lr"],
             "time": time.perf_counter() - began,
             "data_time": waited,
@@ -224,6 +229,7 @@ class Loop:
 
     def save(self, iteration: int) -> None:
         """Write the checkpoint of a finished iteration; a full disk is reported and survived."""
+        self.plan.before_save()
         buffers = dist.all_gather_object(_statistics(self.model)) if dist.world_size() > 1 else None
         if not dist.is_main():
             return
