@@ -7,6 +7,7 @@ import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from types import FrameType
 from typing import Any, NamedTuple, TypeVar
@@ -235,6 +236,13 @@ def wrap(model: nn.Module, **options: Any) -> nn.Module:
     on_gpu = next(model.parameters()).is_cuda
     devices = [local_rank()] if on_gpu else None
     return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, **options)
+
+
+def gradients_kept(model: nn.Module, *, travel: bool) -> AbstractContextManager[None]:
+    """A context whose backward adds to the gradients, and averages them over ranks only if ``travel``."""
+    if travel or not isinstance(model, nn.parallel.DistributedDataParallel):
+        return nullcontext()
+    return model.no_sync()
 
 
 def _wire_device() -> torch.device:

@@ -62,6 +62,8 @@ class Plan:
     fingerprint: Mapping[str, Any] = field(default_factory=dict)
     describe: Callable[[Any], str] = lambda batch: ""
     samples: Callable[[Any], int] = len
+    # Equal parts of a batch that are run one after the other; their mean is the loss.
+    pieces: Callable[[Any], Sequence[Any]] = lambda batch: (batch,)
     # Words and numbers of a batch that go into its record of metrics.jsonl beside the losses.
     note: Callable[[Any], Mapping[str, Any]] = lambda batch: {}
     # Called on every rank before a checkpoint is put together, e.g. to average BN statistics.
@@ -144,17 +146,15 @@ class Loop:
         self._boundary(iteration)
 
     def _step(self, batch: Any, iteration: int) -> dict[str, float]:
-        with torch.autocast(
-            self.device.type, dtype=_DTYPES.get(self.plan.amp), enabled=self.plan.amp != "none"
-        ):
-            named = self.losses(batch, iteration)
-        total = sum(
-            (v for k, v in named.items() if k.startswith("loss")), torch.zeros((), device=self.device)
-        )
         self.optimizer.zero_grad(set_to_none=True)
-        # Backward comes before the check, so that ranks stay in step until all of them know.
-        self.scaler.scale(total).backward()
-        values = {k: float(v.detach()) for k, v in {"total_loss": total, **named}.items()}
+        pieces = self.plan.pieces(batch)
+        values: dict[str, float] = {}
+        for number, piece in enumerate(pieces, 1):
+            # Between processes the gradients travel once, with the last piece.
+            with dist.gradients_kept(self.model, travel=number == len(pieces)):
+                named = self._backward(piece, iteration, 1 / len(pieces))
+            for name, value in named.items():
+                values[name] = values.get(name, 0.0) + float(value.detach()) / len(pieces)
         values = self._agree(values, batch, iteration)
         if self.plan.clip is not None:
             self.scaler.unscale_(self.optimizer)
@@ -162,6 +162,18 @@ class Loop:
         self.scaler.step(self.optimizer)
         self.scaler.update()
         return values
+
+    def _backward(self, batch: Any, iteration: int, share: float) -> dict[str, Tensor]:
+        with torch.autocast(
+            self.device.type, dtype=_DTYPES.get(self.plan.amp), enabled=self.plan.amp != "none"
+        ):
+            named = self.losses(batch, iteration)
+        total = sum(
+            (v for k, v in named.items() if k.startswith("loss")), torch.zeros((), device=self.device)
+        )
+        # Backward comes before the check, so that ranks stay in step until all of them know.
+        self.scaler.scale(total * share).backward()
+        return {"total_loss": total, **named}
 
     def _agree(self, values: dict[str, float], batch: Any, iteration: int) -> dict[str, float]:
         """Mean of the values over ranks, and the signals that any rank has received."""
