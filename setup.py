@@ -56,6 +56,7 @@ setup(
     ],
     extras_require={
         "dev": [
+            "setuptools>=68",
             "pytest>=8",
             "pytest-timeout>=2.3",
             "hypothesis>=6.100",

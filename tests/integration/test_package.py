@@ -1,0 +1,62 @@
+"""What ``pip install .`` brings: both packages, their data, the configs and the tools, and no more."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    # A copy, because setuptools leaves build/ and *.egg-info beside setup.py.
+    work = tmp_path_factory.mktemp("package")
+    source = work / "source"
+    source.mkdir()
+    for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, source)
+    for name in ("wsl_det", "pretrain", "configs", "tools"):
+        shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+    command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "--no-build-isolation"]
+    done = subprocess.run([*command, "-q", "-w", str(work)], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return next(work.glob("*.whl"))
+
+
+def test_the_wheel_holds_everything_and_two_top_level_names(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        inside = set(archive.namelist())
+        top = archive.read(next(n for n in inside if n.endswith("top_level.txt"))).decode().split()
+    assert sorted(top) == ["pretrain", "wsl_det"]
+    expected = {f"wsl_det/configs/{p.relative_to(ROOT / 'configs')}" for p in ROOT.glob("configs/**/*.yaml")}
+    expected |= {f"wsl_det/tools/{p.name}" for p in ROOT.glob("tools/*.py")}
+    for package in ("wsl_det", "pretrain"):
+        files = [p for p in (ROOT / package).rglob("*") if p.is_file() and "__pycache__" not in p.parts]
+        expected |= {p.relative_to(ROOT).as_posix() for p in files}
+    assert expected - inside == set()
+
+
+def test_the_installed_package_finds_tools_and_configs(wheel: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "site")
+    code = (
+        "import sys\nfrom wsl_det import cli\nfrom wsl_det.core import config\n"
+        "print(config.config_path('configs/mask_rcnn_ig.yaml'))\nsys.exit(cli.main(['train_net', '--help']))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        cwd=tmp_path,
+        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert str(tmp_path / "site") in done.stdout.splitlines()[0]
+    assert "--config-file" in done.stdout
