@@ -86,7 +86,8 @@ def _require_detectron2() -> None:
     if not installed("detectron2"):
         raise EngineError(
             "--engine detectron2 was asked for, but Detectron2 is not installed here; install it from "
-            "https://github.com/facebookresearch/detectron2, or pass --engine embedded, which gives the same results"
+            "https://github.com/facebookresearch/detectron2, or pass --engine embedded, "
+            "which gives the same results"
         )
     try:
         # model_zoo and _C are what breaks most: pkg_resources is gone from setuptools 82 on, and the
@@ -95,8 +96,8 @@ def _require_detectron2() -> None:
             importlib.import_module(part)
     except (ImportError, AttributeError, OSError, RuntimeError) as error:
         raise EngineError(
-            f"Detectron2 is installed but does not import ({type(error).__name__}: {error}); {_remedy(error)}, "
-            "or pass --engine embedded, which gives the same results"
+            f"Detectron2 is installed but does not import ({type(error).__name__}: {error}); "
+            f"{_remedy(error)}, or pass --engine embedded, which gives the same results"
         ) from error
 
 
