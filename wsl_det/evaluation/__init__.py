@@ -1,1 +1,7 @@
-"""COCO average precision, equal to pycocotools, from match tables; starts without torch."""
+"""COCO AP equal to pycocotools, and the match tables that curves, oracles and resamples read."""
+
+from __future__ import annotations
+
+from wsl_det.evaluation.coco_ap import evaluate
+
+__all__ = ["evaluate"]

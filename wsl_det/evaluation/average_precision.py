@@ -1,0 +1,121 @@
+"""Average precision and recall of a ranked list, for many weightings of the images at once.
+
+A weighting says how often an image counts: 1 for the plain numbers, multiplicities for a bootstrap
+resample, 0 and 1 for swaps. Ranking is done once, in the match table; no replicate sorts again.
+Integer weights give what the duplicated data would give, because at the copies of a true positive
+both precision and recall only rise, so the last copy decides.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from wsl_det.evaluation.compiled import compiled
+
+RECALL_POINTS = 101
+
+
+@compiled
+def precision(class_starts, image, status, weights, positives):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912
+    """(T, K, B) 101-point interpolated AP in [0, 1], nan where a class has no object.
+
+    class_starts (K + 1,), image (D,) rows of weights, status (T, D) uint8 as in a match table,
+    weights (J, B) uint8, positives (K, B) int64 weighted objects.
+    """
+    num_thresholds, num_classes, num = len(status), len(class_starts) - 1, weights.shape[1]
+    result = np.full((num_thresholds, num_classes, num), np.nan)
+    longest = 0
+    for k in range(num_classes):
+        longest = max(longest, class_starts[k + 1] - class_starts[k])
+    true = np.empty((longest + 1, num), dtype=np.int32)
+    seen = np.empty((longest + 1, num), dtype=np.int32)
+    true_now = np.empty(num, dtype=np.int32)
+    seen_now = np.empty(num, dtype=np.int32)
+    highest = np.empty(num)
+    total = np.empty(num)
+    reached = np.empty(num)
+    inverse = np.empty(num)
+    eps = np.spacing(1.0)
+    for k in range(num_classes):
+        if positives[k].max() == 0:
+            continue
+        for b in range(num):
+            inverse[b] = max(positives[k, b], 1)
+        for t in range(num_thresholds):
+            true_now[:] = 0
+            seen_now[:] = 0
+            hits = 0
+            for d in range(class_starts[k], class_starts[k + 1]):
+                if status[t, d] == 2:
+                    continue
+                row = weights[image[d]]
+                if status[t, d] == 1:
+                    for b in range(num):
+                        true_now[b] += row[b]
+                        seen_now[b] += row[b]
+                        true[hits, b] = true_now[b]
+                        seen[hits, b] = seen_now[b]
+                    hits += 1
+                else:
+                    for b in range(num):
+                        seen_now[b] += row[b]
+            highest[:] = 0
+            total[:] = 0
+            for b in range(num):
+                reached[b] = _points_reached(true_now[b] / inverse[b])
+            # From the last true positive to the first: precision becomes the highest further on, and
+            # each true positive answers for the recall points that it is the first to reach.
+            for j in range(hits - 1, -1, -1):
+                for b in range(num):
+                    value = true[j, b] / (seen[j, b] + eps)
+                    highest[b] = value if value > highest[b] else highest[b]
+                    before = _points_reached(true[j - 1, b] / inverse[b]) if j > 0 else 0.0
+                    total[b] += highest[b] * (reached[b] - before)
+                    reached[b] = before
+            for b in range(num):
+                if positives[k, b] > 0:
+                    result[t, k, b] = total[b] / 101
+    return result
+
+
+@compiled
+def _points_reached(recall):  # type: ignore[no-untyped-def]
+    """How many of the points 0, 0.01, ... 1 are at most ``recall``; they are numpy.linspace's, i * 0.01."""
+    i = np.floor(recall * 100)
+    i += (i + 1) * 0.01 <= recall
+    i -= i * 0.01 > recall
+    return min(i, 100.0) + 1
+
+
+@compiled
+def positives(object_image, object_class, counts, weights, num_classes):  # type: ignore[no-untyped-def]
+    """(K, B) int64 weighted number of objects that count; counts is (G,) bool."""
+    total = np.zeros((num_classes, weights.shape[1]), dtype=np.int64)
+    for o in range(len(object_image)):
+        if counts[o]:
+            for b in range(weights.shape[1]):
+                total[object_class[o], b] += weights[object_image[o], b]
+    return total
+
+
+@compiled
+def hits(class_starts, image, found, weights):  # type: ignore[no-untyped-def]
+    """(K, B) int64 sum of found (D,) uint8 over the detections of a class, weighted by image."""
+    num_classes, num = len(class_starts) - 1, weights.shape[1]
+    total = np.zeros((num_classes, num), dtype=np.int64)
+    for k in range(num_classes):
+        for d in range(class_starts[k], class_starts[k + 1]):
+            if found[d] > 0:
+                for b in range(num):
+                    total[k, b] += np.int64(found[d]) * weights[image[d], b]
+    return total
+
+
+def mean_over_classes(values: np.ndarray, axes: Sequence[int] | int) -> np.ndarray:
+    """Mean over ``axes``, classes without objects (nan) left out; nan where nothing is defined."""
+    there = ~np.isnan(values)
+    number = there.sum(axis=tuple(np.atleast_1d(axes)))
+    total = np.where(there, values, 0.0).sum(axis=tuple(np.atleast_1d(axes)))
+    return np.divide(total, number, out=np.full(np.shape(total), np.nan), where=number > 0)

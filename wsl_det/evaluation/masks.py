@@ -1,0 +1,177 @@
+"""Masks as run lengths: from COCO's RLE strings and polygons, with areas and overlaps.
+
+The run-length format is COCO's: column-major, runs of 0 and 1 in turn, starting with 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wsl_det.errors import DataError
+from wsl_det.evaluation.compiled import compiled
+
+
+@dataclass(frozen=True)
+class Masks:
+    """N masks as runs in one array.
+
+    runs: (R,) uint32 lengths; mask i has runs[starts[i]:starts[i + 1]].
+    area: (N,) float64 pixels. span: (N, 2) int64, first and one past the last pixel of the mask in
+    column-major order; masks whose spans do not meet do not overlap.
+    """
+
+    runs: np.ndarray
+    starts: np.ndarray
+    area: np.ndarray
+    span: np.ndarray
+
+
+def read(segmentations: Sequence[Any], sizes: np.ndarray, what: str) -> Masks:
+    """Segmentations (RLE dicts or polygon lists) of images of ``sizes`` (N, 2) height, width.
+
+    Raises DataError, naming ``what`` and the row, for a missing segmentation, a size that is
+    not the image's, and runs that do not fill the image exactly.
+    """
+    counts = [
+        _counts(value, size, what, row)
+        for row, (value, size) in enumerate(zip(segmentations, sizes, strict=True))
+    ]
+    lengths = np.array([len(c) for c in counts], dtype=np.int64)
+    text_starts = np.concatenate([[0], np.cumsum(lengths)])
+    runs, starts, area, span, bad = _decode(
+        np.frombuffer(b"".join(counts), dtype=np.uint8), text_starts, sizes.prod(1).astype(np.int64)
+    )
+    if bad >= 0:
+        height, width = sizes[bad]
+        raise DataError(
+            f"{what}: segmentation {bad} is damaged: its runs do not fill the image "
+            f"of {height} x {width} pixels"
+        )
+    return Masks(runs, starts, area, span)
+
+
+def _counts(value: Any, size: np.ndarray, what: str, row: int) -> bytes:
+    """One segmentation as COCO's compressed string."""
+    height, width = (int(side) for side in size)
+    if height < 0:
+        raise DataError(
+            f"{what}: segmentation {row} is of an image without height and width; masks need both"
+        )
+    if isinstance(value, dict) and isinstance(value.get("counts"), str | bytes | list) and "size" in value:
+        if list(value["size"]) != [height, width]:
+            raise DataError(
+                f"{what}: segmentation {row} has RLE size {list(value['size'])}; "
+                f"its image has [{height}, {width}] (height, width)"
+            )
+        counts = value["counts"]
+        if isinstance(counts, str):
+            return counts.encode("latin-1", "replace")
+        if isinstance(counts, bytes):
+            return counts
+        return _compress(value, height, width)
+    if isinstance(value, list) and all(_is_polygon(polygon) for polygon in value):
+        # Fewer than three points have no area; pycocotools would take four numbers for a box.
+        return _compress([p for p in value if len(p) >= 6] or [[0.0] * 6], height, width)
+    raise DataError(f"{what}: segmentation {row} is {value!r:.40}; masks need RLE or polygons")
+
+
+def _is_polygon(value: Any) -> bool:
+    return isinstance(value, list) and {type(number) for number in value} <= {int, float}
+
+
+def _compress(value: Any, height: int, width: int) -> bytes:
+    from pycocotools import mask as coco_mask
+
+    rles = coco_mask.frPyObjects(value, height, width)
+    merged = coco_mask.merge(rles) if isinstance(rles, list) else rles
+    return bytes(merged["counts"])
+
+
+@compiled
+def _decode(text, text_starts, pixels):  # type: ignore[no-untyped-def]
+    num = len(text_starts) - 1
+    runs = np.empty(len(text), dtype=np.uint32)  # a run takes at least one character
+    starts = np.zeros(num + 1, dtype=np.int64)
+    area = np.zeros(num, dtype=np.float64)
+    span = np.zeros((num, 2), dtype=np.int64)
+    end = 0
+    bad = -1
+    for i in range(num):
+        first = end
+        at, stop = text_starts[i], text_starts[i + 1]
+        total = np.int64(0)
+        filled = np.int64(0)
+        while at < stop and bad < 0:
+            value = np.int64(0)
+            shift = 0
+            more = True
+            while more and at < stop and shift < 60:
+                c = np.int64(text[at]) - 48
+                if c < 0 or c > 63:
+                    bad = i
+                value |= (c & 31) << shift
+                more = (c & 32) != 0
+                at += 1
+                shift += 5
+                if not more and (c & 16):
+                    value |= np.int64(-1) << shift
+            # From the fourth run on, COCO stores the difference to the run two before.
+            if end - first > 2:
+                value += np.int64(runs[end - 2])
+            if more or value < 0 or total + value > pixels[i]:
+                bad = i
+                break
+            runs[end] = value
+            if (end - first) % 2 == 1 and value > 0:
+                if filled == 0:
+                    span[i, 0] = total
+                filled += value
+                span[i, 1] = total + value
+            total += value
+            end += 1
+        if total != pixels[i] and bad < 0:
+            bad = i
+        if bad >= 0:
+            break
+        area[i] = filled
+        starts[i + 1] = end
+    return runs[:end].copy(), starts, area, span, bad
+
+
+@compiled
+def intersections(runs_a, starts_a, span_a, rows_a, runs_b, starts_b, span_b, rows_b):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """(P,) common pixels of the pairs of masks rows_a[p], rows_b[p]."""
+    common = np.zeros(len(rows_a), dtype=np.float64)
+    for p in range(len(rows_a)):
+        a, b = rows_a[p], rows_b[p]
+        if span_a[a, 1] <= span_b[b, 0] or span_b[b, 1] <= span_a[a, 0]:
+            continue
+        i, i_stop = starts_a[a], starts_a[a + 1]
+        j, j_stop = starts_b[b], starts_b[b + 1]
+        end_i, end_j = np.int64(runs_a[i]), np.int64(runs_b[j])
+        in_i, in_j = False, False
+        at = np.int64(0)
+        total = np.int64(0)
+        while True:
+            stop = min(end_i, end_j)
+            if in_i and in_j:
+                total += stop - at
+            at = stop
+            if end_i == at:
+                i += 1
+                if i >= i_stop:
+                    break
+                in_i = not in_i
+                end_i += np.int64(runs_a[i])
+            elif end_j == at:
+                j += 1
+                if j >= j_stop:
+                    break
+                in_j = not in_j
+                end_j += np.int64(runs_b[j])
+        common[p] = total
+    return common

@@ -1,0 +1,85 @@
+"""Which detection found which object, at every IoU: made once, read by AP, curves and resamples."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+import numpy as np
+
+from wsl_det.core import files
+from wsl_det.errors import DataError
+
+SCHEMA = 1
+COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
+ANCHOR_THRESHOLDS = np.array([0.1, 0.3])
+THRESHOLDS = np.concatenate([ANCHOR_THRESHOLDS, COCO_THRESHOLDS])
+"""IoU of the rows of a table: the two loose anchors, then COCO's ten."""
+FIRST_COCO = len(ANCHOR_THRESHOLDS)
+
+AREAS = ("all", "small", "medium", "large")
+AREA_RANGES = np.array([[0, 1e10], [0, 32.0**2], [32.0**2, 96.0**2], [96.0**2, 1e10]])
+"""Object areas in pixels, both ends included, as in pycocotools."""
+
+FALSE, TRUE, IGNORED = 0, 1, 2
+
+
+@dataclass(frozen=True)
+class MatchTable:
+    """Detections against objects of one test set, for one IoU type.
+
+    thresholds: (T,) IoU. image_ids: (I,) int64. category_ids: (K,) int64. class_names: (K,) str.
+    Detections by class, then descending score, ties by image id and file order:
+    class_starts: (K + 1,) int64; score: (D,) float64; image, rank: (D,) int32; row: (D,) int64.
+    matched: (T, D) int32 object index, or -1 (area range "all").
+    status: (4, T, D) uint8 FALSE, TRUE or IGNORED for the area ranges of ``AREAS``.
+    Objects: object_image, object_class: (G,) int32; counts: (4, G) bool, whether an object counts
+    in an area range (crowds never do).
+    """
+
+    iou_type: str
+    thresholds: np.ndarray
+    image_ids: np.ndarray
+    category_ids: np.ndarray
+    class_names: np.ndarray
+    class_starts: np.ndarray
+    score: np.ndarray
+    image: np.ndarray
+    rank: np.ndarray
+    row: np.ndarray
+    matched: np.ndarray
+    status: np.ndarray
+    object_image: np.ndarray
+    object_class: np.ndarray
+    counts: np.ndarray
+
+    @property
+    def num_images(self) -> int:
+        return len(self.image_ids)
+
+    @property
+    def num_classes(self) -> int:
+        return len(self.category_ids)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table as a compressed ``.npz`` of plain arrays."""
+        arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        with files.atomic_path(Path(path)) as scratch, open(scratch, "wb") as out:
+            np.savez_compressed(out, allow_pickle=False, schema=np.array(SCHEMA), **arrays)
+
+
+def load(path: str | Path) -> MatchTable:
+    """The table that ``MatchTable.save`` wrote; DataError for anything else."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            content = {name: archive[name] for name in archive.files}
+    except FileNotFoundError:
+        raise DataError(f"match table {path} does not exist") from None
+    except (ValueError, OSError, EOFError, KeyError) as error:
+        raise DataError(f"match table {path} is not a whole .npz file ({error}); make it again") from None
+    wanted = {field.name for field in fields(MatchTable)}
+    if content.get("schema") != SCHEMA or not wanted <= set(content):
+        raise DataError(f"match table {path} has another schema than {SCHEMA}; make it again")
+    content.pop("schema")
+    iou_type = str(content.pop("iou_type"))
+    return MatchTable(iou_type=iou_type, **{name: content[name] for name in wanted - {"iou_type"}})

@@ -1,0 +1,69 @@
+"""The twelve COCO numbers, AP by IoU and AP by class, from a match table and image weights."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from wsl_det.evaluation import average_precision as ap
+from wsl_det.evaluation.match_table import FIRST_COCO, TRUE, MatchTable
+
+METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+_RECALLS = (
+    ("AR1", 0, 1),
+    ("AR10", 0, 10),
+    ("AR100", 0, 100),
+    ("ARs", 1, 100),
+    ("ARm", 2, 100),
+    ("ARl", 3, 100),
+)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What one side scores under B weightings, in percent, nan where undefined.
+
+    metrics: the twelve names -> (B,). by_iou: (T, B) AP at each IoU of the table.
+    by_class: (T, K, B) AP of each class at each IoU.
+    """
+
+    metrics: dict[str, np.ndarray]
+    by_iou: np.ndarray
+    by_class: np.ndarray
+
+
+def measure(
+    table: MatchTable, weights: np.ndarray | None = None, *, positives_weights: np.ndarray | None = None
+) -> Measures:
+    """The measures under ``weights`` (J, B) uint8, by default one weighting of 1 for every image.
+
+    ``table.image`` names rows of ``weights``. ``positives_weights`` (I, B) weighs the objects where
+    that is another table than the detections' (sign swaps pair two lists with one ground truth).
+    """
+    if weights is None:
+        weights = np.ones((table.num_images, 1), dtype=np.uint8)
+    object_weights = weights if positives_weights is None else positives_weights
+    counted = [
+        ap.positives(table.object_image, table.object_class, counts, object_weights, table.num_classes)
+        for counts in table.counts
+    ]
+    by_class = 100 * ap.precision(table.class_starts, table.image, table.status[0], weights, counted[0])
+    by_iou = ap.mean_over_classes(by_class, 1)
+    coco = by_class[FIRST_COCO:]
+    metrics = {
+        "AP": ap.mean_over_classes(coco, (0, 1)),
+        "AP50": by_iou[FIRST_COCO],
+        "AP75": by_iou[FIRST_COCO + 5],
+    }
+    for area, name in enumerate(("APs", "APm", "APl"), start=1):
+        status = table.status[area, FIRST_COCO:]
+        sized = 100 * ap.precision(table.class_starts, table.image, status, weights, counted[area])
+        metrics[name] = ap.mean_over_classes(sized, (0, 1))
+    for name, area, most in _RECALLS:
+        found = ((table.status[area, FIRST_COCO:] == TRUE) & (table.rank < most)).sum(0).astype(np.uint8)
+        total = ap.hits(table.class_starts, table.image, found, weights)
+        number = counted[area] * len(coco)
+        recall = np.divide(100.0 * total, number, out=np.full(total.shape, np.nan), where=number > 0)
+        metrics[name] = ap.mean_over_classes(recall, 0)
+    return Measures(metrics, by_iou, by_class)
