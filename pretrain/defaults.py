@@ -1,0 +1,104 @@
+"""Every key of a pretraining config with its default.
+
+The defaults are the paper's run where facts.md establishes it (336 GPUs of 24 images, BN over
+those 24, synchronous SGD, softmax over the vocabulary); what it does not establish is marked
+"ours, not the paper's".
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+TREE: dict[str, Any] = {
+    "DATA": {
+        # A folder made by tools/build_shards.py; the one key without which nothing runs.
+        "SHARDS": "",
+        # Share of the posts, by hash of their id, that is never trained on.
+        "HELDOUT": 0.02,
+        # natural | sqrt | uniform: max(1, phi(t / f)) for a tag of frequency f, the largest for an image.
+        "RESAMPLE": "sqrt",
+        # t; 0 is the median frequency of the tags that occur (ours, not the paper's).
+        "RESAMPLE_THRESHOLD": 0.0,
+        # Shards read side by side; draws are shuffled within them.
+        "SHUFFLE_SHARDS": 16,
+        "NUM_THREADS": 4,  # decoding threads of each process
+        "PREFETCH": 2,  # batches decoded ahead
+        "SKIP_BUDGET": 0.01,  # share of undecodable images, from 1,000 on, that stops the run
+        "MAX_PIXELS": 1 << 26,  # photos that announce more are skipped undecoded
+    },
+    "INPUT": {
+        "SIZE": 224,
+        "CROP_AREA": [0.08, 1.0],
+        "CROP_RATIO": [3 / 4, 4 / 3],
+        "FLIP": True,
+        # Decode large crops at 1/2, 1/4, 1/8: edges move by at most half a pixel of the result.
+        "REDUCED_DECODE": False,
+        "TEST_RESIZE": 256,  # short side before the centre crop of SIZE
+        # RGB on the 0-255 scale; they travel with the weights.
+        "PIXEL_MEAN": [123.675, 116.28, 103.53],
+        "PIXEL_STD": [58.395, 57.12, 57.375],
+    },
+    "MODEL": {
+        "DEVICE": "cuda",
+        "DEPTH": 101,
+        "BLOCKS": [],  # four counts; empty: the depth's own
+        "GROUPS": 32,
+        "WIDTH_PER_GROUP": 8,
+        "RES2_CHANNELS": 256,
+        "BN_GROUP": 24,  # images that share BN statistics
+        "BN_MOMENTUM": 0.1,  # ours, not the paper's
+        "ZERO_INIT_LAST": True,  # ours, not the paper's
+        "CHANNELS_LAST": False,
+    },
+    "SOLVER": {
+        "IMS_PER_BATCH": 8064,  # over all processes
+        "TOTAL_IMAGES": 1_925_000_000,  # draws in the whole run; ours, not the paper's
+        "BASE_LR": 0.1,  # for REFERENCE_BATCH images; ours, not the paper's, down to WEIGHT_DECAY_BIAS
+        "REFERENCE_BATCH": 256,
+        "WARMUP_LR": 0.1,
+        "WARMUP_UPDATES": 5000,
+        "SCHEDULE": "steps",  # steps | cosine
+        "NUM_DROPS": 10,
+        "DROP_FACTOR": 0.5,
+        "COSINE_END": 0.0,
+        "MOMENTUM": 0.9,
+        "NESTEROV": True,
+        "WEIGHT_DECAY": 1e-4,
+        "WEIGHT_DECAY_NORM": 1e-4,
+        "WEIGHT_DECAY_BIAS": 1e-4,
+        "LABEL_SMOOTHING": 0.0,
+        "CLIP_NORM": 0.0,  # largest norm of the gradient; 0: not clipped
+        "ACCUMULATE": 1,  # pieces that each process cuts its part of a batch into
+        "AMP": "none",  # none | bfloat16 | float16
+        "CHECKPOINT_PERIOD": 1000,
+        "CHECKPOINTS_KEPT": 3,
+    },
+    "TEST": {
+        "EVAL_PERIOD": 0,  # updates between measurements of recall; 0: only at the end
+        "RECALL_AT": [1, 5, 10],
+        "MAX_IMAGES": 50_000,
+        "BATCH": 64,
+    },
+    "LOG_PERIOD": 20,
+    "SEED": 0,
+    "OUTPUT_DIR": "",
+}
+
+# Keys that change neither the sample stream nor the arithmetic: a resumed run may set them anew.
+FREE_ON_RESUME = frozenset(
+    {
+        "DATA.SHARDS",  # the data set's hash stands for it
+        "DATA.NUM_THREADS",
+        "DATA.PREFETCH",
+        "DATA.SKIP_BUDGET",
+        "MODEL.DEVICE",
+        "SOLVER.CHECKPOINT_PERIOD",
+        "SOLVER.CHECKPOINTS_KEPT",
+        "TEST.EVAL_PERIOD",
+        "TEST.RECALL_AT",
+        "TEST.MAX_IMAGES",
+        "TEST.BATCH",
+        "LOG_PERIOD",
+        "OUTPUT_DIR",
+    }
+)

@@ -1,0 +1,102 @@
+"""A configuration checked and translated: what a pretraining run is, before anything is written."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from pretrain import defaults, index, model, sampling, solver
+from pretrain.dataset import Share, start_hash
+from wsl_det.core import seed
+from wsl_det.core.config import Config
+from wsl_det.errors import ConfigError
+
+
+class Job(NamedTuple):
+    """A checked configuration: what a run is, before any folder is made or weight drawn."""
+
+    posts: index.ShardIndex
+    stream: sampling.SampleStream
+    share: Share
+    arch: model.Arch
+    schedule: solver.Schedule
+    stream_hash: str  # name of the empty stream
+
+
+def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
+    """Check a configuration against its shards and ``world`` processes; nothing is written."""
+    if not cfg.DATA.SHARDS:
+        raise ConfigError("DATA.SHARDS is not set; give the folder that tools/build_shards.py made")
+    share = Share(cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL.BN_GROUP, rank, world)
+    if cfg.SOLVER.ACCUMULATE < 1 or share.groups % cfg.SOLVER.ACCUMULATE:
+        raise ConfigError(
+            f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE} does not divide the {share.groups} BN groups "
+            "of a process"
+        )
+    if cfg.SOLVER.AMP not in ("none", "bfloat16", "float16"):
+        raise ConfigError(f"SOLVER.AMP is {cfg.SOLVER.AMP!r}; expected none, bfloat16 or float16")
+    schedule, arch = make_schedule(cfg), make_arch(cfg)
+    posts = index.open_index(cfg.DATA.SHARDS)
+    stream = make_stream(cfg, posts)
+    keys = ("HELDOUT", "RESAMPLE", "RESAMPLE_THRESHOLD", "SHUFFLE_SHARDS")
+    name = start_hash(
+        dataset=posts.sha256, seed=cfg.SEED, batch=share.batch, **{key: cfg.DATA[key] for key in keys}
+    )
+    return Job(posts, stream, share, arch, schedule, name)
+
+
+def make_stream(cfg: Config, posts: index.ShardIndex) -> sampling.SampleStream:
+    """The sample stream of a configuration."""
+    return sampling.SampleStream(
+        label_offsets=posts.label_offsets,
+        label_values=posts.label_values,
+        post_hash=posts.post_hash,
+        shard_starts=posts.shard_starts,
+        num_tags=len(posts.vocabulary),
+        seed=cfg.SEED,
+        heldout=cfg.DATA.HELDOUT,
+        policy=cfg.DATA.RESAMPLE,
+        threshold=cfg.DATA.RESAMPLE_THRESHOLD,
+        window=cfg.DATA.SHUFFLE_SHARDS,
+    )
+
+
+def make_arch(cfg: Config) -> model.Arch:
+    """The trunk of a configuration."""
+    return model.make_arch(
+        depth=cfg.MODEL.DEPTH,
+        blocks=cfg.MODEL.BLOCKS,
+        groups=cfg.MODEL.GROUPS,
+        width_per_group=cfg.MODEL.WIDTH_PER_GROUP,
+        res2_channels=cfg.MODEL.RES2_CHANNELS,
+    )
+
+
+def make_schedule(cfg: Config) -> solver.Schedule:
+    """The learning-rate schedule of a configuration."""
+    s = cfg.SOLVER
+    return solver.Schedule(
+        base_lr=s.BASE_LR,
+        batch=s.IMS_PER_BATCH,
+        total_images=s.TOTAL_IMAGES,
+        reference_batch=s.REFERENCE_BATCH,
+        warmup_lr=s.WARMUP_LR,
+        warmup_updates=s.WARMUP_UPDATES,
+        kind=s.SCHEDULE,
+        num_drops=s.NUM_DROPS,
+        drop_factor=s.DROP_FACTOR,
+        cosine_end=s.COSINE_END,
+    )
+
+
+def heldout_images(cfg: Config, posts: index.ShardIndex) -> sampling.Ints:
+    """The posts that recall is measured on, at most TEST.MAX_IMAGES of them, by a fixed draw."""
+    images = sampling.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT)
+    if len(images) <= cfg.TEST.MAX_IMAGES:
+        return images
+    return images[sampling.shuffled(seed.derive("heldout"), len(images))[: cfg.TEST.MAX_IMAGES]]
+
+
+def fingerprint(cfg: Config, job: Job) -> dict[str, Any]:
+    """What a resumed run must share with the run it continues; the number of processes is free."""
+    settings = {k: v for k, v in cfg.flat().items() if k not in defaults.FREE_ON_RESUME}
+    return {**settings, "dataset": job.posts.sha256}

@@ -1,0 +1,219 @@
+"""ResNeXt-101 32xCd and its small relatives: timm's trunk, a head over the vocabulary, BN by groups.
+
+Parameter names are timm's and torchvision's (conv1, bn1, layer1..layer4, fc); the stride
+stands in the 3x3 convolution, and width doubles from stage to stage while the outputs of
+res2 stay ``res2_channels`` wide for every C (facts.md section 5, traps.md 1 and 16).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from wsl_det.errors import ConfigError
+
+BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
+STEM_CHANNELS = 64  # timm's stem is 64 wide whatever follows
+
+
+@dataclass(frozen=True)
+class Arch:
+    """The shape of a trunk of bottleneck blocks: its name is ``{groups}x{width_per_group}d``."""
+
+    depth: int
+    blocks: tuple[int, ...]
+    groups: int
+    width_per_group: int
+    res2_channels: int = 256
+    stem_channels: int = STEM_CHANNELS
+
+    @property
+    def name(self) -> str:
+        """Such as resnext101_32x8d."""
+        kind = "resnet" if self.groups == 1 else "resnext"
+        suffix = "" if self.groups == 1 else f"_{self.groups}x{self.width_per_group}d"
+        return f"{kind}{self.depth}{suffix}"
+
+    def header(self) -> dict[str, Any]:
+        """The plain values that travel in a checkpoint."""
+        return {**asdict(self), "blocks": list(self.blocks)}
+
+
+def make_arch(
+    *, depth: int, groups: int, width_per_group: int, res2_channels: int, blocks: tuple[int, ...] = ()
+) -> Arch:
+    """The architecture of a config; ``blocks`` (four counts) overrides the depth's own."""
+    if not blocks and depth not in BLOCKS:
+        raise ConfigError(f"MODEL.DEPTH is {depth}; expected one of {sorted(BLOCKS)}, or give MODEL.BLOCKS")
+    chosen = tuple(blocks) or BLOCKS[depth]
+    if len(chosen) != 4 or min(chosen) < 1:
+        raise ConfigError(f"MODEL.BLOCKS is {list(chosen)}; expected four counts of at least 1")
+    if res2_channels % 4 or min(groups, width_per_group, res2_channels) < 1:
+        raise ConfigError(
+            f"groups {groups}, width per group {width_per_group}, res2 channels {res2_channels}: "
+            "expected positive numbers, and MODEL.RES2_CHANNELS a multiple of 4"
+        )
+    return Arch(depth, chosen, groups, width_per_group, res2_channels)
+
+
+class GroupBatchNorm2d(nn.BatchNorm2d):
+    """Batch normalization over groups of ``group`` images, however many images a forward holds.
+
+    336 processes of 24 images and 168 of 48 train the same model this way. The running
+    statistics move once a step, by the mean over the step's ``groups_per_step`` groups, so
+    they do not depend on how the groups are spread over forwards either; averaged over
+    processes they do not depend on the number of processes.
+    """
+
+    def __init__(
+        self,
+        num_features: int,
+        *,
+        group: int,
+        groups_per_step: int = 1,
+        momentum: float = 0.1,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(num_features, momentum=momentum, **kwargs)
+        self.group = group
+        self.groups_per_step = groups_per_step
+        self._seen = 0  # groups of the step so far
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, H, W) normalized; in training N is a multiple of ``group``."""
+        if not self.training:
+            return super().forward(input)
+        if input.shape[0] % self.group:
+            raise ValueError(f"{input.shape[0]} images are not whole BN groups of {self.group}")
+        pieces = [self._normalize(piece) for piece in input.split(self.group)]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+
+    def _normalize(self, piece: Tensor) -> Tensor:
+        # r <- (1 - m) r + (m / k) (s1 + ... + sk), written as k ordinary updates: the j-th takes
+        # (m / k) / (1 - (k - j) m / k), and the factors (1 - that) telescope to 1 - m.
+        assert self.momentum is not None
+        share = self.momentum / self.groups_per_step
+        rest = self.groups_per_step - 1 - self._seen
+        self._seen = (self._seen + 1) % self.groups_per_step
+        return F.batch_norm(
+            piece,
+            self.running_mean,
+            self.running_var,
+            self.weight,
+            self.bias,
+            training=True,
+            momentum=share / (1 - rest * share),
+            eps=self.eps,
+        )
+
+
+def build(
+    arch: Arch,
+    num_classes: int,
+    *,
+    bn_group: int = 24,
+    groups_per_step: int = 1,
+    bn_momentum: float = 0.1,
+) -> nn.Module:
+    """The classifier on the current default device, its weights not yet set: call ``initialise``."""
+    from timm.models.resnet import Bottleneck, ResNet
+
+    planes = tuple(arch.res2_channels // 4 * 2**stage for stage in range(4))
+    base_width = 64 * arch.width_per_group / planes[0]
+    if [math.floor(p * (base_width / 64)) for p in planes] != [arch.width_per_group * 2**s for s in range(4)]:
+        raise ConfigError(
+            f"width per group {arch.width_per_group} with {arch.res2_channels} res2 channels has no "
+            "exact form in timm's trunk; choose MODEL.RES2_CHANNELS a power of two"
+        )
+    norm = partial(GroupBatchNorm2d, group=bn_group, groups_per_step=groups_per_step, momentum=bn_momentum)
+    return ResNet(
+        Bottleneck,  # type: ignore[arg-type]  # timm annotates an instance where it takes the class
+        arch.blocks,
+        num_classes=num_classes,
+        cardinality=arch.groups,
+        base_width=base_width,
+        channels=planes,
+        norm_layer=norm,
+        # initialise() does it; timm would draw from the global generator for nothing.
+        zero_init_last=False,
+    )
+
+
+def make(
+    arch: Arch,
+    num_classes: int,
+    rng: torch.Generator,
+    *,
+    bn_group: int = 24,
+    groups_per_step: int = 1,
+    bn_momentum: float = 0.1,
+    zero_init_last: bool = True,
+) -> nn.Module:
+    """The classifier on the CPU with its initial weights drawn from ``rng``."""
+    # Built without storage first: nothing is drawn from the global generator.
+    with torch.device("meta"):
+        model = build(
+            arch, num_classes, bn_group=bn_group, groups_per_step=groups_per_step, bn_momentum=bn_momentum
+        )
+    model = model.to_empty(device="cpu")
+    initialise(model, rng, zero_init_last=zero_init_last)
+    return model
+
+
+def initialise(model: nn.Module, rng: torch.Generator, *, zero_init_last: bool = True) -> None:
+    """Set every parameter and buffer from ``rng``.
+
+    Convolutions: normal, fan-out, ReLU gain. BN: gain 1, shift 0, the last gain of each
+    residual branch 0 when ``zero_init_last``. Head: normal with deviation 0.01, bias 0.
+    """
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
+        elif isinstance(module, nn.BatchNorm2d):
+            module.reset_parameters()
+            if zero_init_last and name.endswith(".bn3"):
+                nn.init.zeros_(module.weight)
+        elif isinstance(module, nn.Linear):
+            nn.init.normal_(module.weight, std=0.01, generator=rng)
+            nn.init.zeros_(module.bias)
+
+
+def running_statistics(model: nn.Module) -> list[Tensor]:
+    """The BN means and variances of a model, in module order."""
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    return [t for m in norms for t in (m.running_mean, m.running_var) if t is not None]
+
+
+def count_parameters(model: nn.Module) -> dict[str, int]:
+    """Parameters in all, of the trunk, of the head (fc), and of BN (gains and shifts)."""
+    sizes = {name: p.numel() for name, p in model.named_parameters()}
+    head = sum(n for name, n in sizes.items() if name.startswith("fc."))
+    norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
+    norm = sum(p.numel() for m in norms for p in m.parameters())
+    total = sum(sizes.values())
+    return {"total": total, "trunk": total - head, "head": head, "bn": norm}
+
+
+def count_multiply_adds(arch: Arch, num_classes: int, size: int = 224) -> int:
+    """Multiply-adds of one image: convolutions and the head, as facts.md section 5 counts them."""
+    with torch.device("meta"):
+        model = build(arch, num_classes).eval()
+        total = 0
+
+        def count(module: nn.Module, _: Any, output: Tensor) -> None:
+            nonlocal total
+            weight = module.weight
+            assert isinstance(weight, Tensor)
+            total += output.numel() * weight[0].numel()
+
+        for module in model.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                module.register_forward_hook(count)
+        model(torch.empty(1, 3, size, size))
+    return total
