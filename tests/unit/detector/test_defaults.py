@@ -1,0 +1,39 @@
+"""Our tree of defaults against the one recorded from Detectron2's get_cfg()."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from wsl_det.core import config
+from wsl_det.detector import defaults
+from wsl_det.errors import ConfigError
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "d2_defaults.json"
+
+
+def _leaves(tree, prefix=""):
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def test_defaults_equal_detectron2s_on_every_key():
+    theirs = dict(_leaves(json.loads(GOLDEN.read_text())["defaults"]))
+    ours = dict(_leaves(defaults.DETECTRON2))
+    assert ours == theirs
+    # 1 == 1.0 and True == 1 in Python, but the type decides which YAML values merge.
+    assert {k: type(v) for k, v in ours.items()} == {k: type(v) for k, v in theirs.items()}
+
+
+def test_our_own_keys_stand_below_one_name():
+    assert set(defaults.TREE) - set(defaults.DETECTRON2) == {"WSL_DET"}
+
+
+def test_an_unknown_key_names_its_neighbour():
+    with pytest.raises(ConfigError, match=r"SOLVER\.BASE_LR"):
+        config.merge(defaults.TREE, {"SOLVER": {"BASE_L": 0.1}})

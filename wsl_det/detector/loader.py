@@ -1,0 +1,265 @@
+"""Records -> batches of examples: worker processes, exact resume, bad files counted within a budget."""
+
+from __future__ import annotations
+
+import pickle
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils import data
+
+from wsl_det.core import log
+from wsl_det.core import seed as seeds
+from wsl_det.core.config import Config
+from wsl_det.detector import images, sampler, targets
+from wsl_det.detector.coco import Record
+from wsl_det.detector.sampler import Draw
+from wsl_det.detector.transforms import Augmentation
+from wsl_det.detector.types import Example
+from wsl_det.errors import ConfigError, DataError
+
+_ATTEMPTS = 10
+_SHOWN = 5
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a worker sends back: the example, and the files (path, reason) it could not use on the way."""
+
+    example: Example | None
+    failures: tuple[tuple[str, str], ...] = ()
+
+
+class PackedRecords(Sequence[Record]):
+    """Records in one byte array: worker processes share its memory instead of copying object by object."""
+
+    def __init__(self, records: Sequence[Record]) -> None:
+        packed = [pickle.dumps(r, protocol=pickle.HIGHEST_PROTOCOL) for r in records]
+        self._ends = np.cumsum([len(p) for p in packed])
+        self._bytes = np.frombuffer(b"".join(packed), dtype=np.uint8)
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    def __getitem__(self, index: int) -> Record:  # type: ignore[override]
+        start = self._ends[index - 1] if index else 0
+        # Made a few lines above by this process, never read from a file.
+        return pickle.loads(self._bytes[start : self._ends[index]].tobytes())
+
+
+class TrainingImages(data.Dataset[Loaded]):
+    """Draws -> augmented examples with targets; chance comes from (seed, position) alone."""
+
+    def __init__(
+        self,
+        records: Sequence[Record],
+        augmentation: Augmentation,
+        *,
+        seed: int,
+        channel_order: str,
+        masks: str | None,
+    ) -> None:
+        self.records = PackedRecords(records)
+        self.augmentation, self.seed = augmentation, seed
+        self.channel_order, self.masks = channel_order, masks
+
+    def __getitem__(self, draw: Draw) -> Loaded:
+        """The example of a draw; an unreadable image is replaced by one drawn for that position."""
+        position, index = draw
+        failures: list[tuple[str, str]] = []
+        for attempt in range(_ATTEMPTS):
+            record = self.records[index]
+            try:
+                pixels = images.read_image(record.path, self.channel_order, (record.height, record.width))
+            except images.BadImage as error:
+                failures.append((str(record.path), str(error)))
+                rng = seeds.numpy_generator(self.seed, "replacement", position, attempt)
+                index = int(rng.integers(len(self.records)))
+                continue
+            return Loaded(self._example(record, pixels, position), tuple(failures))
+        return Loaded(None, tuple(failures))
+
+    def _example(self, record: Record, pixels: np.ndarray, position: int) -> Example:
+        rng = seeds.numpy_generator(self.seed, "augmentation", position)
+        geometry = self.augmentation.draw(record.height, record.width, rng)
+        target = targets.build(
+            record.objects, geometry, masks=self.masks, tighten=self.augmentation.crop is not None
+        )
+        image = torch.from_numpy(geometry.image(pixels))
+        return Example(image, record.image_id, record.height, record.width, target)
+
+
+class TestImages(data.Dataset[Loaded]):
+    """Records -> resized examples without targets, in order."""
+
+    __test__ = False  # pytest, this is no test
+
+    def __init__(self, records: Sequence[Record], augmentation: Augmentation, channel_order: str) -> None:
+        self.records = PackedRecords(records)
+        self.augmentation, self.channel_order = augmentation, channel_order
+
+    def __len__(self) -> int:
+        return len(self.records)
+
+    def __getitem__(self, index: int) -> Loaded:
+        record = self.records[index]
+        try:
+            pixels = images.read_image(record.path, self.channel_order, (record.height, record.width))
+        except images.BadImage as error:
+            return Loaded(None, ((str(record.path), str(error)),))
+        # Nothing is random here: one size, no flip; the generator is only asked to choose among one.
+        geometry = self.augmentation.draw(
+            record.height, record.width, np.random.Generator(np.random.Philox(0))
+        )
+        image = torch.from_numpy(geometry.image(pixels))
+        return Loaded(Example(image, record.image_id, record.height, record.width))
+
+
+@dataclass
+class Budget:
+    """Counts unusable files; more than ``fraction`` of ``total`` stop the run, but one is always forgiven."""
+
+    total: int
+    fraction: float
+    bad: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def allowed(self) -> int:
+        """How many different files may be unusable."""
+        return 0 if self.fraction <= 0 else max(1, int(self.fraction * self.total))
+
+    def note(self, loaded: Loaded) -> Example | None:
+        """The example, after counting what went wrong; raises DataError beyond the budget."""
+        for path, reason in loaded.failures:
+            if path not in self.bad:
+                self.bad[path] = reason
+                log.get("loader").warning("image left out: %s: %s", path, reason)
+        if len(self.bad) > self.allowed or (loaded.example is None and len(loaded.failures) >= _ATTEMPTS):
+            raise DataError(
+                f"{len(self.bad)} images of {self.total} cannot be used, more than WSL_DET.BAD_IMAGE_BUDGET "
+                f"{self.fraction:g} allows ({self.allowed}):\n  {self._listing()}"
+            )
+        return loaded.example
+
+    def summary(self) -> str:
+        """One line for the log; empty when every file was fine."""
+        return f"{len(self.bad)} images could not be used:\n  {self._listing()}" if self.bad else ""
+
+    def _listing(self) -> str:
+        lines = [f"{Path(p)}: {reason}" for p, reason in self.bad.items()]
+        rest = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
+        return "\n  ".join(lines[:_SHOWN] + rest)
+
+
+def training_batches(
+    cfg: Config,
+    records: Sequence[Record],
+    budget: Budget,
+    *,
+    seed: int,
+    rank: int,
+    world_size: int,
+    start: int,
+) -> Iterator[list[Example]]:
+    """Endless batches of this rank, beginning with the one of iteration ``start``.
+
+    The skipped ones are replayed as indices; no image is opened for them. Raises ConfigError when
+    SOLVER.IMS_PER_BATCH does not divide among the ranks.
+    """
+    per_rank, left = divmod(cfg.SOLVER.IMS_PER_BATCH, world_size)
+    if left or per_rank < 1:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH} for {world_size} processes; "
+            "it counts the images of all of them and must be a multiple"
+        )
+    stream = sampler.training_stream(len(records), seed, _repeats(cfg, records))
+    mine = sampler.of_rank(stream, rank, world_size)
+    if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
+        draws = sampler.grouped_batches(mine, [r.width > r.height for r in records], per_rank)
+    else:
+        draws = sampler.plain_batches(mine, per_rank)
+    masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
+    order = images.check_format(cfg.INPUT.FORMAT)
+    dataset = TrainingImages(records, training_augmentation(cfg), seed=seed, channel_order=order, masks=masks)
+    loader = data.DataLoader(
+        dataset,
+        batch_sampler=_Endless(islice(draws, start, None)),  # type: ignore[arg-type]
+        num_workers=cfg.DATALOADER.NUM_WORKERS,
+        collate_fn=_as_list,
+        # Its own generator: the loader would draw a base seed from the global one.
+        generator=torch.Generator().manual_seed(0),
+    )
+    for batch in loader:
+        noted = (budget.note(loaded) for loaded in batch)
+        yield [example for example in noted if example is not None]
+
+
+def test_examples(cfg: Config, records: Sequence[Record], budget: Budget) -> Iterator[Example]:
+    """Resized examples in the order of ``records``; unusable files are counted and left out."""
+    augmentation = Augmentation([cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST)
+    dataset = TestImages(records, augmentation, images.check_format(cfg.INPUT.FORMAT))
+    loader = data.DataLoader(
+        dataset,
+        batch_size=1,
+        num_workers=min(cfg.DATALOADER.NUM_WORKERS, len(dataset)),
+        collate_fn=_as_list,
+        generator=torch.Generator().manual_seed(0),
+    )
+    for batch in loader:
+        for loaded in batch:
+            example = budget.note(loaded)
+            if example is not None:
+                yield example
+
+
+test_examples.__test__ = False  # type: ignore[attr-defined]
+
+
+def training_augmentation(cfg: Config) -> Augmentation:
+    """INPUT's crop, sizes and flip."""
+    crop = cfg.INPUT.CROP
+    return Augmentation(
+        list(cfg.INPUT.MIN_SIZE_TRAIN),
+        cfg.INPUT.MAX_SIZE_TRAIN,
+        sample_range=_is_range(cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING),
+        flip=cfg.INPUT.RANDOM_FLIP,
+        crop=(crop.TYPE, tuple(crop.SIZE)) if crop.ENABLED else None,
+    )
+
+
+def _is_range(name: str) -> bool:
+    if name not in ("choice", "range"):
+        raise ConfigError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {name!r}; expected choice or range")
+    return name == "range"
+
+
+def _repeats(cfg: Config, records: Sequence[Record]) -> torch.Tensor | None:
+    name = cfg.DATALOADER.SAMPLER_TRAIN
+    if name == "TrainingSampler":
+        return None
+    if name != "RepeatFactorTrainingSampler":
+        raise ConfigError(
+            f"DATALOADER.SAMPLER_TRAIN is {name!r}; expected TrainingSampler or RepeatFactorTrainingSampler"
+        )
+    classes = [[a.category for a in r.annotations] for r in records]
+    return sampler.repeat_factors(
+        classes, cfg.DATALOADER.REPEAT_THRESHOLD, square_root=cfg.DATALOADER.REPEAT_SQRT
+    )
+
+
+class _Endless:
+    """An iterator dressed as the iterable that DataLoader asks for."""
+
+    def __init__(self, source: Iterator[list[Draw]]) -> None:
+        self.source = source
+
+    def __iter__(self) -> Iterator[list[Draw]]:
+        return self.source
+
+
+def _as_list(batch: list[Loaded]) -> list[Loaded]:
+    return batch
