@@ -50,9 +50,10 @@ def build_trunk(cfg: Config) -> ResNet:
     resnets = cfg.MODEL.RESNETS
     basic = resnets.DEPTH in (18, 34)
     if basic and (resnets.RES2_OUT_CHANNELS != 64 or resnets.NUM_GROUPS != 1 or resnets.RES5_DILATION != 1):
+        found = (resnets.RES2_OUT_CHANNELS, resnets.NUM_GROUPS, resnets.RES5_DILATION)
         raise ConfigError(
             f"MODEL.RESNETS.DEPTH {resnets.DEPTH} needs RES2_OUT_CHANNELS 64, NUM_GROUPS 1 and "
-            f"RES5_DILATION 1; found {resnets.RES2_OUT_CHANNELS}, {resnets.NUM_GROUPS}, {resnets.RES5_DILATION}"
+            f"RES5_DILATION 1; found {found[0]}, {found[1]} and {found[2]}"
         )
     _check_stages(cfg)
     trunk = ResNet(
