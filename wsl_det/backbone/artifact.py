@@ -1,0 +1,138 @@
+"""The backbone artifact: unprefixed trunk tensors and what must be known to use them, in one ``.pth``.
+
+``{"model": {"stem.conv1.weight": tensor, ...}, "matching_heuristics": True, "meta": {plain values}}``.
+Stock Detectron2 takes it as MODEL.WEIGHTS (the flag makes it match every trunk tensor); our engines
+load it strictly through ``transfer``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsl_det.backbone import arch as arches
+from wsl_det.backbone import batch_norm, soundness
+from wsl_det.backbone.arch import Architecture
+from wsl_det.core import checkpoint, files
+from wsl_det.errors import CheckpointError
+
+SCHEMA = 1
+_META = ("kind", "schema", "arch", "pixel_mean", "pixel_std", "channel_order", "stride_in_1x1", "bn")
+_PLAIN = (str, int, float, bool, type(None))
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A backbone read from ``path``: float32 weights under Detectron2's names, and ``meta``."""
+
+    path: Path
+    sha256: str
+    weights: dict[str, Tensor]
+    meta: dict[str, Any]
+    arch: Architecture
+
+    @property
+    def ancestry(self) -> dict[str, Any]:
+        """What a detector's header and a report say about this backbone: ``meta``, file and hash."""
+        return {**self.meta, "path": str(self.path), "sha256": self.sha256}
+
+
+def write(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
+    """Write an artifact whole or not at all; ``meta`` must be plain values with ``_META``'s keys."""
+    path = Path(path)
+    if path.suffix != ".pth":
+        # Detectron2 chooses its reader by the suffix; .pkl would be unpickled by another rule.
+        raise CheckpointError(f"a backbone is written as .pth, not {path.name!r}; name it {path.stem}.pth")
+    assert not (lacking := [k for k in _META if k not in meta]), lacking
+    _check_plain(meta, "meta")
+    model = {k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in weights.items()}
+    with files.atomic_path(path) as scratch:
+        torch.save({"model": model, "matching_heuristics": True, "meta": dict(meta)}, scratch)
+
+
+def looks_like(payload: Mapping[str, Any]) -> bool:
+    """Whether a loaded ``.pth`` claims to be an artifact (rather than a detector or foreign weights)."""
+    meta = payload.get("meta")
+    return isinstance(meta, Mapping) and meta.get("kind") == "backbone"
+
+
+def read(path: str | Path) -> Artifact:
+    """The artifact in a file, checked: format, every tensor of the trunk, dtypes, finite, BN.
+
+    A certificate beside it must be of this very file. Raises CheckpointError; weights of another
+    format are answered with the command that converts them.
+    """
+    path = Path(path)
+    convert = f"make one with: wsl-det export_backbone {path} {path.with_name(path.stem + '_d2.pth')}"
+    if path.suffix in (".pkl", ".safetensors"):
+        raise CheckpointError(f"{path} is not a backbone artifact (.pth); {convert}")
+    if path.is_file():
+        soundness.check_zip(path)
+    payload = checkpoint.load_weights(path)
+    if not looks_like(payload):
+        keys = ", ".join(map(str, list(payload)[:5]))
+        raise CheckpointError(f"{path} is not a backbone artifact (it holds {keys}, ...); {convert}")
+    return from_payload(payload, path)
+
+
+def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
+    """The artifact in what ``torch.load`` gave for ``path``, with the checks of ``read``."""
+    path, meta = Path(path), dict(payload["meta"])
+    lacking = [k for k in _META if k not in meta]
+    if lacking or meta["schema"] != SCHEMA or payload.get("matching_heuristics") is not True:
+        raise CheckpointError(
+            f"{path} is a backbone of schema {meta.get('schema')}, lacking {', '.join(lacking) or 'none'}; "
+            f"this version reads schema {SCHEMA}: export it again"
+        )
+    model = payload.get("model")
+    if not isinstance(model, Mapping):
+        raise CheckpointError(f"{path} holds no 'model'; export it again")
+    weights = soundness.as_float32(model, str(path))
+    arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, str(path))
+    if arch != arches.from_dict(meta["arch"]):
+        raise CheckpointError(
+            f"{path} says it is {meta['arch']}, its tensors are a {arch.name}; export it again"
+        )
+    if (bn := batch_norm.judge(weights, str(path))) != meta["bn"]:
+        raise CheckpointError(f"{path} says bn: {meta['bn']}, its statistics are {bn}; export it again")
+    sha256 = files.sha256(path)
+    _check_certificate(path, sha256)
+    return Artifact(path, sha256, weights, meta, arch)
+
+
+def certificate_path(path: str | Path) -> Path:
+    """Where the certificate of an artifact lies: the same name with ``.json``."""
+    return Path(path).with_suffix(".json")
+
+
+def _check_certificate(path: Path, sha256: str) -> None:
+    beside = certificate_path(path)
+    if not beside.is_file():
+        return
+    value = files.read_json(beside, "certificate")
+    if not isinstance(value, dict) or value.get("kind") != "backbone certificate":
+        return  # another tool's file of the same name
+    certified = value.get("artifact", {}).get("sha256")
+    if certified != sha256:
+        raise CheckpointError(
+            f"{beside} certifies another file (sha256 {str(certified)[:12]}, {path.name} has {sha256[:12]}); "
+            "the weights were changed after their export: export them again"
+        )
+
+
+def _check_plain(value: Any, where: str) -> None:
+    # numpy numbers and tuples would not survive weights_only or would come back as something else.
+    if isinstance(value, Mapping):
+        for key, item in value.items():
+            assert type(key) is str, f"{where}: key {key!r}"
+            _check_plain(item, f"{where}.{key}")
+    elif type(value) is list:
+        for item in value:
+            _check_plain(item, where)
+    else:
+        assert type(value) in _PLAIN, f"{where} is a {type(value).__name__}"

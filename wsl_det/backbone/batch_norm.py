@@ -1,0 +1,67 @@
+"""What a trunk's batch norm statistics are worth: trained, folded into the affine, or lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from wsl_det.errors import CheckpointError
+
+STATISTICS, FOLDED = "statistics", "folded"
+# Detectron2's fresh FrozenBN has variance 1 - eps, a file from Caffe2 exactly 1: both are "untouched".
+_ONE = 2e-5
+_SHOWN = 6
+
+
+def missing(weights: Mapping[str, Tensor]) -> list[str]:
+    """Norms (``res2.0.conv1.norm``) of which the file has weights but no running statistics."""
+    norms = sorted(k.removesuffix(".weight") for k in weights if k.endswith(".norm.weight"))
+    return [n for n in norms if f"{n}.running_mean" not in weights or f"{n}.running_var" not in weights]
+
+
+def fill_folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Write out the identity statistics of a file that is known to have them folded into its affine."""
+    filled = dict(weights)
+    for norm in missing(weights):
+        filled[f"{norm}.running_mean"] = torch.zeros_like(weights[f"{norm}.weight"])
+        filled[f"{norm}.running_var"] = torch.ones_like(weights[f"{norm}.weight"])
+    return filled
+
+
+def judge(weights: Mapping[str, Tensor], where: str) -> str:
+    """``statistics`` or ``folded`` by the values alone; ``num_batches_tracked`` is never asked.
+
+    Means of 0 with variances of 1 in every norm are what folding leaves behind: right while frozen,
+    wrong to train. Absent statistics, negative variances, and a mixture of touched and untouched
+    norms are refused: Detectron2 would fill the gaps silently and detect badly.
+    """
+    if lost := missing(weights):
+        raise CheckpointError(
+            f"{where}: {len(lost)} batch norms have no running statistics "
+            f"({', '.join(lost[:_SHOWN])}{', ...' if len(lost) > _SHOWN else ''}); "
+            "get the complete file, or pass --bn-folded if it is known that they are folded into the affine "
+            "(the Caffe2 ImageNet models)"
+        )
+    norms = sorted(k.removesuffix(".weight") for k in weights if k.endswith(".norm.weight"))
+    negative = [n for n in norms if bool((weights[f"{n}.running_var"] < 0).any())]
+    if negative:
+        raise CheckpointError(
+            f"{where}: negative variance in {', '.join(negative[:_SHOWN])}; the file is damaged"
+        )
+    untouched = [n for n in norms if _untouched(weights, n)]
+    if not untouched:
+        return STATISTICS
+    if len(untouched) == len(norms):
+        return FOLDED
+    raise CheckpointError(
+        f"{where}: {len(untouched)} of {len(norms)} batch norms have mean 0 and variance 1 throughout "
+        f"({', '.join(untouched[:_SHOWN])}) while the others are trained; part of the statistics is lost: "
+        "get the complete file"
+    )
+
+
+def _untouched(weights: Mapping[str, Tensor], norm: str) -> bool:
+    mean, var = weights[f"{norm}.running_mean"], weights[f"{norm}.running_var"]
+    return not bool(mean.any()) and bool(((var - 1).abs() <= _ONE).all())

@@ -1,0 +1,120 @@
+"""From weights as people have them to a backbone artifact and its certificate, both or neither."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from wsl_det.backbone import artifact as artifacts
+from wsl_det.backbone import certificate
+from wsl_det.backbone.artifact import Artifact
+from wsl_det.backbone.sources import Source
+from wsl_det.core import files, provenance
+from wsl_det.errors import ConfigError
+
+UNKNOWN: dict[str, Any] = {"name": "unknown", "url": None}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What no tensor tells: said on the command line or by the catalogue, ``unknown`` otherwise."""
+
+    licence: str | None = None
+    licence_url: str | None = None
+    training_data: str | None = None
+    fine_tuned_on_in1k: str | None = None  # "yes", "no"
+
+
+def export(source: Source, output: str | Path, facts: Facts | None = None) -> tuple[Artifact, dict[str, Any]]:
+    """Write ``output`` (.pth) and its certificate (.json beside it); returns both as read back.
+
+    The features are proved on the very file that then gets its name. If anything fails, neither file
+    is written and old ones stay.
+    """
+    output = Path(output)
+    if output.suffix != ".pth":
+        # Detectron2 chooses its reader by the suffix.
+        raise ConfigError(
+            f"OUTPUT is {output.name!r}; a backbone is written as .pth: {output.with_suffix('.pth')}"
+        )
+    if output.is_dir():
+        raise ConfigError(f"OUTPUT {output} is a folder; name a file in it: {output / 'backbone.pth'}")
+    beside = artifacts.certificate_path(output)
+    with files.atomic_path(beside) as certificate_draft, files.atomic_path(output) as draft:
+        artifacts.write(draft, source.weights, _meta(source, facts or Facts()))
+        made = artifacts.read(draft)
+        certified = certificate.certify(source, made)
+        certified["artifact"]["path"] = certified["config"]["MODEL.WEIGHTS"] = str(output)
+        files.write_json(certificate_draft, certified)
+        # The old certificate goes first: whoever reads between the two renames finds weights without
+        # a certificate, never weights with somebody else's.
+        beside.unlink(missing_ok=True)
+    return replace(made, path=output), certified
+
+
+def _meta(source: Source, facts: Facts) -> dict[str, Any]:
+    header = provenance.header("backbone", artifacts.SCHEMA, {"source": f"sha256:{source.sha256}"})
+    return {
+        **header,
+        "arch": source.arch.to_dict(),
+        **source.convention.to_meta(),
+        "bn": source.bn,
+        "licence": _licence(source.origin, facts),
+        "provenance": _provenance(source, facts),
+    }
+
+
+def _licence(origin: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
+    if facts.licence:
+        return {"name": facts.licence, "url": facts.licence_url}
+    inherited = origin.get("licence")
+    return dict(inherited) if isinstance(inherited, Mapping) else dict(UNKNOWN)
+
+
+def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
+    """Where the weights come from; a pretraining run of ours has seen its hashtags and nothing else."""
+    origin = source.origin
+    before = origin.get("provenance")
+    known: dict[str, Any] = dict(before) if isinstance(before, Mapping) else {}
+    own_run = "vocabulary" in origin or "dataset" in origin
+    known |= {"source": source.path.name, "source_sha256": source.sha256}
+    known["training_data"] = (
+        facts.training_data or known.get("training_data") or origin.get("dataset") or "unknown"
+    )
+    known["fine_tuned_on_in1k"] = (
+        facts.fine_tuned_on_in1k or known.get("fine_tuned_on_in1k") or ("no" if own_run else "unknown")
+    )
+    for key in ("vocabulary", "dataset"):
+        if isinstance(origin.get(key), str):
+            known[key] = origin[key]
+    return known
+
+
+def describe(artifact: Artifact, certified: Mapping[str, Any]) -> str:
+    """A short table for the terminal: what was written, what was proved, which config keys to use."""
+    counts, parity = certified["counts"], certified["parity"]
+    worst = max(parity["largest_relative_error"].values())
+    facts = certified["provenance"]
+    frozen = "folded into the affine: use it frozen only"
+    kept = f"{counts['used']} used, {counts['dropped']} dropped on purpose, 0 missing"
+    rows = {
+        "backbone": f"{artifact.path} ({artifact.arch.name}, sha256 {artifact.sha256[:12]})",
+        "certificate": str(artifacts.certificate_path(artifact.path)),
+        "keys": kept + (f", {counts['filled']} filled in" if counts["filled"] else ""),
+        "batch norm": frozen if certified["bn"] == "folded" else "statistics",
+        "parity": f"largest relative error {worst:.1e} against {parity['reference']}",
+        "input": f"{certified['input']['channel_order']} ({certified['input']['because']})",
+        "licence": certified["licence"]["name"],
+        "trained on": f"{facts['training_data']}; fine-tuned on IN-1k: {facts['fine_tuned_on_in1k']}",
+    }
+    table = "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+    keys = "\n".join(f"  {key} {_yaml(value)}" for key, value in certified["config"].items())
+    return f"{table}\n\nuse it with these config keys:\n{keys}"
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return "none of Detectron2's (its blocks are unusual)"
+    return '"[' + ", ".join(map(str, value)) + ']"' if isinstance(value, list) else str(value)

@@ -1,0 +1,79 @@
+"""Files from elsewhere are asked, before they are used, whether it is safe to compute with what they hold."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from wsl_det.errors import CheckpointError
+
+_FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+_SHOWN = 8
+
+
+def check_zip(path: Path) -> None:
+    """Refuse a ``.pth`` whose zip would unpack to more than the file holds.
+
+    PyTorch stores its records uncompressed and side by side, so a compressed or overlapping record
+    is the mark of a zip bomb. Files that are no zip (PyTorch before 1.6) pass.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+    packed = [r.filename for r in records if r.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(r.file_size for r in records) > path.stat().st_size:
+        how = f"are compressed ({', '.join(packed[:3])})" if packed else "overlap"
+        raise CheckpointError(
+            f"{path} is a zip whose records {how}; "
+            "PyTorch never writes such files, and unpacking one can fill the memory: refused"
+        )
+
+
+def as_float32(weights: Mapping[str, Any], where: str) -> dict[str, Tensor]:
+    """The tensors as contiguous float32; raises for what no trained trunk holds.
+
+    Refused with their names: values that are no dense CPU tensor of a floating type, tensors whose
+    shape is larger than their storage, NaN and infinity.
+    """
+    odd = [f"{k}: {why}" for k, v in weights.items() if (why := _oddity(v))]
+    if odd:
+        raise CheckpointError(_listing(f"{where} holds values that are no weights", odd))
+    cast = {k: v.detach().to(torch.float32).contiguous() for k, v in weights.items()}
+    wild = [f"{k}: {_count_wild(v)} of {v.numel()} values" for k, v in cast.items() if not _finite(v)]
+    if wild:
+        raise CheckpointError(
+            _listing(f"{where} holds NaN or infinity", wild)
+            + "\nthe run that made it diverged, or the file is damaged"
+        )
+    return cast
+
+
+def _oddity(value: Any) -> str | None:
+    if not isinstance(value, Tensor):
+        return f"a {type(value).__name__}, expected a tensor"
+    if value.layout is not torch.strided or value.device.type != "cpu" or value.is_quantized:
+        return f"a {value.layout} tensor on {value.device}, expected a dense one"
+    if value.dtype not in _FLOATS:
+        return f"{str(value.dtype).removeprefix('torch.')}, expected a floating type"
+    if value.numel() * value.element_size() > value.untyped_storage().nbytes():
+        return f"shape {tuple(value.shape)} on a storage of {value.untyped_storage().nbytes()} bytes"
+    return None
+
+
+def _finite(value: Tensor) -> bool:
+    return bool(torch.isfinite(value).all())
+
+
+def _count_wild(value: Tensor) -> int:
+    return int((~torch.isfinite(value)).sum())
+
+
+def _listing(what: str, items: list[str]) -> str:
+    rest = f"\n  ... and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
+    return f"{what}:\n  " + "\n  ".join(items[:_SHOWN]) + rest

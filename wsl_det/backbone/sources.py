@@ -1,0 +1,187 @@
+"""Weights as people have them, read without executing anything: runs, torch files, safetensors, pickles."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from wsl_det.backbone import arch as arches
+from wsl_det.backbone import batch_norm, conventions, layouts, pickles, soundness
+from wsl_det.backbone.arch import Architecture
+from wsl_det.backbone.conventions import Convention
+from wsl_det.backbone.layouts import KeyFate, Located
+from wsl_det.core import checkpoint, files
+from wsl_det.errors import CheckpointError
+
+_TORCH = (".pth", ".pt", ".bin", ".torch", ".pyth", ".tar")
+
+
+@dataclass(frozen=True)
+class Source:
+    """A trunk and everything known about it.
+
+    ``weights``: whole, float32, Detectron2's names. ``originals``: the same tensors by the file's own
+    names without prefix, for the model that the file was made for. ``because`` says where the input
+    ``convention`` comes from; ``origin`` is what the file itself tells about its making.
+    """
+
+    path: Path
+    sha256: str
+    layout: str
+    wrapper: str
+    prefix: str
+    weights: dict[str, Tensor]
+    originals: dict[str, Tensor]
+    fates: list[KeyFate]
+    arch: Architecture
+    bn: str
+    convention: Convention
+    because: str
+    origin: dict[str, Any] = field(default_factory=dict)
+
+
+def read(
+    path: str | Path,
+    *,
+    expect: str | None = None,
+    convention: str | None = None,
+    bn_folded: bool = False,
+    wrapper: str | None = None,
+    prefix: str | None = None,
+) -> Source:
+    """The trunk in ``path``, a file or a pretraining run's folder.
+
+    ``expect`` is a model name the tensors must agree with (default: the file's own name; "any" asks
+    nothing); ``convention`` overrides what the layout implies; ``bn_folded`` declares that absent
+    statistics are folded into the affine. Raises CheckpointError with what was found and expected.
+    """
+    file = _file(Path(path))
+    payload = _load(file)
+    where = str(file)
+    found = layouts.locate(payload, where, wrapper=wrapper, prefix=prefix)
+    weights = soundness.as_float32(found.tensors, where)
+    if bn_folded:
+        weights = batch_norm.fill_folded(weights)
+    bn = batch_norm.judge(weights, where)
+    arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, where)
+    origin = _origin(payload)
+    _check_claims(arch, file, expect, origin)
+    chosen, because = _convention(
+        convention, origin=origin, payload=payload, found=found, arch=arch, where=where
+    )
+    return Source(
+        path=file,
+        sha256=files.sha256(file),
+        layout=found.layout,
+        wrapper=found.wrapper,
+        prefix=found.prefix,
+        weights=weights,
+        originals=found.originals,
+        fates=found.fates,
+        arch=arch,
+        bn=bn,
+        convention=chosen,
+        because=because,
+        origin=origin,
+    )
+
+
+def _file(path: Path) -> Path:
+    if not path.is_dir():
+        if not path.is_file():
+            raise CheckpointError(f"source {path} does not exist")
+        return path
+    final = path / "model_final.pth"
+    if not final.is_file():
+        saved = sorted(p.name for p in path.glob("model_*.pth"))
+        more = f"; to take an unfinished run, name its file: {path / saved[-1]}" if saved else ""
+        raise CheckpointError(
+            f"folder {path} has no model_final.pth, so it is no finished pretraining run{more}"
+        )
+    return final
+
+
+def _load(file: Path) -> dict[str, Any]:
+    suffix = file.suffix.lower()
+    if suffix == ".pkl":
+        return _unblob(pickles.read(file))
+    if suffix == ".safetensors":
+        return _load_safetensors(file)
+    if suffix in _TORCH:
+        soundness.check_zip(file)
+        return checkpoint.load_weights(file)
+    raise CheckpointError(
+        f"{file} ends in {suffix!r}; expected a folder, {', '.join(_TORCH)}, .safetensors or .pkl"
+    )
+
+
+def _unblob(payload: dict[str, Any]) -> dict[str, Any]:
+    # Caffe2's own files hold their arrays under "blobs" or at the top; Detectron2's under "model".
+    return {"model": payload["blobs"]} if isinstance(payload.get("blobs"), dict) else payload
+
+
+def _load_safetensors(file: Path) -> dict[str, Any]:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    try:
+        return dict(load_file(file))
+    except SafetensorError as error:
+        raise CheckpointError(
+            f"{file} is not a whole safetensors file ({error}); copy or download it again"
+        ) from None
+
+
+def _origin(payload: Mapping[str, Any]) -> dict[str, Any]:
+    """What one of our own files says about itself: a run's header or an artifact's meta, or nothing."""
+    for key in ("wsl_det", "meta"):
+        header = payload.get(key)
+        if isinstance(header, Mapping) and isinstance(header.get("arch"), Mapping):
+            beside = {k: v for k, v in payload.items() if k in _BESIDE}
+            return {**beside, **header}
+    return {}
+
+
+_BESIDE = ("pixel_mean", "pixel_std", "channel_order", "stride_in_1x1", "vocabulary", "dataset")
+
+
+def _check_claims(arch: Architecture, file: Path, expect: str | None, origin: Mapping[str, Any]) -> None:
+    if origin and arches.from_dict(origin["arch"]) != arch:
+        said = arches.from_dict(origin["arch"]).name
+        raise CheckpointError(
+            f"{file} says it is a {said}, its tensors are a {arch.name}; the file is damaged"
+        )
+    if expect != "any" and (expect or not origin):
+        arches.check_claim(arch, expect or file.stem, str(file))
+
+
+def _convention(
+    asked: str | None,
+    *,
+    origin: Mapping[str, Any],
+    payload: Mapping[str, Any],
+    found: Located,
+    arch: Architecture,
+    where: str,
+) -> tuple[Convention, str]:
+    if asked:
+        return conventions.named(asked), "given on the command line"
+    if origin:
+        return conventions.from_meta(origin, where), "written in the file"
+    if found.layout == layouts.TORCHVISION or payload.get("__author__") == "torchvision":
+        return conventions.TORCHVISION, "the rule of torchvision, timm and WSL, whose names the file uses"
+    if found.layout == layouts.CAFFE2:
+        # configs/COCO-InstanceSegmentation of Detectron2: ResNeXt from FAIR, ResNet from MSRA.
+        chosen = conventions.FAIR if arch.groups > 1 else conventions.MSRA
+        return (
+            chosen,
+            f"Detectron2's configuration of its Caffe2 {'ResNeXt' if arch.groups > 1 else 'ResNet'}",
+        )
+    raise CheckpointError(
+        f"{where} has Detectron2's names and does not say which pixels it wants; "
+        f"pass --convention {'|'.join(conventions.KNOWN)}"
+    )
