@@ -1,0 +1,146 @@
+"""One object becomes a small picture with transparency: parts painted, shaded, laid over one another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+import numpy.typing as npt
+
+from wsl_det.demo.paint import Fill, noise
+from wsl_det.demo.shapes import Array
+
+_FINE = 2  # drawn this many times larger, then averaged: what makes edges and patterns smooth
+_SUBPIXEL = 4  # fractional bits of the coordinates given to OpenCV
+_MARGIN = 3  # pixels of the fine canvas around the object
+
+
+@dataclass(frozen=True)
+class Part:
+    """A piece of an object: closed outlines (even-odd filled), paint, and how much it bulges (0 is flat)."""
+
+    outlines: Sequence[Array]
+    fill: Fill
+    bulge: float = 0.6
+
+
+@dataclass(frozen=True)
+class Light:
+    """Where light comes from: unit vector (right, down, to the viewer), and the ambient share."""
+
+    direction: tuple[float, float, float]
+    ambient: float
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """An object's picture: ``rgb`` (H, W, 3) and ``alpha`` (H, W), both float32 in 0..1."""
+
+    rgb: Array
+    alpha: Array
+
+
+@dataclass(frozen=True)
+class Pose:
+    """How an object is seen: longest side in pixels, turn in radians, mirrored, width factor."""
+
+    size: float
+    angle: float = 0.0
+    mirror: bool = False
+    squash: float = 1.0
+
+
+def part(outline: Array | list[Array], fill: Fill, bulge: float = 0.6) -> Part:
+    """A part from one outline, or from several that are filled by the even-odd rule."""
+    return Part(outline if isinstance(outline, list) else [outline], fill, bulge)
+
+
+def render(parts: Sequence[Part], pose: Pose, light: Light, rng: np.random.Generator) -> Sprite:
+    """Draw ``parts`` in order, later ones on top."""
+    matrix, offset, shape = _placement(parts, pose)
+    rgb = np.zeros((*shape, 3), dtype=np.float32)
+    alpha = np.zeros(shape, dtype=np.float32)
+    grain = noise(rng, *shape, cell=max(6.0, 0.05 * max(shape)), octaves=2)
+    back = np.linalg.inv(matrix)
+    for piece in parts:
+        outlines = [o @ matrix.T + offset for o in piece.outlines]
+        _lay(_Layers(rgb, alpha, grain), piece, outlines, (back, offset), light)
+    size = (shape[1] // _FINE, shape[0] // _FINE)
+    coverage = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
+    # The colour is averaged over covered pixels only, else dark rims appear.
+    colour = cv2.resize(rgb * alpha[..., None], size, interpolation=cv2.INTER_AREA)
+    return Sprite(colour / np.maximum(coverage, 1e-4)[..., None], coverage)
+
+
+def _placement(parts: Sequence[Part], pose: Pose) -> tuple[Array, Array, tuple[int, int]]:
+    """Matrix and offset from object coordinates to the fine canvas, and the canvas shape (H, W)."""
+    cos, sin = np.cos(pose.angle), np.sin(pose.angle)
+    squash = -pose.squash if pose.mirror else pose.squash
+    turn = np.array([[cos, -sin], [sin, cos]]) @ np.diag([squash, 1.0])
+    points = np.concatenate([o for p in parts for o in p.outlines]) @ turn.T
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = pose.size * _FINE / float((high - low).max())
+    offset = (_MARGIN - low * scale).astype(np.float32)
+    width, height = (int(np.ceil(v / _FINE)) * _FINE for v in (high - low) * scale + 2 * _MARGIN)
+    return (turn * scale).astype(np.float32), offset, (height, width)
+
+
+@dataclass(frozen=True)
+class _Layers:
+    """The fine canvas: what is painted so far, and the surface noise shared by all parts."""
+
+    rgb: Array
+    alpha: Array
+    grain: Array
+
+
+def _lay(to: _Layers, piece: Part, outlines: list[Array], placed: tuple[Array, Array], light: Light) -> None:
+    """Paint one part into its window of the canvas, in place; ``placed`` leads back to object coordinates."""
+    rgb, alpha = to.rgb, to.alpha
+    back, offset = placed
+    left, top, right, bottom = _window(outlines, alpha.shape)
+    mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
+    corner = np.array([left, top], dtype=np.float32)
+    fixed = [np.round((o - corner) * 2**_SUBPIXEL).astype(np.int32) for o in outlines]
+    cv2.fillPoly(mask, fixed, 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL)
+    covered = mask.astype(np.float32) / 255
+    ys, xs = np.mgrid[top:bottom, left:right].astype(np.float32)
+    dx, dy = xs - offset[0], ys - offset[1]
+    x = dx * back[0, 0] + dy * back[0, 1]
+    y = dx * back[1, 0] + dy * back[1, 1]
+    window = np.s_[top:bottom, left:right]
+    shade, shine = _shading(mask, piece, light)
+    painted = piece.fill.colours(x, y) * (shade * (1 + piece.fill.grain * to.grain[window]))[..., None]
+    painted = painted + shine[..., None]
+    # Parts darken what lies just behind their edges, which separates a limb from the body.
+    near = cv2.blur(covered, (7, 7))
+    below = rgb[window] * (1 - 0.35 * near)[..., None]
+    rgb[window] = below + (painted - below) * covered[..., None]
+    alpha[window] = np.maximum(alpha[window], covered)
+
+
+def _window(outlines: list[Array], shape: tuple[int, ...]) -> tuple[int, int, int, int]:
+    points = np.concatenate(outlines)
+    left, top = (max(int(v) - 2, 0) for v in points.min(axis=0))
+    right = min(int(points[:, 0].max()) + 3, shape[1])
+    bottom = min(int(points[:, 1].max()) + 3, shape[0])
+    return left, top, max(right, left + 1), max(bottom, top + 1)
+
+
+def _shading(mask: npt.NDArray[np.uint8], piece: Part, light: Light) -> tuple[Array, Array]:
+    """Light and highlight on a part that bulges towards the viewer as a cushion does."""
+    lx, ly, lz = light.direction
+    depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
+    radius = float(depth.max()) + 1e-3
+    inner = np.clip(depth / radius, 0, 1)
+    height = cv2.blur(np.sqrt(1 - (1 - inner) ** 2), (3, 3)) * radius * piece.bulge
+    gx = cv2.Sobel(height, cv2.CV_32F, 1, 0, ksize=3, scale=0.125)
+    gy = cv2.Sobel(height, cv2.CV_32F, 0, 1, ksize=3, scale=0.125)
+    length = np.sqrt(1 + gx * gx + gy * gy)
+    lambert = np.clip((lz - gx * lx - gy * ly) / length, 0, 1)
+    shade = light.ambient + (1.25 - light.ambient) * lambert
+    if piece.fill.gloss == 0:
+        return shade, np.zeros_like(shade)
+    return shade, piece.fill.gloss * lambert**24
