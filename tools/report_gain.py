@@ -1,0 +1,45 @@
+"""Report what a candidate gains over a baseline: how much, how sure, and in recognition or localization."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wsl_det import errors
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--gt", required=True, metavar="GT.json", help="COCO annotation file")
+    several = "COCO results; several files are runs with different training seeds"
+    parser.add_argument("--baseline", required=True, nargs="+", metavar="P.json", help=several)
+    parser.add_argument("--candidate", required=True, nargs="+", metavar="P.json", help=several)
+    parser.add_argument("--output", required=True, metavar="DIR", help="folder for gain.json, gain.html, figures")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
+    parser.add_argument(
+        "--attribution-bootstrap", type=int, default=200, help="the same for the attribution (default %(default)s)"
+    )
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
+    parser.add_argument("--images", metavar="DIR", help="test images, for the gallery of wins and losses")
+    parser.add_argument(
+        "--allow-mismatch", action="store_true", help="print what is not alike in the report, do not refuse it"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from wsl_det.gain import report, verdict
+    from wsl_det.gain.comparison import Options
+
+    options = Options(args.bootstrap, args.attribution_bootstrap, args.seed)
+    made = report.make(args.gt, args.baseline, args.candidate, options, allow_mismatch=args.allow_mismatch)
+    page = report.write(made, args.output, args.images)
+    print("\n".join(verdict.summary(made.content)))
+    print(f"report: {page}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

@@ -1,0 +1,191 @@
+"""Two sides against each other: levels 1 to 3 of design.md section 5 as the records of gain.json."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from wsl_det.evaluation import metrics
+from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
+from wsl_det.gain import attribution, estimates, factors, measures, resamples
+from wsl_det.gain.estimates import Estimate, number
+from wsl_det.gain.mends import KINDS
+from wsl_det.gain.side import Numbers, Side, mended, scores
+
+SHOWN_KINDS = ("classification", "localization", "duplicate", "background", "missed")
+ANCHORS = ("0.1", "0.3", "0.5")
+RELATIVE_FLOOR = 1.0
+"""AP(t) of the baseline, in percent, under which a relative gain is noise and not shown."""
+SWAPS = 1000
+CLASS_SWAPS = 20_000
+_TIE = 1e-9
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True)
+class Options:
+    """How much chance to draw: resamples of images for levels 1 and 2, for level 3, and the seed."""
+
+    bootstrap: int = 1000
+    attribution_bootstrap: int = 200
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Numbers of baseline and candidate that statistics are taken of."""
+
+    a: Numbers
+    b: Numbers
+
+    def estimate(self, statistic: Statistic, *, normal: bool = False) -> list[Estimate]:
+        """One estimate for each row that ``statistic`` makes of two columns (S, B)."""
+        mean_a, mean_b = self.a.mean[:, None], self.b.mean[:, None]
+        points = statistic(mean_a, mean_b)[:, 0]
+        replicates = statistic(self.a.replicates, self.b.replicates)
+        of_a = np.concatenate([statistic(run[:, None], mean_b) for run in self.a.of_runs], axis=1)
+        of_b = np.concatenate([statistic(mean_a, run[:, None]) for run in self.b.of_runs], axis=1)
+        return [
+            estimates.estimate(float(points[i]), replicates[i], of_a[i], of_b[i], normal=normal)
+            for i in range(len(points))
+        ]
+
+
+def compare(baseline: Side, candidate: Side, options: Options, track: measures.Progress) -> dict[str, Any]:
+    """The record of one IoU type in gain.json, and under "resamples" what was undefined in them."""
+    table = baseline.tables[0]
+    layout = measures.Layout(table)
+    weights = resamples.multiplicities(table.num_images, options.bootstrap, options.seed)
+    pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track))
+    gains = pair.estimate(lambda a, b: b - a)
+    p_values = _p_values(baseline, candidate, pair, gains, options)
+    few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
+    oracles = Pair(mended(baseline, few), mended(candidate, few))
+    return {
+        "metrics": {
+            name: _row(pair, gains, i) | {"p": number(p_values[i])} | _doubt(gains[i])
+            for name, i in layout.metrics.items()
+        },
+        "curve": _curve(pair, gains, layout),
+        "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
+        "attribution": _attribution(oracles),
+        "by_class": _by_class(pair, gains, layout, table, p_values),
+        "resamples": {
+            "class_absent": _absent(pair, layout, table),
+            "two_factor_undefined": {tau: _undefined(pair, layout, tau) for tau in ANCHORS},
+            "attribution_undefined": int(np.isnan(_shares(oracles.a.replicates, oracles.b.replicates)[0]).sum()),
+        },
+    }
+
+
+def _p_values(
+    baseline: Side, candidate: Side, pair: Pair, gains: list[Estimate], options: Options
+) -> np.ndarray:
+    """(S,) two-sided p of every gain: swaps of the sides image by image, or Welch's t with several runs."""
+    if baseline.num_runs > 1 or candidate.num_runs > 1:
+        return np.array([gain.p_value() for gain in gains])
+    both = resamples.merged(baseline.tables[0], candidate.tables[0])
+    flips = resamples.coins(baseline.tables[0].num_images, SWAPS, options.seed)
+    a, b = measures.swapped(both, flips)
+    observed = np.abs(pair.b.mean - pair.a.mean)[:, None]
+    # The swap that exchanges nothing is one of the possible ones, hence the 1 on both sides.
+    as_far = 1 + (np.abs(b - a) >= observed - _TIE).sum(axis=1)
+    return np.where(np.isnan(observed[:, 0]), np.nan, as_far / (1 + SWAPS))
+
+
+def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:
+    return {
+        "baseline": number(pair.a.mean[i]),
+        "candidate": number(pair.b.mean[i]),
+        "gain": number(gains[i].point),
+        "interval": gains[i].record(),
+    }
+
+
+def _doubt(gain: Estimate) -> dict[str, Any]:
+    return {"variance": estimates.summary(gain)}
+
+
+def _curve(pair: Pair, gains: list[Estimate], layout: measures.Layout) -> list[dict[str, Any]]:
+    rows = []
+    for iou, i in zip(COCO_THRESHOLDS, range(layout.curve.start, layout.curve.stop), strict=True):
+        row = _row(pair, gains, i)
+        base = row["baseline"]
+        relative = row["gain"] / base if base is not None and base >= RELATIVE_FLOOR else None
+        rows.append({"iou": round(float(iou), 2)} | row | {"relative": relative})
+    return rows
+
+
+def _two_factor(pair: Pair, layout: measures.Layout, tau: str) -> dict[str, Any]:
+    at = [layout.metrics["AP"], layout.anchors[tau]]
+
+    def statistic(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        return np.stack(factors.two_factors(a[at[0]], a[at[1]], b[at[0]], b[at[1]]))
+
+    names = ("recognition", "localization")
+    parts = dict(zip(names, pair.estimate(statistic), strict=True))
+    record: dict[str, Any] = {name: number(part.point) for name, part in parts.items()}
+    record["interval"] = {name: part.record() for name, part in parts.items()}
+    record["anchor"] = {"baseline": number(pair.a.mean[at[1]]), "candidate": number(pair.b.mean[at[1]])}
+    if math.isnan(parts["recognition"].point):
+        record["reason"] = "an AP or AP@tau of a side is 0 or undefined, so ratios do not exist"
+    return record
+
+
+def _undefined(pair: Pair, layout: measures.Layout, tau: str) -> int:
+    at = [layout.metrics["AP"], layout.anchors[tau]]
+    replicates = np.concatenate([pair.a.replicates[at], pair.b.replicates[at]])
+    return int((~(replicates > 0).all(axis=0)).sum())
+
+
+def _shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return attribution.shares(a, b)
+
+
+def _attribution(oracles: Pair) -> dict[str, Any]:
+    parts = dict(zip(KINDS, oracles.estimate(_shares, normal=True), strict=True))
+    burdens = [attribution.burdens(side.mean[:, None])[:, 0] for side in (oracles.a, oracles.b)]
+    record = {}
+    for kind in SHOWN_KINDS:
+        at = KINDS.index(kind)
+        record[kind] = {
+            "gain": number(parts[kind].point),
+            "interval": parts[kind].record(),
+            "burden": {"baseline": number(burdens[0][at]), "candidate": number(burdens[1][at])},
+        }
+        if record[kind]["gain"] is None:
+            record[kind]["reason"] = "an AP of a side is 0 or undefined, so logarithms do not exist"
+    return record
+
+
+def _by_class(
+    pair: Pair, gains: list[Estimate], layout: measures.Layout, table: MatchTable, p_values: np.ndarray
+) -> list[dict[str, Any]]:
+    adjusted = estimates.false_discovery(p_values[layout.classes])
+    objects = np.bincount(table.object_class[table.counts[0]], minlength=table.num_classes)
+    rows = []
+    for k, name in enumerate(table.class_names):
+        i = layout.classes.start + k
+        rows.append(
+            {"name": str(name), "category_id": int(table.category_ids[k]), "objects": int(objects[k])}
+            | _row(pair, gains, i)
+            | {"p": number(p_values[i]), "p_adjusted": number(adjusted[k])}
+            | {"AP50": _row(pair, gains, layout.classes_at_50.start + k)}
+        )
+    return rows
+
+
+def _absent(pair: Pair, layout: measures.Layout, table: MatchTable) -> int:
+    """Cases of a class that has objects but none in a resample, where it is left out for both sides."""
+    objects = np.bincount(table.object_class[table.counts[0]], minlength=table.num_classes)
+    return int(np.isnan(pair.a.replicates[layout.classes][objects > 0]).sum())
+
+
+def metric_names() -> tuple[str, ...]:
+    """The twelve COCO numbers in the order of the report."""
+    return metrics.METRICS

@@ -1,0 +1,138 @@
+"""Like for like: what may differ between two sides that are compared, and what may not (design.md section 1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from wsl_det.errors import DataError
+from wsl_det.predictions import Predictions
+
+BACKBONE_KEYS = (
+    "MODEL.WEIGHTS",
+    "INPUT.FORMAT",
+    "MODEL.PIXEL_MEAN",
+    "MODEL.PIXEL_STD",
+    "MODEL.RESNETS.",
+    "MODEL.BACKBONE.FREEZE_AT",
+)
+RUN_KEYS = ("SEED", "OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE")
+LEARNING_RATE = "SOLVER.BASE_LR"
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One thing in which the sides differ: free by the rule of the house, or not."""
+
+    key: str
+    baseline: str
+    candidate: str
+    free: bool
+
+    def line(self) -> str:
+        return f"{self.key}: {self.baseline} | {self.candidate}"
+
+
+def check(
+    baseline: Sequence[Predictions], candidate: Sequence[Predictions], gt_sha256: str | None, allow: bool
+) -> tuple[list[Difference], list[str]]:
+    """All differences between the sides, and sentences about what could not be checked.
+
+    Raises DataError that lists what differs and must not, unless ``allow``. Runs of one side may
+    differ in the keys of the run only.
+    """
+    notes = _unmarked(baseline, candidate)
+    found: list[Difference] = []
+    for side in (baseline, candidate):
+        for other in side[1:]:
+            found += _between(side[0], other, f"{side[0].source} | {other.source}, runs of one side, ", run=True)
+    found += _between(baseline[0], candidate[0], "", run=False)
+    for one in (*baseline, *candidate):
+        found += _ground_truth(one, gt_sha256)
+    refused = list(dict.fromkeys(d for d in found if not d.free))
+    if refused and not allow:
+        text = "\n  ".join(d.line() for d in refused)
+        raise DataError(
+            "the two sides are not alike; a gain between them would not be the backbone's "
+            f"(baseline | candidate):\n  {text}\nmake them alike, or pass --allow-mismatch to print "
+            "this list in the report instead"
+        )
+    return list(dict.fromkeys(found)), notes
+
+
+def _unmarked(baseline: Sequence[Predictions], candidate: Sequence[Predictions]) -> list[str]:
+    without = [p.source for p in (*baseline, *candidate) if p.meta is None]
+    if not without:
+        return []
+    names = ", ".join(without)
+    return [f"no header beside {names}: these predictions are from elsewhere, likeness was not checked"]
+
+
+def _ground_truth(one: Predictions, gt_sha256: str | None) -> list[Difference]:
+    known = _get(one.meta, "dataset", "gt_sha256")
+    if known is None or gt_sha256 is None or known == gt_sha256:
+        return []
+    return [
+        Difference(
+            f"ground truth of {one.source}", f"made for sha256 {str(known)[:12]}", f"--gt has {gt_sha256[:12]}", False
+        )
+    ]
+
+
+def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[Difference]:
+    if a.meta is None or b.meta is None:
+        return []
+    found = []
+    for path in (("dataset", "gt_sha256"), ("dataset", "images")):
+        ours, theirs = _get(a.meta, *path), _get(b.meta, *path)
+        if ours != theirs and ours is not None and theirs is not None:
+            found.append(Difference(prefix + ".".join(path), _text(ours), _text(theirs), False))
+    engines = [_get(p.meta, "engine") for p in (a, b)]
+    if engines[0] != engines[1]:
+        found.append(Difference(f"{prefix}engine", _text(engines[0]), _text(engines[1]), True))
+    configs = [_leaves(_get(p.meta, "config")) for p in (a, b)]
+    swept = _same_sweep(a.meta, b.meta)
+    for key in sorted(set(configs[0]) | set(configs[1])):
+        ours, theirs = (config.get(key, "absent") for config in configs)
+        if ours != theirs:
+            free = _is_free(key, swept=swept, run=run)
+            found.append(Difference(prefix + key, _text(ours), _text(theirs), free))
+    return found
+
+
+def _is_free(key: str, *, swept: bool, run: bool) -> bool:
+    if key in RUN_KEYS:
+        return True
+    if run:
+        return False
+    if key == LEARNING_RATE:
+        return swept
+    return any(key.startswith(name) if name.endswith(".") else key == name for name in BACKBONE_KEYS)
+
+
+def _same_sweep(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether both sides record that the learning rate was chosen by a sweep of the same size."""
+    sizes = [_get(meta, "sweep", "size") for meta in (a, b)]
+    return sizes[0] is not None and sizes[0] == sizes[1]
+
+
+def _get(tree: Any, *path: str) -> Any:
+    for key in path:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
+def _leaves(tree: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(tree, Mapping):
+        return {}
+    leaves: dict[str, Any] = {}
+    for key, value in tree.items():
+        name = f"{prefix}{key}"
+        leaves |= _leaves(value, f"{name}.") if isinstance(value, Mapping) else {name: value}
+    return leaves
+
+
+def _text(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."

@@ -1,0 +1,128 @@
+"""The gain report: from two sets of prediction files to gain.json and the page a person reads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from wsl_det import predictions as predictions_file
+from wsl_det.core import files, log, provenance
+from wsl_det.errors import DataError
+from wsl_det.evaluation import coco_ap, ground_truth, matching
+from wsl_det.evaluation.ground_truth import GroundTruth
+from wsl_det.gain import comparison, like_for_like, side
+from wsl_det.gain.comparison import Options
+from wsl_det.predictions import Predictions
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class GainReport:
+    """A finished comparison: ``content`` is gain.json; truth and runs are kept for the gallery."""
+
+    content: dict[str, Any]
+    truth: GroundTruth
+    baseline: list[Predictions]
+    candidate: list[Predictions]
+
+    def iou_types(self) -> list[str]:
+        return [name for name in coco_ap.IOU_TYPES if name in self.content]
+
+
+def make(
+    gt: str | Path,
+    baseline: Sequence[str | Path],
+    candidate: Sequence[str | Path],
+    options: Options | None = None,
+    *,
+    allow_mismatch: bool = False,
+) -> GainReport:
+    """Compare the predictions of two sides, one or several runs (training seeds) each.
+
+    Raises DataError for files that are not what they should be, and for sides that are not alike
+    (unless ``allow_mismatch``, which prints the differences in the report).
+    """
+    options = options or Options()
+    _check_options(options, baseline, candidate)
+    gt_sha256 = files.sha256(gt) if Path(gt).is_file() else None
+    truth = ground_truth.read(gt)
+    runs = [[predictions_file.read(path) for path in paths] for paths in (baseline, candidate)]
+    differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, allow_mismatch)
+    content: dict[str, Any] = {}
+    for iou_type in _shared_types(truth, [*runs[0], *runs[1]]):
+        shapes = matching.object_shapes(truth, iou_type)
+        sides = [side.build(paths, truth, shapes, iou_type) for paths in runs]
+        content[iou_type] = comparison.compare(
+            sides[0], sides[1], options, lambda blocks, kind=iou_type: log.progress(blocks, what=f"{kind} resamples")
+        )
+    content["meta"] = _meta(gt, baseline, candidate, options) | {
+        "images": len(truth.image_ids),
+        "objects": truth.num_objects,
+        "options": asdict(options),
+        "runs": {"baseline": len(baseline), "candidate": len(candidate)},
+        "differences": [asdict(difference) for difference in differences],
+        "notes": notes + coco_ap.describe(truth, runs[0][0])["notes"] + _seed_notes(baseline, candidate),
+        "ancestry": {
+            name: [{"path": p.source, "header": p.meta} for p in one]
+            for name, one in zip(("baseline", "candidate"), runs, strict=True)
+        },
+    }
+    return GainReport(content, truth, runs[0], runs[1])
+
+
+def write(report: GainReport, output: str | Path, images: str | Path | None = None) -> Path:
+    """Write gain.json, the figures and gain.html into a folder; the path of the page.
+
+    ``images`` is the folder of the test images, for the gallery.
+    """
+    from wsl_det.gain import figures, page
+
+    output = Path(output)
+    if output.is_file():
+        raise DataError(f"{output} is a file; --output names a folder for the report")
+    drawn = figures.draw(report.content)
+    html = page.render(report, drawn, images)
+    for name, figure in drawn.items():
+        files.write_text(output / f"{name}.svg", figure.svg)
+        files.write_bytes(output / f"{name}.png", figure.png)
+    files.write_json(output / "gain.json", report.content)
+    files.write_text(output / "gain.html", html)
+    return output / "gain.html"
+
+
+def _check_options(options: Options, baseline: Sequence[Any], candidate: Sequence[Any]) -> None:
+    for name in ("bootstrap", "attribution_bootstrap"):
+        if getattr(options, name) < 2:
+            raise DataError(f"{name} is {getattr(options, name)}; an interval needs at least 2 resamples")
+    if not baseline or not candidate:
+        raise DataError("each side needs at least one predictions file")
+
+
+def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:
+    types = [coco_ap.choose(run, truth, None) for run in runs]
+    shared = [name for name in coco_ap.IOU_TYPES if all(name in one for one in types)]
+    if not shared:
+        carried = "; ".join(f"{run.source}: {', '.join(one)}" for run, one in zip(runs, types, strict=True))
+        raise DataError(f"the predictions share no IoU type to compare ({carried})")
+    return shared
+
+
+def _meta(gt: str | Path, baseline: Sequence[Any], candidate: Sequence[Any], options: Options) -> dict[str, Any]:
+    made_from: dict[str, str | Path | None] = {"gt": gt}
+    for name, paths in (("baseline", baseline), ("candidate", candidate)):
+        made_from |= {f"{name}.{i}" if i else name: path for i, path in enumerate(paths)}
+    return provenance.header("gain", SCHEMA, made_from)
+
+
+def _seed_notes(baseline: Sequence[Any], candidate: Sequence[Any]) -> list[str]:
+    if len(baseline) == len(candidate) == 1:
+        return [
+            "one training run a side: the intervals cover the choice of test images, not the training seed, "
+            "whose variance was not measured"
+        ]
+    if min(len(baseline), len(candidate)) == 1:
+        return ["one side has a single run: the seed variance of the other side stands for both"]
+    return []

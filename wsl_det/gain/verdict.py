@@ -1,0 +1,67 @@
+"""What the numbers say, in plain sentences; no sentence claims more than its interval."""
+
+from __future__ import annotations
+
+from typing import Any
+
+WHAT = {"bbox": "box AP", "segm": "mask AP"}
+
+
+def headline(content: dict[str, Any], iou_type: str) -> str:
+    """One sentence on the gain in AP of an IoU type and whether it can be told from chance."""
+    row = content[iou_type]["metrics"]["AP"]
+    what = WHAT[iou_type]
+    if row["gain"] is None:
+        return f"The gain in {what} is undefined: the ground truth has no objects to score."
+    low, high = row["interval"]
+    span = f"95% interval {signed(low)} to {signed(high)}"
+    if row["gain"] == 0 and low == 0 == high:
+        return f"Both sides score the same {what}, {row['baseline']:.1f}."
+    if low > 0:
+        return f"The candidate gains {row['gain']:.1f} points of {what} ({span})."
+    if high < 0:
+        return f"The candidate loses {-row['gain']:.1f} points of {what} ({span})."
+    return f"No difference in {what} can be claimed: {signed(row['gain'])} points lie within chance ({span})."
+
+
+def reading(content: dict[str, Any], iou_type: str) -> str:
+    """One sentence on recognition against localization at tau = 0.1."""
+    split = content[iou_type]["two_factor"]["0.1"]
+    if split["recognition"] is None:
+        return "Recognition and localization cannot be told apart: " + split["reason"] + "."
+    parts = []
+    for name in ("recognition", "localization"):
+        low, high = split["interval"][name]
+        sure = "" if low > 0 or high < 0 else ", within chance"
+        parts.append(f"{name} {signed(split[name])} ({signed(low)} to {signed(high)}{sure})")
+    total = sum(split[name] for name in ("recognition", "localization"))
+    return f"Of the {signed(total)} points, " + " and ".join(parts) + "."
+
+
+def summary(content: dict[str, Any]) -> list[str]:
+    """The three main numbers of each IoU type, as lines for a terminal."""
+    lines = []
+    for iou_type in (name for name in WHAT if name in content):
+        row, split = content[iou_type]["metrics"]["AP"], content[iou_type]["two_factor"]["0.1"]
+        lines.append(f"{iou_type}  gain in AP   {_with_interval(row['gain'], row['interval'])}")
+        lines += [
+            f"{iou_type}  {name:12s} {_with_interval(split[name], split['interval'][name])}  (tau = 0.1)"
+            for name in ("recognition", "localization")
+        ]
+    return lines
+
+
+def signed(value: float | None, digits: int = 1) -> str:
+    """A number with its sign, a true minus, and no negative zero; a dash where undefined."""
+    if value is None:
+        return "–"
+    text = f"{abs(value):.{digits}f}"
+    if float(text) == 0:
+        return text
+    return ("+" if value > 0 else "−") + text
+
+
+def _with_interval(value: float | None, interval: list[float | None]) -> str:
+    if value is None:
+        return "undefined"
+    return f"{signed(value, 2)} [{signed(interval[0], 2)}, {signed(interval[1], 2)}]"
