@@ -1,0 +1,49 @@
+"""Both engines side by side; everything here needs Detectron2 and skips without it.
+
+With REQUIRE_DETECTRON2=1, which the job that has Detectron2 sets, such a skip is a failure.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import scenes
+import torch
+
+from wsl_det.detector.engine import installed, select_engine
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _detectron2() -> None:
+    if installed("detectron2"):
+        return
+    if os.environ.get("REQUIRE_DETECTRON2") == "1":
+        pytest.fail("REQUIRE_DETECTRON2=1, but Detectron2 is not installed in this environment")
+    pytest.skip("Detectron2 is not installed; tests/golden holds the same contracts from recordings")
+
+
+@pytest.fixture(autouse=True)
+def _one_thread() -> Any:
+    """One thread, so that sums have one order and exact means exact."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def pair() -> Callable[..., tuple[tuple[Any, Any], tuple[Any, Any]]]:
+    """``pair(**overrides)``: (engine, model) of ours and of Detectron2, with equal lively weights."""
+
+    def make(**overrides: Any) -> tuple[tuple[Any, Any], tuple[Any, Any]]:
+        cfg = scenes.config(**overrides)
+        made = []
+        for name in ("embedded", "detectron2"):
+            engine = select_engine(name)(cfg)
+            made.append((engine, scenes.fill(engine.build(), seed=3)))
+        return made[0], made[1]
+
+    return make

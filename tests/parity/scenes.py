@@ -1,0 +1,90 @@
+"""Small detection problems that both engines are given: configuration, images, weights."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from wsl_det.core.config import Config, load
+from wsl_det.detector import initial
+from wsl_det.detector.defaults import TREE
+from wsl_det.detector.types import Example, Target
+
+TINY = Path(__file__).parents[1] / "golden" / "tiny.yaml"
+SHAPES = ((96, 128, 4), (75, 110, 1), (64, 64, 0))
+"""Height, width and number of objects of the images of a batch; the last has nothing in it."""
+LIVELY = {
+    "roi_heads.box_predictor.bbox_pred.weight": 50,
+    "roi_heads.mask_head.predictor.weight": 600,
+    "proposal_generator.rpn_head.objectness_logits.weight": 20,
+    "proposal_generator.rpn_head.anchor_deltas.weight": 20,
+}
+"""Factors on some initial weights; see ``fill``."""
+
+
+def config(**overrides: Any) -> Config:
+    """The tiny Mask R-CNN; keys below MODEL with ``__`` for the dot."""
+    pairs = [x for key, value in overrides.items() for x in (f"MODEL.{key.replace('__', '.')}", value)]
+    return load(TINY, TREE, pairs)
+
+
+def batch(
+    seed: int, *, bitmaps: bool = False, shapes: Sequence[tuple[int, int, int]] = SHAPES
+) -> list[Example]:
+    """Noise with bright polygons on it, the objects; reproducible from ``seed``."""
+    rng = np.random.default_rng(seed)
+    return [_example(rng, number, *shape, bitmaps=bitmaps) for number, shape in enumerate(shapes)]
+
+
+def _example(
+    rng: np.random.Generator, number: int, height: int, width: int, objects: int, *, bitmaps: bool
+) -> Example:
+    image = rng.integers(0, 120, (3, height, width), dtype=np.uint8)
+    polygons, boxes, classes = [], np.zeros((objects, 4), np.float32), rng.integers(0, 5, objects)
+    maps = np.zeros((objects, height, width), bool)
+    rows, columns = np.mgrid[:height, :width] + 0.5
+    for i in range(objects):
+        radii = rng.uniform(8, min(height, width) / 2.2, 2)
+        centre = rng.uniform(radii * 0.7, np.array([width, height]) - radii * 0.7)
+        angles = np.sort(rng.uniform(0, 2 * np.pi, 9))
+        points = centre + radii * np.stack([np.cos(angles), np.sin(angles)], 1)
+        points = np.clip(points, 0, [width, height])
+        # Every second object has two parts, as occluded ones do.
+        parts = [points.reshape(-1)] if i % 2 == 0 else [points[:5].reshape(-1), points[4:].reshape(-1)]
+        polygons.append(parts)
+        boxes[i] = [*points.min(0), *points.max(0)]
+        maps[i] = (((columns - centre[0]) / radii[0]) ** 2 + ((rows - centre[1]) / radii[1]) ** 2) < 1
+        image[:, maps[i]] = rng.integers(100, 255, (3, 1), dtype=np.uint8)
+    masks = torch.from_numpy(maps) if bitmaps else polygons
+    target = Target(torch.from_numpy(boxes), torch.from_numpy(classes.astype(np.int64)), masks)
+    # The original frame has another size than the image, and not quite its shape.
+    return Example(torch.from_numpy(image), number, round(height * 1.7), round(width * 1.9), target)
+
+
+@torch.no_grad()
+def fill(model: nn.Module, seed: int) -> nn.Module:
+    """Initial weights by name, and lively statistics, affines and biases, so that no term is idle."""
+    initial.draw(model, seed)
+    for name, value in model.state_dict().items():
+        rng = torch.Generator().manual_seed(sum(map(ord, name)) + seed)
+        if name.endswith("norm.running_var") or name.endswith("norm.weight"):
+            value.copy_(torch.rand(value.shape, generator=rng) * 0.5 + 0.75)
+        elif name.endswith("norm.running_mean") or name.endswith("bias"):
+            value.copy_(torch.randn(value.shape, generator=rng) * 0.05)
+    # An untrained predictor gives every box one score, no shift and an even mask; larger weights
+    # spread them, so that thresholds, suppression, clipping and pasting all have work.
+    for name, gain in LIVELY.items():
+        if name in dict(model.named_parameters()):
+            model.get_parameter(name).mul_(gain)
+    return model
+
+
+def run_losses(engine: Any, model: nn.Module, examples: Sequence[Example], seed: int) -> dict[str, Tensor]:
+    """Losses of one training step of ``seed``, on the graph."""
+    with engine.running(seed):
+        return model.train()(engine.encode(examples))
