@@ -71,6 +71,8 @@ def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Pixels:
     if info and info.width * info.height > max_pixels:
         raise UnreadableImage(f"{info.width}x{info.height} pixels, more than {max_pixels}")
     # OpenCV fills the missing part of a truncated photo with grey and says nothing.
+    if not data:
+        raise UnreadableImage("not an image")
     if info and data.rfind(b"\xff\xd9", max(0, len(data) - 4096)) < 0:
         raise UnreadableImage("truncated JPEG")
     flag = cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")
