@@ -1,0 +1,108 @@
+"""What a run must know before it begins: keys this shop honours, its seed, its precision, its fingerprint."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from wsl_det.core import dist, log
+from wsl_det.core.config import Config
+from wsl_det.detector.coco import CocoDataset
+from wsl_det.errors import ConfigError
+
+# Off in Detectron2 by default, and not done by our loop: asking for them must not pass in silence.
+_MUST_BE = {
+    "MODEL.LOAD_PROPOSALS": False,
+    "MODEL.KEYPOINT_ON": False,
+    "DATASETS.PROPOSAL_FILES_TRAIN": [],
+    "DATASETS.PROPOSAL_FILES_TEST": [],
+    "TEST.AUG.ENABLED": False,
+    "TEST.PRECISE_BN.ENABLED": False,
+}
+# What may change between a run and its continuation: where and how it runs, not what it computes.
+_FREE = (
+    "OUTPUT_DIR",
+    "VIS_PERIOD",
+    "DATASETS.TEST",
+    "DATALOADER.NUM_WORKERS",
+    "MODEL.DEVICE",
+    "MODEL.WEIGHTS",
+    "SOLVER.CHECKPOINT_PERIOD",
+    "CUDNN_BENCHMARK",
+    "TEST.",
+    "WSL_DET.",
+)
+
+
+def check(cfg: Config) -> None:
+    """Raise ConfigError for odd values, and for what Detectron2's trainer does and our loop does not."""
+    flat = cfg.flat()
+    for key, value in _MUST_BE.items():
+        if flat[key] != value:
+            raise ConfigError(f"{key} is {flat[key]!r}; wsl_det does not do this, set it to {value!r}")
+    if cfg.INPUT.MASK_FORMAT not in ("polygon", "bitmask"):
+        raise ConfigError(f"INPUT.MASK_FORMAT is {cfg.INPUT.MASK_FORMAT!r}; expected polygon or bitmask")
+    if cfg.WSL_DET.AMP_DTYPE not in ("float16", "bfloat16"):
+        raise ConfigError(f"WSL_DET.AMP_DTYPE is {cfg.WSL_DET.AMP_DTYPE!r}; expected float16 or bfloat16")
+    for key in ("SOLVER.MAX_ITER", "SOLVER.IMS_PER_BATCH", "SOLVER.BASE_LR"):
+        if flat[key] <= 0:
+            raise ConfigError(f"{key} is {flat[key]!r}; expected a number above 0")
+    if cfg.DATALOADER.NUM_WORKERS < 0:
+        raise ConfigError(f"DATALOADER.NUM_WORKERS is {cfg.DATALOADER.NUM_WORKERS}; expected 0 or more")
+
+
+def amp(cfg: Config) -> str:
+    """The loop's name for SOLVER.AMP: "none", "float16" or "bfloat16"."""
+    return cfg.WSL_DET.AMP_DTYPE if cfg.SOLVER.AMP.ENABLED else "none"
+
+
+def set_backends(cfg: Config) -> None:
+    """CUDNN_BENCHMARK and FLOAT32_PRECISION, as Detectron2's default_setup applies them."""
+    import torch
+
+    torch.backends.cudnn.benchmark = cfg.CUDNN_BENCHMARK
+    if cfg.FLOAT32_PRECISION:
+        if cfg.FLOAT32_PRECISION not in ("highest", "high", "medium"):
+            raise ConfigError(
+                f"FLOAT32_PRECISION is {cfg.FLOAT32_PRECISION!r}; expected highest, high, medium or nothing"
+            )
+        torch.set_float32_matmul_precision(cfg.FLOAT32_PRECISION)
+
+
+def with_seed(cfg: Config, *, resume: bool) -> Config:
+    """The config with a seed that is a number: SEED < 0 draws one, equal on all ranks, and says it.
+
+    A resumed run takes the one that its folder's config.yaml records.
+    """
+    if cfg.SEED >= 0:
+        return cfg
+    seed = dist.broadcast_object(_recorded_seed(cfg) if resume else None)
+    if seed is None:
+        seed = dist.broadcast_object(int.from_bytes(os.urandom(4), "big") >> 1)
+        log.get("train").info("SEED was %d: drew %d, which repeats this run", cfg.SEED, seed)
+    return cfg.override(SEED=seed)
+
+
+def _recorded_seed(cfg: Config) -> int | None:
+    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
+    try:
+        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))["SEED"]
+    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        return None
+    return recorded if isinstance(recorded, int) and recorded >= 0 else None
+
+
+def fingerprint(cfg: Config, train_sha256: Sequence[str], weights_sha256: str | None) -> dict[str, Any]:
+    """What must be the same for a run to be continued: settings that compute, data, start weights."""
+    kept = {k: v for k, v in cfg.flat().items() if not k.startswith(_FREE)}
+    return {**kept, "train data sha256": list(train_sha256), "weights sha256": weights_sha256}
+
+
+def categories(dataset: CocoDataset) -> list[dict[str, Any]]:
+    """[{"id", "name"}] in class order, as checkpoints record them."""
+    pairs = zip(dataset.category_ids, dataset.category_names, strict=True)
+    return [{"id": i, "name": name} for i, name in pairs]

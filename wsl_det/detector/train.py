@@ -1,0 +1,252 @@
+"""train_net's job: a config to a trained detector, its predictions and its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from wsl_det.core import config, dist, files, log, loop, provenance
+from wsl_det.core import seed as seeds
+from wsl_det.core.checkpoint import RunFolder
+from wsl_det.core.config import Config
+from wsl_det.detector import coco, datasets, infer, loader, settings, solver, weights
+from wsl_det.detector.coco import CocoDataset, Record
+from wsl_det.detector.engine import DetectorEngine, select_engine
+from wsl_det.detector.types import Example
+from wsl_det.detector.weights import Start
+from wsl_det.errors import CheckpointError, ConfigError, DataError
+
+Evaluate = Callable[[str, str], dict[str, Any]]
+"""(annotation file, predictions file) -> the content of results.json. The detector imports no evaluation."""
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Job:
+    """What the command line says; picklable, since every process of a launch gets a copy."""
+
+    cfg: Config
+    registered: datasets.Registered = field(default_factory=dict)
+    engine: str = "auto"
+    resume: bool = False
+    eval_only: bool = False
+    evaluate: Evaluate | None = None
+    config_file: Path | None = None
+
+
+def run(job: Job) -> dict[str, Any]:
+    """Train (unless ``eval_only``), detect on DATASETS.TEST, evaluate; results by data set name.
+
+    Runs in every process of a launch. Everything that can be refused is refused before OUTPUT_DIR
+    is touched. Raises ConfigError, DataError, CheckpointError and EngineError.
+    """
+    log.setup(None, dist.rank())
+    return _evaluate_only(job) if job.eval_only else _train(job)
+
+
+def _train(job: Job) -> dict[str, Any]:
+    cfg = solver.scaled_to(job.cfg, dist.world_size())
+    settings.check(cfg)
+    weights.check(cfg, job.config_file)
+    engine_type = select_engine(job.engine)
+    train_sets = datasets.read(cfg.DATASETS.TRAIN, job.registered, "TRAIN")
+    test_sets = datasets.read(cfg.DATASETS.TEST, job.registered, "TEST") if cfg.DATASETS.TEST else []
+    datasets.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES, [*train_sets, *test_sets])
+    masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
+    keep_empty = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
+    records = coco.training_records(train_sets, masks=masks, keep_empty=keep_empty)
+    cfg = settings.with_seed(cfg, resume=job.resume)
+    settings.set_backends(cfg)
+    engine = engine_type(cfg)
+    model = engine.build()
+    start = weights.load(model, cfg, cfg.SEED)
+    folder = RunFolder(cfg.OUTPUT_DIR, cfg.WSL_DET.KEEP_CHECKPOINTS)
+    folder.claim(job.resume)
+    run_ = _Run(job, cfg, engine, model, start, folder, test_sets)
+    run_.announce([*train_sets, *test_sets])
+    run_.fit(records, train_sets)
+    return run_.finish(train_sets)
+
+
+def _evaluate_only(job: Job) -> dict[str, Any]:
+    cfg = job.cfg
+    settings.check(cfg)
+    if job.resume and (latest := RunFolder(cfg.OUTPUT_DIR).latest()):
+        cfg = cfg.override(MODEL__WEIGHTS=str(latest[1]))
+    if not cfg.MODEL.WEIGHTS:
+        raise ConfigError("--eval-only needs a detector: MODEL.WEIGHTS PATH/model_final.pth, or --resume")
+    weights.check(cfg, job.config_file)
+    engine = select_engine(job.engine)(cfg)
+    test_sets = datasets.read(cfg.DATASETS.TEST, job.registered, "TEST")
+    datasets.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES, test_sets)
+    settings.set_backends(cfg)
+    model = engine.build()
+    start = weights.detector(model, cfg.MODEL.WEIGHTS)
+    _check_categories(start, test_sets)
+    log.setup(cfg.OUTPUT_DIR, dist.rank())
+    run_ = _Run(job, cfg, engine, model, start, RunFolder(cfg.OUTPUT_DIR), test_sets)
+    run_.announce(test_sets)
+    return run_.test(run_.start, Path(cfg.OUTPUT_DIR))
+
+
+@dataclass(frozen=True)
+class _Run:
+    """One run's objects, put together and checked."""
+
+    job: Job
+    cfg: Config
+    engine: DetectorEngine
+    model: nn.Module
+    start: Start
+    folder: RunFolder
+    test_sets: Sequence[CocoDataset]
+
+    def announce(self, sets: Sequence[CocoDataset]) -> None:
+        """Set up the log, write config.yaml, say what was read."""
+        output = self.folder.path
+        logger = log.setup(output, dist.rank())
+        for dataset in {d.name: d for d in sets}.values():
+            logger.info("%s", coco.describe(dataset))
+        logger.info("engine: %s %s; starting from %s", self.engine.name, self.engine.version, self.start)
+        # Evaluating in a training run's folder must not replace the config that the run was made with.
+        if dist.is_main() and not (self.job.eval_only and (output / "config.yaml").exists()):
+            config.write_resolved(self.cfg, output / "config.yaml")
+
+    def fit(self, records: Sequence[Record], train_sets: Sequence[CocoDataset]) -> None:
+        """Train to SOLVER.MAX_ITER, from the beginning or from the last checkpoint."""
+        cfg, output = self.cfg, self.folder.path
+        optimizer = solver.optimizer(cfg, self.model)
+        wrapped = dist.wrap(self.model)
+        hashes = [files.sha256(d.json_path) for d in train_sets]
+        plan = loop.Plan(
+            max_iter=cfg.SOLVER.MAX_ITER,
+            lr=solver.learning_rate(cfg),
+            checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+            log_period=cfg.WSL_DET.LOG_PERIOD,
+            amp=settings.amp(cfg),
+            clip=solver.clipping(cfg, self.model.parameters()),
+            hooks=[loop.Hook(cfg.TEST.EVAL_PERIOD, self._evaluate_meanwhile)] if self.test_sets else [],
+            fingerprint=settings.fingerprint(cfg, hashes, self.start.sha256),
+            describe=_image_ids,
+        )
+        metrics = log.MetricSink(output / "metrics.jsonl", output) if dist.is_main() else None
+        stepper = loop.Loop(
+            model=wrapped,
+            losses=self._losses(wrapped),
+            optimizer=optimizer,
+            folder=self.folder,
+            metrics=metrics,
+            plan=plan,
+        )
+        first = stepper.resume() if self.job.resume else 0
+        if metrics is not None:
+            metrics.rewind(first)  # lines of a run that never reached a checkpoint
+        budget = loader.Budget(len(records), cfg.WSL_DET.BAD_IMAGE_BUDGET)
+        where = {"seed": cfg.SEED, "rank": dist.rank(), "world_size": dist.world_size(), "start": first}
+        try:
+            stepper.run(loader.training_batches(cfg, records, budget, **where), first)
+        finally:
+            if metrics is not None:
+                metrics.close()
+        if budget.bad:
+            log.get("train").warning("%s", budget.summary())
+
+    def finish(self, train_sets: Sequence[CocoDataset]) -> dict[str, Any]:
+        """Write model_final.pth, then predictions and results of every test set."""
+        path = self.folder.path / "model_final.pth"
+        if dist.is_main():
+            self.folder.save_final(self._payload(train_sets))
+        dist.barrier()
+        trained = Start("detector", str(path), files.sha256(path), self.start.backbone)
+        return self.test(trained, self.folder.path) if self.test_sets else {}
+
+    def test(self, start: Start, output: Path) -> dict[str, Any]:
+        """Predictions and results of DATASETS.TEST into ``output``; results by data set name."""
+        results: dict[str, Any] = {}
+        for dataset in self.test_sets:
+            infix = f".{dataset.name}" if len(self.test_sets) > 1 else ""
+            found = infer.detect(self.engine, self.model, self.cfg, dataset.records, dataset.name)
+            if dist.is_main():
+                path = output / f"predictions{infix}.json"
+                meta = infer.header(self.cfg, self.engine, start, dataset)
+                infer.write_predictions(path, found, dataset, meta)
+                if self.job.evaluate is not None:
+                    results[dataset.name] = self.job.evaluate(str(dataset.json_path), str(path))
+                    files.write_json(output / f"results{infix}.json", results[dataset.name])
+                    log.get("train").info("%s: %s", dataset.name, _shown(_scores(results[dataset.name])))
+            dist.barrier()
+        _check_expected(self.cfg.TEST.EXPECTED_RESULTS, results)
+        return results
+
+    def _evaluate_meanwhile(self, iteration: int) -> dict[str, float]:
+        found = self.test(Start("detector"), self.folder.path / "inference")
+        several = len(found) > 1
+        pairs = ((f"{name}/" if several else "", _scores(result)) for name, result in found.items())
+        return {f"{prefix}{key}": value for prefix, scores in pairs for key, value in scores.items()}
+
+    def _losses(self, wrapped: nn.Module) -> loop.Losses:
+        seed, rank = self.cfg.SEED, dist.rank()
+
+        def losses(batch: list[Example], iteration: int) -> dict[str, Any]:
+            # Anchors and boxes are sampled as a function of the place in the run, so that a resumed
+            # run draws what it would have drawn.
+            with self.engine.running(seeds.derive(seed, "step", iteration, rank)):
+                return wrapped(self.engine.encode(batch))
+
+        return losses
+
+    def _payload(self, train_sets: Sequence[CocoDataset]) -> dict[str, Any]:
+        made_from = {f"train {d.name}": str(d.json_path) for d in train_sets}
+        start = f"sha256:{self.start.sha256}" if self.start.sha256 else None
+        header = {
+            **provenance.header("detector", SCHEMA, {**made_from, "weights": start}),
+            "config": self.cfg.to_dict(),
+            "engine": {"name": self.engine.name, "version": self.engine.version},
+            "backbone": self.start.backbone,
+            "categories": settings.categories(train_sets[0]),
+        }
+        model = {k: v.detach().cpu() for k, v in self.model.state_dict().items()}
+        return {"model": model, "wsl_det": header}
+
+
+def _scores(result: dict[str, Any]) -> dict[str, float]:
+    """The defined headline numbers of a results.json as {"bbox/AP": ...}, Detectron2's names for them."""
+    pairs = ((kind, metric) for kind in ("bbox", "segm") for metric in ("AP", "AP50", "AP75"))
+    found = {f"{kind}/{metric}": result.get(kind, {}).get(metric) for kind, metric in pairs}
+    return {key: value for key, value in found.items() if value is not None}
+
+
+def _shown(scores: dict[str, float]) -> str:
+    return ", ".join(f"{key} {value:.2f}" for key, value in scores.items()) or "nothing to score"
+
+
+def _image_ids(batch: list[Example]) -> str:
+    return f"images {[example.image_id for example in batch]}"
+
+
+def _check_categories(start: Start, test_sets: Sequence[CocoDataset]) -> None:
+    """Equal numbers of classes in another order would be scored without a word."""
+    for dataset in test_sets:
+        ours = settings.categories(dataset)
+        if start.categories is not None and start.categories != ours:
+            first = next((a, b) for a, b in zip(start.categories, ours, strict=False) if a != b)
+            raise CheckpointError(
+                f"{start.path} was trained on other categories than {dataset.json_path}: {first[0]} there, "
+                f"{first[1]} here"
+            )
+
+
+def _check_expected(expected: Sequence[Sequence[Any]], results: dict[str, Any]) -> None:
+    """TEST.EXPECTED_RESULTS, [[task, metric, value, tolerance], ...], against every test set."""
+    wrong = []
+    for name, result in results.items():
+        for task, metric, value, tolerance in expected:
+            found = result.get(task, {}).get(metric)
+            if found is None or abs(found - value) > tolerance:
+                wrong.append(f"{name} {task} {metric}: {found}, expected {value} within {tolerance}")
+    if wrong:
+        raise DataError("the results are not TEST.EXPECTED_RESULTS:\n  " + "\n  ".join(wrong))

@@ -1,0 +1,160 @@
+"""What a detector starts from: random numbers, a backbone, or a detector. All of it fits, or nothing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from wsl_det.backbone import artifact, pickles, transfer
+from wsl_det.core import checkpoint, files
+from wsl_det.core.config import Config
+from wsl_det.detector import initial
+from wsl_det.errors import CheckpointError, ConfigError
+
+TRUNK = transfer.TRUNK
+
+
+@dataclass(frozen=True)
+class Start:
+    """What was loaded: "random", "backbone" or "detector", from which file, with which ancestry.
+
+    backbone: the ancestry of the trunk's artifact, or None; categories: [{"id", "name"}] that a
+    detector was trained on, or None when its file does not say.
+    """
+
+    kind: str
+    path: str | None = None
+    sha256: str | None = None
+    backbone: dict[str, Any] | None = None
+    categories: list[dict[str, Any]] | None = None
+
+    def __str__(self) -> str:
+        return "random numbers" if self.kind == "random" else f"{self.kind} {self.path}"
+
+
+def check(cfg: Config, config_file: Path | None = None) -> None:
+    """Refuse at once what ``load`` would refuse after the data were read.
+
+    An absent file (with the commands that make it, when the head of the config names them), and
+    random numbers that would stay as they are: frozen batch norm or frozen stages.
+    """
+    name = cfg.MODEL.WEIGHTS
+    if not name:
+        _check_random(cfg)
+    elif "://" in name:
+        raise ConfigError(
+            f"MODEL.WEIGHTS is {name}; give a file (zoo:// names work on the command lines of the tools)"
+        )
+    elif not Path(name).is_file():
+        raise ConfigError(f"MODEL.WEIGHTS {name} does not exist{_how_to_make(name, config_file)}")
+
+
+def load(model: nn.Module, cfg: Config, seed: int) -> Start:
+    """Fill ``model``: every weight drawn from ``seed``, then what MODEL.WEIGHTS holds on top.
+
+    A backbone artifact sets the whole trunk and must agree with the config; a detector checkpoint
+    must hold exactly the model's keys and shapes. Raises CheckpointError naming the differences.
+    """
+    initial.draw(model, seed)
+    name = cfg.MODEL.WEIGHTS
+    if not name:
+        _check_random(cfg)
+        return Start("random")
+    payload = read(name)
+    if artifact.looks_like(payload):
+        return _backbone(model, cfg, payload, Path(name))
+    weights = tensors(payload, name)
+    checkpoint.load_exactly(model, weights, f"detector weights {name}")
+    return from_header(payload, name)
+
+
+def detector(model: nn.Module, path: str) -> Start:
+    """Fill ``model`` from a detector checkpoint, ours or Detectron2's; a backbone alone is refused."""
+    payload = read(path)
+    if artifact.looks_like(payload):
+        raise CheckpointError(
+            f"{path} is a backbone; a detector is needed here, such as model_final.pth of a training run"
+        )
+    checkpoint.load_exactly(model, tensors(payload, path), f"detector weights {path}")
+    return from_header(payload, path)
+
+
+def read(path: str) -> dict[str, Any]:
+    """What a weights file holds, without executing anything in it; ``.pkl`` is Detectron2's zoo."""
+    return pickles.read(path) if path.endswith(".pkl") else checkpoint.load_weights(path)
+
+
+def tensors(payload: Mapping[str, Any], path: str) -> dict[str, Tensor]:
+    """The state dict in a loaded file; CheckpointError when it is not a detector's."""
+    model = payload.get("model", payload)
+    if not isinstance(model, Mapping) or not any(str(k).startswith(TRUNK) for k in model):
+        raise CheckpointError(
+            f"{path} holds neither a backbone artifact nor a detector; if it is pretrained weights, "
+            f"convert them: wsl-det export_backbone {path} OUTPUT.pth"
+        )
+    return {k: v if isinstance(v, Tensor) else torch.as_tensor(v) for k, v in model.items()}
+
+
+def from_header(payload: Mapping[str, Any], path: str) -> Start:
+    """What a detector checkpoint says about itself."""
+    header = payload.get("wsl_det")
+    header = header if isinstance(header, Mapping) else {}
+    return Start("detector", path, files.sha256(path), header.get("backbone"), header.get("categories"))
+
+
+def _backbone(model: nn.Module, cfg: Config, payload: Mapping[str, Any], path: Path) -> Start:
+    found = artifact.from_payload(payload, path)
+    resnets = cfg.MODEL.RESNETS
+    ancestry = transfer.into(
+        model,
+        found,
+        channel_order=cfg.INPUT.FORMAT,
+        pixel_mean=cfg.MODEL.PIXEL_MEAN,
+        pixel_std=cfg.MODEL.PIXEL_STD,
+        stride_in_1x1=resnets.STRIDE_IN_1X1,
+        norm=resnets.NORM,
+        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+    )
+    return Start("backbone", str(path), found.sha256, ancestry)
+
+
+def _check_random(cfg: Config) -> None:
+    norm, frozen = cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT
+    if norm == "FrozenBN":
+        raise ConfigError(
+            "MODEL.WEIGHTS is empty and MODEL.RESNETS.NORM is FrozenBN: frozen statistics that nothing "
+            "loaded are no normalisation; train from scratch with NORM BN or GN and FREEZE_AT 0 (see "
+            "configs/*_scratch.yaml)"
+        )
+    if frozen > 0:
+        raise ConfigError(
+            f"MODEL.WEIGHTS is empty and MODEL.BACKBONE.FREEZE_AT is {frozen}: random stages would stay "
+            "random; set MODEL.BACKBONE.FREEZE_AT 0 (see configs/*_scratch.yaml)"
+        )
+
+
+def _how_to_make(name: str, config_file: Path | None) -> str:
+    head = _commands_in_head(config_file) if config_file is not None else []
+    if any(name in line for line in head):
+        return "; make it with:\n  " + "\n  ".join(head)
+    return (
+        "; make it with:\n  wsl-det download_model NAME --dest weights     (wsl-det download_model --list)\n"
+        f"  wsl-det export_backbone SOURCE {name}"
+    )
+
+
+def _commands_in_head(config_file: Path) -> list[str]:
+    """The download and export commands in the comments at the top of a config."""
+    found = []
+    for line in config_file.read_text(encoding="utf-8").splitlines():
+        if not line.startswith("#"):
+            break
+        words = line.lstrip("# ").rstrip()
+        if words.startswith(("python tools/download_model", "python tools/export_backbone", "wsl-det ")):
+            found.append(words)
+    return found
