@@ -195,8 +195,9 @@ def _describe(
 def _nothing_left(paths: Sequence[str | Path], source: object, vocab: object, why: Counter[str]) -> str:
     reasons = ", ".join(f"{count:,} {reason}" for reason, count in why.most_common()) or "no posts"
     return (
-        f"no image is left of {', '.join(map(str, paths))}: {reasons}; check that --images {source} is "
-        f"what the posts' image paths are relative to, and that --vocab {vocab} fits these posts; nothing was written"
+        f"no image is left of {', '.join(map(str, paths))}: {reasons}; check that "
+        f"--images {source} is what the posts' image paths are relative to, and that --vocab {vocab} fits "
+        "these posts; nothing was written"
     )
 
 

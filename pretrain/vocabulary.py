@@ -94,7 +94,7 @@ def read(path: str | Path) -> Vocabulary:
         classes = tuple(_class(entry) for entry in value["classes"])
         vocabulary = Vocabulary(str(value["kind"]), classes, dict(value.get("meta") or {}))
         stated = value["sha256"]
-    except (KeyError, TypeError, AttributeError) as error:
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{path} is no vocabulary ({type(error).__name__}: {error}); expected a vocab.json "
             "made by tools/build_vocab.py"

@@ -56,7 +56,7 @@ class WordNet:
         exceptions: dict[str, tuple[str, ...]] = {}
         for line in irregular.splitlines():
             inflected, *bases = line.split(" ")
-            exceptions[inflected] = (*exceptions.get(inflected, ()), *bases)
+            exceptions[inflected] = tuple(bases)  # of four words repeated in noun.exc the last counts
         return cls(synset_lemmas, exceptions)
 
     def __contains__(self, key: str) -> bool:
