@@ -31,6 +31,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wsl_det.detector": FLOOR | {TYPES, DOOR, "wsl_det.predictions", "wsl_det.detector.initial"},
     "wsl_det.evaluation": FLOOR | {"wsl_det.predictions"},
     "wsl_det.gain": FLOOR | {"wsl_det.evaluation", "wsl_det.predictions"},
+    "wsl_det.study": FLOOR | {"wsl_det.evaluation", "wsl_det.gain", "wsl_det.predictions"},
     "wsl_det.zoo": FLOOR | {DOOR, "wsl_det.detector"},
     "pretrain": FLOOR | {DOOR},
 }
@@ -47,6 +48,7 @@ WITHOUT_TORCH = (
     "wsl_det.predictions",
     "wsl_det.evaluation",
     "wsl_det.gain",
+    "wsl_det.study",
     "wsl_det.demo",
 )
 NO_HOME = {"utils", "helpers", "common", "misc"}

@@ -1,0 +1,45 @@
+"""Train several backbones fairly: a learning rate tuned for each, several seeds, reports at the end."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wsl_det import errors
+
+_NOTES = """\
+Run it again to go on where it stopped. As array jobs: --dry-run numbers the jobs; run the sweep ones with
+--job 0, 1, ..., then the final ones, then once without --job for the reports. The keys of a study file are
+told in wsl_det/study/plan.py; configs/quick/study_demo.yaml is an example."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_NOTES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("study", metavar="STUDY.yaml", help="arms, learning rates, seeds and data")
+    only = parser.add_mutually_exclusive_group()
+    only.add_argument("--job", type=int, metavar="I", help="run only job I")
+    only.add_argument("--dry-run", action="store_true", help="list the jobs, how far they are, their hours")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from wsl_det.core import log
+    from wsl_det.detector import datasets, defaults
+    from wsl_det.study import run
+
+    log.setup()
+
+    if args.dry_run:
+        lines = run.dry_run(args.study, defaults.TREE, datasets.locate)
+    else:
+        lines = run.run(args.study, defaults.TREE, datasets.locate, job=args.job)
+    print("\n".join(lines))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))
