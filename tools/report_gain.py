@@ -15,15 +15,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     several = "COCO results; several files are runs with different training seeds"
     parser.add_argument("--baseline", required=True, nargs="+", metavar="P.json", help=several)
     parser.add_argument("--candidate", required=True, nargs="+", metavar="P.json", help=several)
-    parser.add_argument("--output", required=True, metavar="DIR", help="folder for gain.json, gain.html, figures")
+    parser.add_argument(
+        "--output", required=True, metavar="DIR", help="folder for gain.json, gain.html, figures"
+    )
     parser.add_argument("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
     parser.add_argument(
-        "--attribution-bootstrap", type=int, default=200, help="the same for the attribution (default %(default)s)"
+        "--attribution-bootstrap",
+        type=int,
+        default=200,
+        help="the same for the attribution (default %(default)s)",
     )
     parser.add_argument("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
     parser.add_argument("--images", metavar="DIR", help="test images, for the gallery of wins and losses")
     parser.add_argument(
-        "--allow-mismatch", action="store_true", help="print what is not alike in the report, do not refuse it"
+        "--allow-mismatch",
+        action="store_true",
+        help="print what is not alike in the report, do not refuse it",
     )
     return parser.parse_args(argv)
 

@@ -1,1 +1,3 @@
-"""What changed between two detectors, by how much, and how sure; starts without torch."""
+"""What one detector gains over another: how much, how sure, and in recognition or localization."""
+
+from __future__ import annotations

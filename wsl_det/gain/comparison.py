@@ -78,7 +78,9 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
         "resamples": {
             "class_absent": _absent(pair, layout, table),
             "two_factor_undefined": {tau: _undefined(pair, layout, tau) for tau in ANCHORS},
-            "attribution_undefined": int(np.isnan(_shares(oracles.a.replicates, oracles.b.replicates)[0]).sum()),
+            "attribution_undefined": int(
+                np.isnan(_shares(oracles.a.replicates, oracles.b.replicates)[0]).sum()
+            ),
         },
     }
 

@@ -46,7 +46,9 @@ def check(
     found: list[Difference] = []
     for side in (baseline, candidate):
         for other in side[1:]:
-            found += _between(side[0], other, f"{side[0].source} | {other.source}, runs of one side, ", run=True)
+            found += _between(
+                side[0], other, f"{side[0].source} | {other.source}, runs of one side, ", run=True
+            )
     found += _between(baseline[0], candidate[0], "", run=False)
     for one in (*baseline, *candidate):
         found += _ground_truth(one, gt_sha256)
@@ -75,7 +77,10 @@ def _ground_truth(one: Predictions, gt_sha256: str | None) -> list[Difference]:
         return []
     return [
         Difference(
-            f"ground truth of {one.source}", f"made for sha256 {str(known)[:12]}", f"--gt has {gt_sha256[:12]}", False
+            f"ground truth of {one.source}",
+            f"made for sha256 {str(known)[:12]}",
+            f"--gt has {gt_sha256[:12]}",
+            False,
         )
     ]
 

@@ -71,9 +71,7 @@ def _average(
         order = np.argsort(label, kind="stable")
         starts = np.searchsorted(label[order], np.arange(pairs.num_classes + 1))
         for fewer, counted in ((0, pairs.counted), (MISSED, pairs.counted & wanted)):
-            chosen = subsets[
-                ((subsets & CLASSIFICATION) == reclassified) & ((subsets & MISSED) == fewer)
-            ]
+            chosen = subsets[((subsets & CLASSIFICATION) == reclassified) & ((subsets & MISSED) == fewer)]
             number = ap.positives(pairs.object_image, pairs.object_label, counted, weights, pairs.num_classes)
             by_class = ap.precision(
                 starts, pairs.image[order], np.ascontiguousarray(status[chosen][:, order]), weights, number

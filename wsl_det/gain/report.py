@@ -56,7 +56,10 @@ def make(
         shapes = matching.object_shapes(truth, iou_type)
         sides = [side.build(paths, truth, shapes, iou_type) for paths in runs]
         content[iou_type] = comparison.compare(
-            sides[0], sides[1], options, lambda blocks, kind=iou_type: log.progress(blocks, what=f"{kind} resamples")
+            sides[0],
+            sides[1],
+            options,
+            lambda blocks, kind=iou_type: log.progress(blocks, what=f"{kind} resamples"),
         )
     content["meta"] = _meta(gt, baseline, candidate, options) | {
         "images": len(truth.image_ids),
@@ -110,7 +113,9 @@ def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:
     return shared
 
 
-def _meta(gt: str | Path, baseline: Sequence[Any], candidate: Sequence[Any], options: Options) -> dict[str, Any]:
+def _meta(
+    gt: str | Path, baseline: Sequence[Any], candidate: Sequence[Any], options: Options
+) -> dict[str, Any]:
     made_from: dict[str, str | Path | None] = {"gt": gt}
     for name, paths in (("baseline", baseline), ("candidate", candidate)):
         made_from |= {f"{name}.{i}" if i else name: path for i, path in enumerate(paths)}

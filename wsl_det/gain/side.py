@@ -26,7 +26,9 @@ class Side:
         return len(self.tables)
 
 
-def build(runs: Sequence[Predictions], truth: GroundTruth, shapes: matching.ObjectShapes, iou_type: str) -> Side:
+def build(
+    runs: Sequence[Predictions], truth: GroundTruth, shapes: matching.ObjectShapes, iou_type: str
+) -> Side:
     """Match every run of a side against the ground truth, once."""
     tables, by_image = [], []
     for run in runs:

@@ -1,0 +1,225 @@
+"""The figures of the report: drawn once, as SVG for the page (wide and narrow) and as PNG beside it."""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wsl_det.gain.verdict import signed
+
+INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
+BASELINE, CANDIDATE = "#8b95a3", "#1b4f9c"
+RECOGNITION, LOCALIZATION = "#1b4f9c", "#c46a12"
+_STYLE = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": INK,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.unicode_minus": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: ``svg`` for a file, ``wide`` and ``narrow`` SVG elements for the page, ``png`` bytes."""
+
+    svg: str
+    wide: str
+    narrow: str
+    png: bytes
+
+
+def draw(content: dict[str, Any]) -> dict[str, Drawing]:
+    """The figures of gain.json's content by name: curve, factors and attribution of each IoU type."""
+    kinds: dict[str, Callable[[dict[str, Any], bool], Figure]] = {
+        "curve": _curve,
+        "factors": _factors,
+        "attribution": _attribution,
+    }
+    drawings = {}
+    with matplotlib.rc_context(_STYLE):
+        for iou_type in (name for name in ("bbox", "segm") if name in content):
+            for kind, make in kinds.items():
+                name = f"{kind}_{iou_type}"
+                with matplotlib.rc_context({"svg.hashsalt": name}):
+                    drawings[name] = _drawing(content[iou_type], make)
+    return drawings
+
+
+def _drawing(record: dict[str, Any], make: Callable[[dict[str, Any], bool], Figure]) -> Drawing:
+    wide = make(record, False)
+    png = io.BytesIO()
+    wide.savefig(png, format="png", dpi=200, facecolor="white")
+    svg = _svg(wide)
+    return Drawing(svg, _element(svg), _element(_svg(make(record, True))), png.getvalue())
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return text.getvalue()
+
+
+def _element(svg: str) -> str:
+    """The bare <svg> element, scaled by the page and set in the page's typeface."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(<svg[^>]*?) width=\"[^\"]*\"", r"\1", svg, count=1)
+    svg = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", r"\1", svg, count=1)
+    svg = re.sub(r"font: ((?:[\w.-]+ )*)([\d.]+)px [^;\"]*", r"\1font-size: \2px", svg)
+    return svg.replace("bold font-size:", "font-weight: 600; font-size:").strip()
+
+
+def _size(narrow: bool, wide_height: float, narrow_height: float) -> tuple[float, float]:
+    return (3.7, narrow_height) if narrow else (7.4, wide_height)
+
+
+def _bare(axes: Axes, grid: str) -> None:
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def _curve(record: dict[str, Any], narrow: bool) -> Figure:
+    figure = Figure(figsize=_size(narrow, 2.9, 4.9), layout="constrained")
+    left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
+    rows = record["curve"]
+    iou = [row["iou"] for row in rows]
+    _absolute(left, iou, rows)
+    _relative(right, iou, rows)
+    for axes in (left, right):
+        _bare(axes, "y")
+        axes.set_xticks(iou[::2] if narrow else iou[::1][::2], [f"{x:.1f}" for x in iou[::2]])
+        axes.set_xlabel("IoU threshold")
+    return figure
+
+
+def _absolute(axes: Axes, iou: list[float], rows: list[dict[str, Any]]) -> None:
+    axes.set_title("AP at each IoU", pad=8)
+    ends = {}
+    for name, color, width in (("baseline", BASELINE, 1.6), ("candidate", CANDIDATE, 2.0)):
+        values = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=float)
+        axes.plot(
+            iou, values, color=color, linewidth=width, marker="o", markersize=3.2, solid_capstyle="round"
+        )
+        ends[name] = values[0]
+    if not any(np.isnan(v) for v in ends.values()):
+        above = "candidate" if ends["candidate"] >= ends["baseline"] else "baseline"
+        for name, color in (("baseline", BASELINE), ("candidate", CANDIDATE)):
+            shift = (0, 7) if name == above else (0, -14)
+            axes.annotate(
+                f"{name} {ends[name]:.1f}", (iou[0], ends[name]), shift, textcoords="offset points",
+                color=MUTED if name == "baseline" else color, fontweight="bold",
+            )  # fmt: skip
+    axes.set_ylim(bottom=0)
+    axes.margins(y=0.16)
+    axes.set_ylim(bottom=0)
+
+
+def _relative(axes: Axes, iou: list[float], rows: list[dict[str, Any]]) -> None:
+    axes.set_title("Gain relative to the baseline, %", pad=8)
+    shown = [(x, row) for x, row in zip(iou, rows, strict=True) if row["relative"] is not None]
+    axes.axhline(0, color=MUTED, linewidth=0.9)
+    axes.set_xlim(iou[0] - 0.02, iou[-1] + 0.02)
+    if not shown:
+        axes.text(0.5, 0.5, "AP of the baseline is under 1 everywhere", transform=axes.transAxes, ha="center")
+        return
+    x = [x for x, _ in shown]
+    band = np.array([[100 * bound / row["baseline"] for bound in row["interval"]] for _, row in shown])
+    axes.fill_between(x, band[:, 0], band[:, 1], color=CANDIDATE, alpha=0.14, linewidth=0)
+    axes.plot(
+        x,
+        [100 * row["relative"] for _, row in shown],
+        color=CANDIDATE,
+        linewidth=2,
+        marker="o",
+        markersize=3.2,
+    )
+
+
+def _factors(record: dict[str, Any], narrow: bool) -> Figure:
+    figure = Figure(figsize=_size(narrow, 1.95, 2.5), layout="constrained")
+    axes = figure.subplots()
+    names, places = [], []
+    for i, tau in enumerate(("0.1", "0.3", "0.5")):
+        split = record["two_factor"][tau]
+        for part, color, shift in (("recognition", RECOGNITION, -0.17), ("localization", LOCALIZATION, 0.17)):
+            _whisker(axes, i + shift, split[part], split["interval"][part], color, strong=tau == "0.1")
+        names.append(f"τ = {tau}" + ("  headline" if tau == "0.1" and not narrow else ""))
+        places.append(i)
+    axes.set_yticks(places, names)
+    axes.get_yticklabels()[0].set_color(INK)
+    axes.get_yticklabels()[0].set_fontweight("bold")
+    axes.set_ylim(2.6, -0.6)
+    _from_zero(axes)
+    handles = [axes.plot([], [], "o", color=c, markersize=5)[0] for c in (RECOGNITION, LOCALIZATION)]
+    figure.legend(handles, ["recognition", "localization"], loc="outside upper left", ncols=2, frameon=False,
+                  handletextpad=0.1, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
+    return figure
+
+
+def _attribution(record: dict[str, Any], narrow: bool) -> Figure:
+    figure = Figure(figsize=_size(narrow, 2.3, 2.6), layout="constrained")
+    axes = figure.subplots()
+    kinds = list(record["attribution"])
+    for i, kind in enumerate(kinds):
+        share = record["attribution"][kind]
+        color = LOCALIZATION if kind == "localization" else RECOGNITION
+        if share["gain"] is not None:
+            axes.barh(i, share["gain"], height=0.5, color=color, alpha=0.28, linewidth=0)
+        _whisker(axes, i, share["gain"], share["interval"], color, strong=True)
+    axes.set_yticks(range(len(kinds)), kinds, color=INK)
+    axes.set_ylim(len(kinds) - 0.4, -0.6)
+    _from_zero(axes)
+    return figure
+
+
+def _whisker(
+    axes: Axes, y: float, value: float | None, interval: list[float | None], color: str, *, strong: bool
+) -> None:
+    if value is None or interval[0] is None or interval[1] is None:
+        return
+    alpha = 1.0 if strong else 0.55
+    axes.plot(interval, [y, y], color=color, linewidth=1.8, alpha=alpha, solid_capstyle="round")
+    axes.plot(
+        [value],
+        [y],
+        "o",
+        color=color,
+        markersize=5.5,
+        alpha=alpha,
+        markeredgecolor="white",
+        markeredgewidth=0.8,
+    )
+    edge = max(interval[1], value)
+    axes.annotate(signed(value), (edge, y), (5, 0), textcoords="offset points", va="center", fontsize=8,
+                  color=color if strong else MUTED)  # fmt: skip
+
+
+def _from_zero(axes: Axes) -> None:
+    axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
+    _bare(axes, "x")
+    axes.spines["bottom"].set_visible(False)
+    low, high = axes.get_xlim()
+    reach = max(high, -low, 0.5)
+    # Room for the value at the end of the longest whisker.
+    axes.set_xlim(min(low, -0.06 * reach), max(high, 0) + 0.14 * (max(high, 0) - min(low, 0) or 1))
+    axes.set_xlabel("points of AP")

@@ -1,0 +1,127 @@
+"""gain.html: one self-contained page, readable on a phone and on paper; all data is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from wsl_det.gain import verdict
+from wsl_det.gain.comparison import SHOWN_KINDS
+from wsl_det.gain.figures import Drawing
+from wsl_det.gain.report import GainReport
+
+TITLES = {"bbox": "Boxes", "segm": "Masks"}
+SHOWN_CLASSES = 8
+"""Classes in each of the two lists of largest gains and losses."""
+
+
+def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path | None = None) -> str:
+    """The page of a report; ``images`` is the folder of the test images, for the gallery."""
+    gallery = []
+    if images is not None:
+        from wsl_det.gain import gallery as gallery_pictures
+
+        gallery = gallery_pictures.choose(report, images)
+    content = report.content
+    return _template().render(
+        content=content,
+        meta=content["meta"],
+        iou_types=report.iou_types(),
+        titles=TITLES,
+        verdicts=[verdict.headline(content, name) for name in report.iou_types()],
+        readings={name: verdict.reading(content, name) for name in report.iou_types()},
+        figures={
+            name: {"wide": Markup(one.wide), "narrow": Markup(one.narrow)} for name, one in drawn.items()
+        },
+        classes={name: class_lists(content[name]["by_class"]) for name in report.iou_types()},
+        kinds=SHOWN_KINDS,
+        gallery=gallery,
+        ancestry=_ancestry(content["meta"]["ancestry"]),
+    )
+
+
+def class_lists(rows: list[dict[str, Any]]) -> dict[str, Any]:
+    """The classes that gained and that lost most, and the largest change for scaling the bars."""
+    there = sorted((row for row in rows if row["gain"] is not None), key=lambda row: -row["gain"])
+    gained = [row for row in there if row["gain"] > 0][:SHOWN_CLASSES]
+    lost = [row for row in reversed(there) if row["gain"] < 0][:SHOWN_CLASSES]
+    widest = max((abs(row["gain"]) for row in there), default=0.0) or 1.0
+    return {
+        "gained": gained,
+        "lost": lost,
+        "widest": widest,
+        "all": rows,
+        "undefined": len(rows) - len(there),
+    }
+
+
+def _ancestry(sides: Mapping[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """What is known of each predictions file, as rows of names and texts."""
+    rows = []
+    for name, runs in sides.items():
+        for run in runs:
+            header = run["header"] or {}
+            rows.append(
+                {"side": name, "path": run["path"], "known": bool(header), "facts": list(_facts(header, ""))}
+            )
+    return rows
+
+
+_LISTED = (
+    "command",
+    "engine",
+    "weights",
+    "backbone",
+    "dataset",
+    "sweep",
+    "versions",
+    "made_from",
+    "predictions",
+)
+
+
+def _facts(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    facts: list[tuple[str, str]] = []
+    for key, value in tree.items():
+        if not prefix and key not in _LISTED:
+            continue
+        if isinstance(value, Mapping):
+            facts += _facts(value, f"{prefix}{key} ")
+        elif value is not None:
+            facts.append((f"{prefix}{key}".replace("_", " "), str(value)))
+    return facts
+
+
+def _template() -> jinja2.Template:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["signed"] = verdict.signed
+    environment.filters["plain"] = _plain
+    environment.filters["interval"] = _interval
+    environment.filters["p"] = _p
+    return environment.get_template("page.html")
+
+
+def _plain(value: float | None, digits: int = 1) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _interval(bounds: list[float | None], digits: int = 1) -> str:
+    if bounds[0] is None:
+        return "–"
+    return f"{verdict.signed(bounds[0], digits)} to {verdict.signed(bounds[1], digits)}"
+
+
+def _p(value: float | None) -> str:
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
