@@ -71,8 +71,6 @@ def read(path: str | Path) -> Artifact:
     convert = f"make one with: wsl-det export_backbone {path} {path.with_name(path.stem + '_d2.pth')}"
     if path.suffix in (".pkl", ".safetensors"):
         raise CheckpointError(f"{path} is not a backbone artifact (.pth); {convert}")
-    if path.is_file():
-        soundness.check_zip(path)
     payload = checkpoint.load_weights(path)
     if not looks_like(payload):
         keys = ", ".join(map(str, list(payload)[:5]))

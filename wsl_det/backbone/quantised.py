@@ -24,18 +24,12 @@ def decode_file(source: str | Path, output: str | Path) -> dict[str, Tensor]:
     output = Path(output)
     if output.suffix != ".pth":
         raise CheckpointError(f"OUTPUT is {output.name!r}; expected a name that ends in .pth")
-    weights = decode(_load(Path(source)), str(source))
+    weights = decode(checkpoint.load_weights(source), str(source))
     trunk = {names.to_detectron2(k): tuple(v.shape) for k, v in weights.items() if not k.startswith("fc.")}
     arches.infer(trunk, str(source))
     with files.atomic_path(output) as scratch:
         torch.save(weights, scratch)
     return weights
-
-
-def _load(source: Path) -> dict[str, Any]:
-    if source.is_file():
-        soundness.check_zip(source)
-    return checkpoint.load_weights(source)
 
 
 def decode(layers: Mapping[str, Any], where: str) -> dict[str, Tensor]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -14,25 +12,6 @@ from wsl_det.errors import CheckpointError
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SHOWN = 8
-
-
-def check_zip(path: Path) -> None:
-    """Refuse a ``.pth`` whose zip would unpack to more than the file holds.
-
-    PyTorch stores its records uncompressed and side by side, so a compressed or overlapping record
-    is the mark of a zip bomb. Files that are no zip (PyTorch before 1.6) pass.
-    """
-    if not zipfile.is_zipfile(path):
-        return
-    with zipfile.ZipFile(path) as archive:
-        records = archive.infolist()
-    packed = [r.filename for r in records if r.compress_type != zipfile.ZIP_STORED]
-    if packed or sum(r.file_size for r in records) > path.stat().st_size:
-        how = f"are compressed ({', '.join(packed[:3])})" if packed else "overlap"
-        raise CheckpointError(
-            f"{path} is a zip whose records {how}; "
-            "PyTorch never writes such files, and unpacking one can fill the memory: refused"
-        )
 
 
 def as_float32(weights: Mapping[str, Any], where: str) -> dict[str, Tensor]:

@@ -112,7 +112,6 @@ def _load(file: Path) -> dict[str, Any]:
     if suffix == ".safetensors":
         return _load_safetensors(file)
     if suffix in _TORCH:
-        soundness.check_zip(file)
         return checkpoint.load_weights(file)
     raise CheckpointError(
         f"{file} ends in {suffix!r}; expected a folder, {', '.join(_TORCH)}, .safetensors or .pkl"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pickle
 import re
+import struct
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -17,6 +18,12 @@ from wsl_det.errors import CheckpointError, ConfigError
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
 _SHOWN = 20
+# What torch's readers were seen to raise on truncated files and files with flipped bits.
+_DAMAGED = (
+    *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
+    *(OSError, MemoryError, OverflowError, zipfile.BadZipFile, struct.error),
+    NotImplementedError,
+)
 
 
 class RunFolder:
@@ -96,13 +103,14 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     try:
+        _check_zip(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(
             f"{path} is not a checkpoint of tensors and plain values ({first}); nothing in it was executed"
         ) from None
-    except (RuntimeError, EOFError, zipfile.BadZipFile, ValueError, KeyError, TypeError) as error:
+    except _DAMAGED as error:
         first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
             f"{path} cannot be read ({first}); it may be truncated: copy or download it again"
@@ -112,6 +120,25 @@ def load_weights(path: str | Path) -> dict[str, Any]:
             f"{path} holds a {type(value).__name__}; expected a dict such as {{'model': …}}"
         )
     return value
+
+
+def _check_zip(path: Path) -> None:
+    """Refuse a zip that would unpack to more than the file holds; files of before PyTorch 1.6 are no zips.
+
+    PyTorch stores its records uncompressed and side by side, so a compressed or overlapping record
+    is the mark of a zip bomb.
+    """
+    if not zipfile.is_zipfile(path):
+        return
+    with zipfile.ZipFile(path) as archive:
+        records = archive.infolist()
+    packed = [r.filename for r in records if r.compress_type != zipfile.ZIP_STORED]
+    if packed or sum(r.file_size for r in records) > path.stat().st_size:
+        how = f"are compressed ({', '.join(packed[:3])})" if packed else "overlap"
+        raise CheckpointError(
+            f"{path} is a zip whose records {how}; "
+            "PyTorch never writes such files, and unpacking one can fill the memory: refused"
+        )
 
 
 def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], what: str = "weights") -> None:
