@@ -94,7 +94,8 @@ _SECTIONS = ("images", "categories", "annotations")
 def _section(tree: Any, key: str, source: str) -> list[dict[str, Any]]:
     if not isinstance(tree, dict):
         raise DataError(f"{source} holds a {type(tree).__name__}; expected a COCO annotation file, an object")
-    rows = tree.get(key)
+    # COCO's image_info files (test-dev) have no annotations at all: nothing is defined, nothing is wrong.
+    rows = tree.get(key, [] if key == "annotations" else None)
     if not isinstance(rows, list):
         raise DataError(f"{source} has no list {key!r}; a COCO annotation file has {', '.join(_SECTIONS)}")
     for row, value in enumerate(rows):
