@@ -120,14 +120,24 @@ class BoxPredictor(nn.Module):
         if self.class_agnostic or self.num_classes == 1:
             return boxes
         index = torch.arange(len(boxes), device=boxes.device)
-        return boxes.view(len(boxes), -1, 4)[index, classes.clamp(0, self.num_classes - 1)]
+        return boxes.view(len(boxes), self.num_classes, 4)[index, classes.clamp(0, self.num_classes - 1)]
 
     def detect(
         self, logits: Tensor, offsets: Tensor, proposals: Sequence[Tensor], sizes: Sequence[Size]
     ) -> list[Detections]:
         """Detections of each image: threshold, suppression within each class, the best few."""
+        return self.detect_scored(self.probabilities(logits), offsets, proposals, sizes)
+
+    def probabilities(self, logits: Tensor) -> Tensor:
+        """Class probabilities (N, K + 1), background last."""
+        return logits.sigmoid() if self.sigmoid else F.softmax(logits, dim=-1)
+
+    def detect_scored(
+        self, probabilities: Tensor, offsets: Tensor, proposals: Sequence[Tensor], sizes: Sequence[Size]
+    ) -> list[Detections]:
+        """As ``detect``, with probabilities from wherever they come: cross-scoring takes another model's."""
         counts = [len(p) for p in proposals]
-        scores = (logits.sigmoid() if self.sigmoid else F.softmax(logits, dim=-1)).split(counts)
+        scores = probabilities.split(counts)
         boxes = self.coder.decode(offsets, torch.cat(list(proposals))).split(counts)
         return [self._detect_in_image(b, s, size) for b, s, size in zip(boxes, scores, sizes, strict=True)]
 
@@ -135,7 +145,8 @@ class BoxPredictor(nn.Module):
         finite = torch.isfinite(boxes).all(dim=1) & torch.isfinite(scores).all(dim=1)
         boxes, scores = boxes[finite], scores[finite][:, :-1]
         rows, classes = torch.nonzero(scores > self.score_threshold, as_tuple=True)
-        per_class = boxes.view(len(boxes), -1, 4)
+        # Not -1: an image without a proposal has nothing to infer the number of classes from.
+        per_class = boxes.view(len(boxes), 1 if self.class_agnostic else self.num_classes, 4)
         chosen = box_ops.clip(
             per_class[rows, torch.zeros_like(classes) if self.class_agnostic else classes], size
         )

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from wsl_det.detector.embedded import boxes as box_ops
+from wsl_det.detector.embedded.box_head import Detections
 from wsl_det.detector.embedded.boxes import Size
 from wsl_det.detector.embedded.fpn import FPN
 from wsl_det.detector.embedded.roi_heads import ROIHeads
@@ -93,7 +94,16 @@ class MaskRCNN(nn.Module):
         self, features: dict[str, Tensor], sizes: list[Size], batch: Sequence[Example]
     ) -> list[Found]:
         proposals, _ = self.proposal_generator(features, sizes, None)
-        detections = self.roi_heads.detect(features, proposals)
+        return self.finish(features, self.roi_heads.detect(features, proposals), sizes, batch)
+
+    def finish(
+        self,
+        features: dict[str, Tensor],
+        detections: Sequence[Detections],
+        sizes: list[Size],
+        batch: Sequence[Example],
+    ) -> list[Found]:
+        """Detections in pixels of the model's input, given masks and taken to the original frames."""
         masks = self.roi_heads.masks(features, detections)
         return [
             _in_original_frame(

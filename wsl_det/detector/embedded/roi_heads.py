@@ -70,7 +70,7 @@ class ROIHeads(nn.Module):
         maps = [features[name] for name in self.in_features]
         samples = [self.sample(p.boxes, t) for p, t in zip(proposals, targets, strict=True)]
         boxes, classes = torch.cat([s.boxes for s in samples]), torch.cat([s.classes for s in samples])
-        logits, offsets = self._predict(maps, [s.boxes for s in samples])
+        logits, offsets = self.predict(features, [s.boxes for s in samples])
         gt_boxes = torch.cat([_boxes_of(s, t) for s, t in zip(samples, targets, strict=True)])
         found = self.box_predictor.losses(logits, offsets, boxes, gt_boxes, classes)
         if self.mask_head is not None:
@@ -83,10 +83,14 @@ class ROIHeads(nn.Module):
 
     def detect(self, features: Mapping[str, Tensor], proposals: Sequence[Proposals]) -> list[Detections]:
         """Boxes, scores and classes of each image."""
-        maps = [features[name] for name in self.in_features]
         boxes = [p.boxes for p in proposals]
-        logits, offsets = self._predict(maps, boxes)
+        logits, offsets = self.predict(features, boxes)
         return self.box_predictor.detect(logits, offsets, boxes, [p.size for p in proposals])
+
+    def predict(self, features: Mapping[str, Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Class logits and box offsets of boxes (N, 4) per image, in pixels of the model's input."""
+        maps = [features[name] for name in self.in_features]
+        return self.box_predictor(self.box_head(self.box_pooler(maps, boxes)))
 
     def masks(self, features: Mapping[str, Tensor], found: Sequence[Detections]) -> list[Tensor] | None:
         """Mask probabilities (N, M, M) of each image's detections; None without a mask branch."""
@@ -117,9 +121,6 @@ class ROIHeads(nn.Module):
         )
         chosen = torch.cat([positive, negative])
         return Samples(boxes[chosen], classes[chosen], matches[chosen])
-
-    def _predict(self, maps: Sequence[Tensor], boxes: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        return self.box_predictor(self.box_head(self.box_pooler(maps, boxes)))
 
     def _mask_loss(
         self, maps: Sequence[Tensor], samples: Sequence[Samples], targets: Sequence[Target]

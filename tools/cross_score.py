@@ -1,0 +1,58 @@
+"""Score each of two detectors' boxes by each one's head: recognition against localization by experiment."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wsl_det import errors
+
+_NOTES = """\
+CONFIG and WEIGHTS are a detector's config file (config.yaml of its run, say) and its model_final.pth, from
+either engine: Detectron2's checkpoints load exactly. The embedded engine computes all four cells.
+KEY VALUE pairs go on top of both configs, such as MODEL.DEVICE cpu."""
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog=_NOTES, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    pair = {"nargs": 2, "required": True, "metavar": ("CONFIG", "WEIGHTS")}
+    parser.add_argument("--baseline", **pair)
+    parser.add_argument("--candidate", **pair)
+    parser.add_argument("--dataset", required=True, metavar="NAME", help="built-in, or given by --register")
+    parser.add_argument(
+        "--register", nargs=3, action="append", default=[], metavar=("NAME", "JSON", "IMAGE_DIR")
+    )
+    parser.add_argument("--output", required=True, metavar="DIR", help="cross.json, cross.html, predictions")
+    parser.add_argument("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
+    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
+    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys for both detectors")
+    return parser.parse_intermixed_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from pathlib import Path
+
+    from wsl_det.core import config, log
+    from wsl_det.detector import cross_score, datasets, defaults
+    from wsl_det.gain import cross_page, cross_table
+
+    log.setup()
+    options = cross_table.Options(args.bootstrap, args.seed)
+    detectors = [
+        cross_score.Detector(name, config.load(config.config_path(path), defaults.TREE, args.opts), weights)
+        for name, (path, weights) in (("baseline", args.baseline), ("candidate", args.candidate))
+    ]
+    output = Path(args.output)
+    gt, cells = cross_score.run(detectors, args.dataset, datasets.registered(args.register), output)
+    content = cross_table.make(gt, cells, ("baseline", "candidate"), options)
+    page = cross_table.write(content, output, cross_page.render(content))
+    print("\n".join([*cross_table.lines(content), f"written: {page}"]))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

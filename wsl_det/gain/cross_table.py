@@ -1,0 +1,174 @@
+"""Level 4 of the gain report: the 2x2 table of boxes and heads, and its split of the gain by experiment.
+
+v(x, y) is the AP of the boxes of detector x scored by the head of detector y. The gain is
+v(B, B) - v(A, A); its Shapley split over the two exchanges is
+
+    recognition  = ((v(A, B) - v(A, A)) + (v(B, B) - v(B, A))) / 2      exchange the head
+    localization = ((v(B, A) - v(A, A)) + (v(B, B) - v(A, B))) / 2      exchange the boxes
+
+They add to the gain exactly. The interaction v(B, B) - v(A, B) - v(B, A) + v(A, A) says how much the
+two depend on each other; the split gives half of it to each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from wsl_det import predictions as predictions_file
+from wsl_det.core import files, log, provenance
+from wsl_det.errors import ConfigError, DataError
+from wsl_det.evaluation import coco_ap, detections, ground_truth, matching
+from wsl_det.evaluation.ground_truth import GroundTruth
+from wsl_det.evaluation.match_table import MatchTable
+from wsl_det.gain import measures, resamples
+from wsl_det.predictions import Predictions
+
+SCHEMA = 1
+METRICS = ("AP", "AP50")
+PARTS = ("gain", "recognition", "localization", "interaction")
+Cells = Mapping[tuple[str, str], str | Path]
+"""(whose boxes, whose head) -> predictions file."""
+
+
+@dataclass(frozen=True)
+class Options:
+    """Resamples of the images for the intervals, and their seed."""
+
+    bootstrap: int = 1000
+    seed: int = 0
+
+
+def make(
+    gt: str | Path, cells: Cells, names: tuple[str, str], options: Options | None = None
+) -> dict[str, Any]:
+    """The content of cross.json; ``names`` are baseline and candidate, ``cells`` the four files by them.
+
+    For each IoU type that all four carry: AP and AP50 of the cells, and the parts of the gain, each
+    with a percentile interval over resamples of the images that all cells share. Raises DataError
+    for files that are not what they should be.
+    """
+    options = options or Options()
+    if options.bootstrap != 0 and options.bootstrap < 2:
+        raise ConfigError(f"--bootstrap is {options.bootstrap}; expected 2 or more, or 0 for no intervals")
+    truth = ground_truth.read(gt)
+    found = {key: predictions_file.read(path) for key, path in cells.items()}
+    shared = [
+        t for t in coco_ap.IOU_TYPES if all(t in coco_ap.choose(p, truth, None) for p in found.values())
+    ]
+    if not shared:
+        raise DataError("the four predictions files share no IoU type: boxes in all of them are the least")
+    weights = resamples.multiplicities(len(truth.image_ids), options.bootstrap, options.seed)
+    content: dict[str, Any] = {t: _table(found, truth, t, names, weights) for t in shared}
+    made_from = {f"boxes {x}, head {y}": path for (x, y), path in cells.items()}
+    content["meta"] = {
+        **provenance.header("cross", SCHEMA, {"gt": gt, **made_from}),
+        "names": {"baseline": names[0], "candidate": names[1]},
+        "images": len(truth.image_ids),
+        "objects": truth.num_objects,
+        "options": {"bootstrap": options.bootstrap, "seed": options.seed},
+        "notes": ["training-seed variance is not in these intervals: each side is one trained detector"],
+        "sides": {name: _side(found[name, name].meta) for name in names},
+    }
+    return content
+
+
+def split(cells: np.ndarray) -> np.ndarray:
+    """(4, ...) gain, recognition, localization, interaction of (2, 2, ...) values: boxes, then heads."""
+    (aa, ab), (ba, bb) = cells
+    recognition = ((ab - aa) + (bb - ba)) / 2
+    localization = ((ba - aa) + (bb - ab)) / 2
+    return np.stack([bb - aa, recognition, localization, bb - ab - ba + aa])
+
+
+def _table(
+    found: Mapping[tuple[str, str], Predictions],
+    truth: GroundTruth,
+    iou_type: str,
+    names: tuple[str, str],
+    weights: np.ndarray,
+) -> dict[str, Any]:
+    shapes = matching.object_shapes(truth, iou_type)
+    points, replicates = [], []
+    for boxes in names:
+        for head in names:
+            one = found[boxes, head]
+            table = matching.match_aligned(detections.align(one, truth, iou_type), shapes, truth, iou_type)
+            rows = [measures.Layout(table).metrics[name] for name in METRICS]
+            points.append(measures.columns(table)[rows, 0])
+            what = f"{iou_type} {boxes}/{head}"
+            replicates.append(_replicates(table, weights, rows, what))
+    # (cells, metrics, ...) -> by metric (2, 2, ...), boxes first.
+    value = np.stack(points).reshape(2, 2, len(METRICS))
+    resampled = np.stack(replicates).reshape(2, 2, len(METRICS), -1)
+    return {name: _record(value[:, :, i], resampled[:, :, i], names) for i, name in enumerate(METRICS)}
+
+
+def _replicates(table: MatchTable, weights: np.ndarray, rows: Sequence[int], what: str) -> np.ndarray:
+    if not weights.shape[1]:
+        return np.empty((len(rows), 0))
+    return measures.columns(table, weights, track=lambda blocks: log.progress(blocks, what=what))[rows]
+
+
+def _record(value: np.ndarray, resampled: np.ndarray, names: tuple[str, str]) -> dict[str, Any]:
+    cells = [
+        {"boxes": names[x], "head": names[y], **_estimate(value[x, y], resampled[x, y])}
+        for x in range(2)
+        for y in range(2)
+    ]
+    parts, part_resampled = split(value), split(resampled)
+    return {
+        "cells": cells,
+        **{name: _estimate(parts[i], part_resampled[i]) for i, name in enumerate(PARTS)},
+    }
+
+
+def _estimate(value: float, resampled: np.ndarray) -> dict[str, Any]:
+    """Percent and its 95% percentile interval; None where undefined."""
+    defined = resampled[~np.isnan(resampled)]
+    bounds = [float(b) for b in np.percentile(defined, [2.5, 97.5])] if len(defined) > 1 else [None, None]
+    return {"value": coco_ap.number(float(value)), "interval": bounds}
+
+
+def _side(meta: Mapping[str, Any] | None) -> dict[str, Any]:
+    kept = ("weights", "backbone", "engine", "sweep")
+    return {key: meta.get(key) for key in kept} if meta else {}
+
+
+def lines(content: Mapping[str, Any]) -> list[str]:
+    """The tables and their splits for a terminal."""
+    first, second = content["meta"]["names"].values()
+    width = max(len(first), len(second), 9)
+    text: list[str] = []
+    for iou_type in (name for name in coco_ap.IOU_TYPES if name in content):
+        for metric in METRICS:
+            one = content[iou_type][metric]
+            shown = [_shown(cell["value"]) for cell in one["cells"]]
+            text.append(f"{iou_type} {metric:<5} head of:  {first:>{width}}  {second:>{width}}")
+            text.append(f"  boxes of {first:<{width}}  {shown[0]:>{width}}  {shown[1]:>{width}}")
+            text.append(f"  boxes of {second:<{width}}  {shown[2]:>{width}}  {shown[3]:>{width}}")
+            text.append("  " + "; ".join(f"{part} {_signed(one[part])}" for part in PARTS))
+    return text
+
+
+def _shown(value: float | None) -> str:
+    return "undefined" if value is None else f"{value:.2f}"
+
+
+def _signed(part: Mapping[str, Any]) -> str:
+    if part["value"] is None:
+        return "undefined"
+    low, high = part["interval"]
+    interval = "" if low is None else f" [{low:+.2f}, {high:+.2f}]"
+    return f"{part['value']:+.2f}{interval}"
+
+
+def write(content: Mapping[str, Any], folder: Path, page: str) -> Path:
+    """Write cross.json and cross.html into ``folder``; the page's path."""
+    files.write_json(folder / "cross.json", content)
+    files.write_text(folder / "cross.html", page)
+    return folder / "cross.html"
