@@ -54,6 +54,17 @@ def read(segmentations: Sequence[Any], sizes: np.ndarray, what: str) -> Masks:
     return Masks(runs, starts, area, span)
 
 
+def boxes(segmentations: Sequence[Any], sizes: np.ndarray) -> np.ndarray:
+    """(N, 4) float64 xywh around masks that ``read`` accepted."""
+    from pycocotools import mask as coco_mask
+
+    rles = [
+        {"size": [int(side) for side in size], "counts": _counts(value, size, "mask", row)}
+        for row, (value, size) in enumerate(zip(segmentations, sizes, strict=True))
+    ]
+    return np.asarray(coco_mask.toBbox(rles), dtype=np.float64).reshape(-1, 4)
+
+
 def _counts(value: Any, size: np.ndarray, what: str, row: int) -> bytes:
     """One segmentation as COCO's compressed string."""
     height, width = (int(side) for side in size)

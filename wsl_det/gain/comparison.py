@@ -152,7 +152,7 @@ def _shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _attribution(oracles: Pair) -> dict[str, Any]:
     parts = dict(zip(KINDS, oracles.estimate(_shares, normal=True), strict=True))
     burdens = [attribution.burdens(side.mean[:, None])[:, 0] for side in (oracles.a, oracles.b)]
-    record = {}
+    record: dict[str, Any] = {}
     for kind in SHOWN_KINDS:
         at = KINDS.index(kind)
         record[kind] = {

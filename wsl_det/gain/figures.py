@@ -18,7 +18,7 @@ from wsl_det.gain.verdict import signed
 INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
 BASELINE, CANDIDATE = "#8b95a3", "#1b4f9c"
 RECOGNITION, LOCALIZATION = "#1b4f9c", "#c46a12"
-_STYLE = {
+_STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -198,7 +198,9 @@ def _whisker(
     if value is None or interval[0] is None or interval[1] is None:
         return
     alpha = 1.0 if strong else 0.55
-    axes.plot(interval, [y, y], color=color, linewidth=1.8, alpha=alpha, solid_capstyle="round")
+    axes.plot(
+        [interval[0], interval[1]], [y, y], color=color, linewidth=1.8, alpha=alpha, solid_capstyle="round"
+    )
     axes.plot(
         [value],
         [y],

@@ -16,7 +16,7 @@ Progress = Callable[[Iterable[int]], Iterable[int]]
 
 
 class Layout:
-    """Where a number stands in a column: the 12 metrics, AP by IoU, AP of the classes, AP50 of the classes."""
+    """Where a number stands in a column: the 12 metrics, AP by IoU, AP and AP50 of the classes."""
 
     def __init__(self, table: MatchTable) -> None:
         first = len(metrics.METRICS)

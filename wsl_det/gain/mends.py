@@ -81,7 +81,7 @@ def _average(
 
 
 @compiled
-def _targets(  # type: ignore[no-untyped-def]  # noqa: C901
+def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     image, label, matched, object_starts, object_label, counted, overlap, overlap_starts, foreground
 ):
     """(D,) the object that a detection is about, or -1; detections that crowds absorb have none."""
@@ -107,7 +107,7 @@ def _targets(  # type: ignore[no-untyped-def]  # noqa: C901
 
 
 @compiled
-def _match_mended(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912
+def _match_mended(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0917
     image_starts, by_image, label, mended_label, matched, target, wanted,
     object_starts, object_label, counted, crowd, overlap, overlap_starts, between, between_starts, threshold,
 ):  # fmt: skip

@@ -21,11 +21,11 @@ SHOWN_CLASSES = 8
 
 def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path | None = None) -> str:
     """The page of a report; ``images`` is the folder of the test images, for the gallery."""
-    gallery = []
+    shots: list[dict[str, Any]] = []
     if images is not None:
-        from wsl_det.gain import gallery as gallery_pictures
+        from wsl_det.gain.gallery import choose
 
-        gallery = gallery_pictures.choose(report, images)
+        shots = choose(report, images)
     content = report.content
     return _template().render(
         content=content,
@@ -39,7 +39,7 @@ def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path 
         },
         classes={name: class_lists(content[name]["by_class"]) for name in report.iou_types()},
         kinds=SHOWN_KINDS,
-        gallery=gallery,
+        gallery=shots,
         ancestry=_ancestry(content["meta"]["ancestry"]),
     )
 

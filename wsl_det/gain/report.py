@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +55,9 @@ def make(
     content: dict[str, Any] = {}
     for iou_type in _shared_types(truth, [*runs[0], *runs[1]]):
         shapes = matching.object_shapes(truth, iou_type)
-        sides = [side.build(paths, truth, shapes, iou_type) for paths in runs]
-        content[iou_type] = comparison.compare(
-            sides[0],
-            sides[1],
-            options,
-            lambda blocks, kind=iou_type: log.progress(blocks, what=f"{kind} resamples"),
-        )
+        sides = [side.build(one, truth, shapes, iou_type) for one in runs]
+        track = partial(log.progress, what=f"{iou_type} resamples")
+        content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
     content["meta"] = _meta(gt, baseline, candidate, options) | {
         "images": len(truth.image_ids),
         "objects": truth.num_objects,
