@@ -224,6 +224,9 @@ def _arms(top: Fields) -> tuple[Arm, ...]:
     if len(set(sizes.values())) > 1:
         # design.md section 1: BASE_LR may differ only after sweeps of the same size.
         raise top.wrong("arms", sizes, "as many learning rates in every arm, so that the choice is fair")
+    places = [(arm.trunk, arm.pretraining) for arm in arms]
+    if len(set(places)) < len(places):
+        raise top.wrong("arms", places, "every (trunk, pretraining) once; more runs of one are seeds")
     return arms
 
 

@@ -13,7 +13,8 @@ from wsl_det.core.config import Config
 from wsl_det.errors import ConfigError, DataError, WslError
 from wsl_det.gain import like_for_like
 from wsl_det.predictions import Predictions
-from wsl_det.study import jobs, process
+from wsl_det.study import capacities_page, jobs, process
+from wsl_det.study.capacities import Entry
 from wsl_det.study.jobs import Job
 from wsl_det.study.plan import Study
 from wsl_det.study.sweep import Choice
@@ -52,18 +53,23 @@ def write(study: Study, every: Sequence[Job], choices: Mapping[str, Choice]) -> 
     """Make the gain reports of all pairs and study.json; closing lines for a terminal."""
     finals = [job for job in every if job.stage == jobs.FINAL]
     reports = {pair: _gain(study, pair, finals) for pair in study.pairs}
+    entries = [Entry(arm.trunk, arm.pretraining, tuple(results_of(arm.name, finals))) for arm in study.arms]
+    table = capacities_page.write(
+        f"{study.name}: AP by trunk and pretraining", entries, study.output / "table"
+    )
     record = {
         **provenance.header("study", SCHEMA, {"gt": study.test.annotations}),
         "arms": [_arm(study, name, finals, choice) for name, choice in choices.items()],
         "reports": [
             {"baseline": a, "candidate": b, "folder": str(folder)} for (a, b), folder in reports.items()
         ],
+        "table": str(table.parent),
     }
     files.write_json(study.output / "study.json", record)
     lines = [_line(arm) for arm in record["arms"]]
     lines += [f"warning: arm {name}: {c.warning}" for name, c in choices.items() if c.warning]
     lines += [f"{b} against {a}: {folder / 'gain.html'}" for (a, b), folder in reports.items()]
-    return [*lines, f"written: {study.output / 'study.json'}"]
+    return [*lines, f"table of capacities: {table}", f"written: {study.output / 'study.json'}"]
 
 
 def results_of(arm: str, finals: Sequence[Job]) -> list[Path]:

@@ -1,0 +1,116 @@
+"""Grouped bars of AP and AP@50 by trunk, one colour for each pretraining set, as SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+import matplotlib.patches
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wsl_det.gain.figures import INK, MUTED, RULE
+from wsl_det.study.capacities import METRICS, in_order
+
+COLOURS = ("#8b95a3", "#c46a12", "#7fa6d9", "#1b4f9c", "#2f7d5b", "#7a4a8c", "#a5371f", "#b7a25a")
+_NAMES = {"AP": "AP", "AP50": "AP at IoU 0.5"}
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "svg.hashsalt": "capacities",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": INK,
+    "text.parse_math": False,
+    "axes.edgecolor": RULE,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "xtick.color": INK,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Bars:
+    """One figure: an SVG file, SVG elements for wide and narrow pages, PNG bytes."""
+
+    svg: str
+    wide: str
+    narrow: str
+    png: bytes
+
+
+def draw(rows: Sequence[Mapping[str, Any]]) -> Bars:
+    """The bars of one IoU type of capacities.json."""
+    with matplotlib.rc_context(_STYLE):
+        wide, narrow = _figure(rows, narrow=False), _figure(rows, narrow=True)
+        png = io.BytesIO()
+        wide.savefig(png, format="png", dpi=200, facecolor="white")
+        svg = _svg(wide)
+        return Bars(svg, _element(svg), _element(_svg(narrow)), png.getvalue())
+
+
+def _figure(rows: Sequence[Mapping[str, Any]], *, narrow: bool) -> Figure:
+    figure = Figure(figsize=(3.7, 5.0) if narrow else (7.4, 3.1), layout="constrained")
+    panels = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
+    for axes, metric in zip(panels, METRICS, strict=True):
+        _bars(axes, rows, metric)
+    names = in_order(row["pretraining"] for row in rows)
+    handles = [matplotlib.patches.Patch(color=_colour(i)) for i in range(len(names))]
+    figure.legend(handles, names, loc="outside upper left", ncols=2 if narrow else 4, frameon=False,
+                  handlelength=1.0, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
+    return figure
+
+
+def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
+    trunks = in_order(row["trunk"] for row in rows)
+    sets = in_order(row["pretraining"] for row in rows)
+    axes.set_title(_NAMES[metric], pad=8)
+    for at, trunk in enumerate(trunks):
+        mine = [row for row in rows if row["trunk"] == trunk]
+        width = 0.8 / max(len(mine), 2)
+        for i, row in enumerate(mine):
+            place = at + (i - (len(mine) - 1) / 2) * width
+            _bar(axes, place, width, row[metric], _colour(sets.index(row["pretraining"])))
+    axes.set_xticks(range(len(trunks)), trunks)
+    axes.set_xlim(-0.55, len(trunks) - 0.45)
+    axes.margins(y=0.14)
+    axes.set_ylim(bottom=0)
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis="y", color=RULE, linewidth=0.6)
+    axes.set_axisbelow(True)
+
+
+def _bar(axes: Axes, place: float, width: float, value: Mapping[str, Any], colour: str) -> None:
+    mean = value["mean"]
+    if mean is None:
+        axes.annotate("–", (place, 0), (0, 2), textcoords="offset points", ha="center", color=MUTED)
+        return
+    axes.bar(place, mean, width=0.9 * width, color=colour, linewidth=0)
+    runs = value["runs"]
+    if len(runs) > 1:
+        axes.plot([place] * len(runs), runs, "o", color=INK, markersize=2.4, alpha=0.7)
+    axes.annotate(f"{mean:.1f}", (place, max(mean, *runs)), (0, 3), textcoords="offset points",
+                  ha="center", fontsize=7.5)  # fmt: skip
+
+
+def _colour(index: int) -> str:
+    return COLOURS[index % len(COLOURS)]
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return text.getvalue()
+
+
+def _element(svg: str) -> str:
+    """The bare <svg> element without a size of its own: the page scales it by its viewBox."""
+    start = svg.index("<svg")
+    head, rest = svg[start:].split(">", 1)
+    kept = [word for word in head.split(" ") if not word.startswith(("width=", "height="))]
+    return " ".join(kept) + ">" + rest
