@@ -1,0 +1,258 @@
+"""Folders of drawn pictures: predictions beside their annotations, and a detector on one's own photos."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from wsl_det import predictions
+from wsl_det.core import files, log, provenance
+from wsl_det.core.config import Config
+from wsl_det.detector import coco, draw, images, infer, settings, weights
+from wsl_det.detector.coco import CocoDataset, Record
+from wsl_det.detector.draw import Shape
+from wsl_det.detector.engine import select_engine
+from wsl_det.detector.types import Prediction
+from wsl_det.errors import ConfigError, DataError
+
+_QUALITY = 92
+
+
+@dataclass
+class Drawn:
+    """How many pictures were written, and which files could not be used, with the reason."""
+
+    written: int = 0
+    skipped: dict[str, str] = field(default_factory=dict)
+
+    def lines(self, output: str | Path) -> list[str]:
+        """What to tell the user."""
+        skipped = [f"skipped {path}: {reason}" for path, reason in self.skipped.items()]
+        return [*skipped, f"{self.written} pictures in {output}"]
+
+
+def compare(
+    gt: str | Path,
+    predicted: str | Path,
+    image_dir: str | Path,
+    output: str | Path,
+    *,
+    score: float,
+    limit: int,
+) -> Drawn:
+    """Write one picture per image: annotations on the left, predictions of at least ``score`` on the right.
+
+    ``limit`` bounds their number (0: all). Unreadable photos are skipped and counted; a predictions
+    file that speaks of other images or categories is a DataError.
+    """
+    dataset = coco.read(gt, image_dir, Path(gt).stem)
+    found = predictions.read(predicted)
+    by_image = _by_image(found, dataset)
+    records = dataset.records[:limit] if limit else dataset.records
+    drawn = Drawn()
+    for record in log.progress(records, len(records), "drawing"):
+        pixels = _pixels(record, drawn)
+        if pixels is None:
+            continue
+        rows = [r for r in by_image.get(record.image_id, []) if found.scores[r] >= score]
+        theirs = [_predicted(found, r, dataset, record) for r in rows]
+        panels = [
+            ("annotations", draw.draw(pixels, annotated(record, dataset.class_names))),
+            (f"predictions (score at least {score:g})", draw.draw(pixels, theirs)),
+        ]
+        _save(draw.side_by_side(panels), Path(output) / f"{record.image_id}_{record.path.stem}.jpg")
+        drawn.written += 1
+    return drawn
+
+
+def annotated(record: Record, names: Sequence[str]) -> list[Shape]:
+    """An image's annotations, crowds included, as shapes to draw."""
+    size = (record.height, record.width)
+    return [
+        Shape(a.box_xyxy, a.category, names[a.category], mask=_mask(a.segmentation, size), crowd=a.crowd)
+        for a in record.annotations
+    ]
+
+
+def predict(
+    cfg: Config, weights_path: str, source: str | Path, output: str | Path, *, engine_name: str, score: float
+) -> Drawn:
+    """A detector over one's own photos (a folder or one file), drawn and as json.
+
+    Writes ``drawn/NAME.jpg``, ``predictions.json`` (a COCO results list of what scores at least
+    ``score``) and ``images.json`` (the images and categories its ids speak of). The classes are the
+    checkpoint's when it names them.
+    """
+    cfg = cfg.override(MODEL__WEIGHTS=weights_path)
+    settings.check(cfg)
+    weights.check(cfg)
+    drawn = Drawn()
+    records = _photos(Path(source), drawn)
+    payload = weights.read(weights_path)
+    start = weights.from_header(payload, weights_path)
+    classes = start.categories or _numbered(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    cfg = cfg.override(MODEL__ROI_HEADS__NUM_CLASSES=len(classes))
+    engine = select_engine(engine_name)(cfg)
+    model = engine.build()
+    weights.detector(model, weights_path)
+    found = {i: _above(p, score) for i, p in infer.detect(engine, model, cfg, records, "detecting")}
+    names = [str(c["name"]) for c in classes]
+    stems = Counter(r.path.stem for r in records)
+    for record in (r for r in records if r.image_id in found):
+        # a.jpg and a.png in one folder must not overwrite each other's drawing.
+        stem = record.path.stem if stems[record.path.stem] == 1 else record.path.name
+        target = Path(output) / "drawn" / f"{stem}.jpg"
+        _draw_photo(record, found[record.image_id], names, target, drawn)
+    _write_json(Path(output), records, classes, found, start)
+    return drawn
+
+
+def _draw_photo(
+    record: Record, prediction: Prediction, names: Sequence[str], target: Path, drawn: Drawn
+) -> None:
+    pixels = _pixels(record, drawn)
+    if pixels is None:
+        return
+    masks: Sequence[Any] = (
+        prediction.masks if prediction.masks is not None else [None] * len(prediction.scores)
+    )
+    rows = zip(
+        prediction.boxes_xyxy.tolist(),
+        prediction.classes.tolist(),
+        prediction.scores.tolist(),
+        masks,
+        strict=True,
+    )
+    size = (record.height, record.width)
+    shapes = [Shape(tuple(box), k, names[k], s, _mask(m, size)) for box, k, s, m in rows]
+    _save(draw.draw(pixels, shapes), target)
+    drawn.written += 1
+
+
+def _write_json(
+    output: Path,
+    records: Sequence[Record],
+    classes: Sequence[Mapping[str, Any]],
+    found: Mapping[int, Prediction],
+    start: weights.Start,
+) -> None:
+    listed = [
+        {"id": r.image_id, "file_name": r.path.name, "height": r.height, "width": r.width} for r in records
+    ]
+    files.write_json(
+        output / "images.json", {"images": listed, "annotations": [], "categories": list(classes)}
+    )
+    rows = infer.coco_rows(found.items(), [c["id"] for c in classes])
+    meta = provenance.header("predictions", infer.SCHEMA, {"weights": f"sha256:{start.sha256}"})
+    predictions.write(output / "predictions.json", rows, {**meta, "backbone": start.backbone})
+
+
+def _photos(source: Path, drawn: Drawn) -> list[Record]:
+    """Records of the readable images of a folder, by name; sizes are read from the headers."""
+    if not source.exists():
+        raise DataError(f"--images {source} does not exist; give a folder of photos, or one photo")
+    found = sorted(source.iterdir()) if source.is_dir() else [source]
+    candidates = [p for p in found if p.suffix.lower() in images.SUFFIXES]
+    records: list[Record] = []
+    for path in candidates:
+        try:
+            with Image.open(path) as file:
+                height, width = images.upright_size(file)
+        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+            drawn.skipped[str(path)] = str(error).splitlines()[0]
+            continue
+        records.append(Record(len(records) + 1, path, height, width, ()))
+    if not records:
+        raise DataError(
+            f"--images {source} holds no readable photo ({len(found)} files, {len(candidates)} of them named "
+            f"{', '.join(images.SUFFIXES)})"
+        )
+    return records
+
+
+def _numbered(count: int) -> list[dict[str, Any]]:
+    return [{"id": k + 1, "name": f"class {k + 1}"} for k in range(count)]
+
+
+def _above(prediction: Prediction, score: float) -> Prediction:
+    keep = prediction.scores >= score
+    masks = prediction.masks
+    kept = None if masks is None else [m for m, k in zip(masks, keep.tolist(), strict=True) if k]
+    return Prediction(prediction.boxes_xyxy[keep], prediction.scores[keep], prediction.classes[keep], kept)
+
+
+def _by_image(found: predictions.Predictions, dataset: CocoDataset) -> dict[int, list[int]]:
+    known = {r.image_id for r in dataset.records}
+    rows: dict[int, list[int]] = {}
+    for row, (image_id, category) in enumerate(
+        zip(found.image_ids.tolist(), found.category_ids.tolist(), strict=True)
+    ):
+        if image_id not in known or category not in dataset.category_ids:
+            raise DataError(
+                f"{found.source}: row {row} is of image {image_id}, category {category}, which "
+                f"{dataset.json_path} does not have; the two files do not belong together"
+            )
+        rows.setdefault(image_id, []).append(row)
+    return rows
+
+
+def _predicted(found: predictions.Predictions, row: int, dataset: CocoDataset, record: Record) -> Shape:
+    category = dataset.category_ids.index(int(found.category_ids[row]))
+    segmentation = None if found.masks is None else found.masks[row]
+    mask = _mask(segmentation, (record.height, record.width))
+    box = _box(found, row, mask)
+    return Shape(box, category, dataset.class_names[category], float(found.scores[row]), mask)
+
+
+def _box(
+    found: predictions.Predictions, row: int, mask: np.ndarray | None
+) -> tuple[float, float, float, float]:
+    if found.boxes_xywh is not None:
+        x, y, w, h = found.boxes_xywh[row].tolist()
+        return x, y, x + w, y + h
+    if mask is None or not mask.any():
+        return 0.0, 0.0, 0.0, 0.0
+    ys, xs = np.nonzero(mask)
+    return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
+
+
+def _mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray | None:
+    """(H, W) uint8 of polygons or an RLE; None when there is nothing."""
+    from pycocotools import mask as coco_mask
+
+    if not segmentation:
+        return None
+    if isinstance(segmentation, dict):
+        counts = segmentation["counts"]
+        rle = coco_mask.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
+        if tuple(rle["size"]) != size:
+            raise DataError(f"a mask is {tuple(rle['size'])} pixels, its image {size}")
+        return np.asarray(coco_mask.decode([rle]))[:, :, 0]
+    polygons = [list(map(float, p)) for p in segmentation]
+    return np.asarray(coco_mask.decode([coco_mask.merge(coco_mask.frPyObjects(polygons, *size))]))[:, :, 0]
+
+
+def _pixels(record: Record, drawn: Drawn) -> np.ndarray | None:
+    try:
+        return images.read_image(record.path, "RGB", (record.height, record.width))
+    except images.BadImage as error:
+        drawn.skipped[str(record.path)] = str(error)
+        return None
+
+
+def _save(picture: np.ndarray, path: Path) -> None:
+    with files.atomic_path(path) as scratch:
+        Image.fromarray(picture).save(scratch, quality=_QUALITY)
+
+
+def check_score(score: float) -> float:
+    """--score, if it is one."""
+    if not 0 <= score <= 1:
+        raise ConfigError(f"--score is {score:g}; expected 0 to 1")
+    return score
