@@ -18,7 +18,7 @@ RECALL_POINTS = 101
 
 
 @compiled
-def precision(class_starts, image, status, weights, positives):  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912
+def precision(class_starts, image, status, weights, positives):  # type: ignore[no-untyped-def]
     """(T, K, B) 101-point interpolated AP in [0, 1], nan where a class has no object.
 
     class_starts (K + 1,), image (D,) rows of weights, status (T, D) uint8 as in a match table,
@@ -26,58 +26,102 @@ def precision(class_starts, image, status, weights, positives):  # type: ignore[
     """
     num_thresholds, num_classes, num = len(status), len(class_starts) - 1, weights.shape[1]
     result = np.full((num_thresholds, num_classes, num), np.nan)
-    longest = 0
-    for k in range(num_classes):
-        longest = max(longest, class_starts[k + 1] - class_starts[k])
-    true = np.empty((longest + 1, num), dtype=np.int32)
-    seen = np.empty((longest + 1, num), dtype=np.int32)
-    true_now = np.empty(num, dtype=np.int32)
-    seen_now = np.empty(num, dtype=np.int32)
-    highest = np.empty(num)
-    total = np.empty(num)
-    reached = np.empty(num)
-    inverse = np.empty(num)
-    eps = np.spacing(1.0)
     for k in range(num_classes):
         if positives[k].max() == 0:
             continue
-        for b in range(num):
-            inverse[b] = max(positives[k, b], 1)
+        # Most detections are false at every threshold and only count as seen. They are added up once;
+        # what a threshold goes through are the others, with how many of the false ones came before.
+        events, false_before = _events(class_starts[k], class_starts[k + 1], image, status, weights)
+        true = np.empty((len(events), num), dtype=np.int32)
+        seen = np.empty((len(events), num), dtype=np.int32)
         for t in range(num_thresholds):
-            true_now[:] = 0
-            seen_now[:] = 0
-            hits = 0
-            for d in range(class_starts[k], class_starts[k + 1]):
-                if status[t, d] == 2:
-                    continue
-                row = weights[image[d]]
-                if status[t, d] == 1:
-                    for b in range(num):
-                        true_now[b] += row[b]
-                        seen_now[b] += row[b]
-                        true[hits, b] = true_now[b]
-                        seen[hits, b] = seen_now[b]
-                    hits += 1
-                else:
-                    for b in range(num):
-                        seen_now[b] += row[b]
-            highest[:] = 0
-            total[:] = 0
-            for b in range(num):
-                reached[b] = _points_reached(true_now[b] / inverse[b])
-            # From the last true positive to the first: precision becomes the highest further on, and
-            # each true positive answers for the recall points that it is the first to reach.
-            for j in range(hits - 1, -1, -1):
-                for b in range(num):
-                    value = true[j, b] / (seen[j, b] + eps)
-                    highest[b] = value if value > highest[b] else highest[b]
-                    before = _points_reached(true[j - 1, b] / inverse[b]) if j > 0 else 0.0
-                    total[b] += highest[b] * (reached[b] - before)
-                    reached[b] = before
+            hits = _count(t, events, false_before, image, status, weights, true, seen)
+            total = _interpolate(true, seen, hits, positives[k])
             for b in range(num):
                 if positives[k, b] > 0:
                     result[t, k, b] = total[b] / 101
     return result
+
+
+@compiled
+def _events(start, stop, image, status, weights):  # type: ignore[no-untyped-def]
+    """(events (E,), false_before (E, B)): detections that are not false, or ignored, at all thresholds."""
+    num = weights.shape[1]
+    events = np.empty(stop - start, dtype=np.int64)
+    number = 0
+    for d in range(start, stop):
+        low, high = status[0, d], status[0, d]
+        for t in range(1, len(status)):
+            low, high = min(low, status[t, d]), max(high, status[t, d])
+        if low != high or high == 1:
+            events[number] = d
+            number += 1
+    false_before = np.empty((number, num), dtype=np.int32)
+    seen_now = np.zeros(num, dtype=np.int32)
+    e = 0
+    for d in range(start, events[number - 1] + 1 if number else start):
+        if events[e] == d:
+            false_before[e] = seen_now
+            e += 1
+        elif status[0, d] == 0:
+            row = weights[image[d]]
+            for b in range(num):
+                seen_now[b] += row[b]
+    return events[:number], false_before
+
+
+@compiled
+def _count(t, events, false_before, image, status, weights, true, seen):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """Fill true and seen (E, B) with the counts at the true positives of threshold t; their number."""
+    num = weights.shape[1]
+    true_now = np.zeros(num, dtype=np.int32)
+    seen_now = np.zeros(num, dtype=np.int32)
+    hits = 0
+    for e in range(len(events)):
+        d = events[e]
+        if status[t, d] == 2:
+            continue
+        row = weights[image[d]]
+        if status[t, d] == 1:
+            before = false_before[e]
+            for b in range(num):
+                true_now[b] += row[b]
+                seen_now[b] += row[b]
+                true[hits, b] = true_now[b]
+                seen[hits, b] = seen_now[b] + before[b]
+            hits += 1
+        else:
+            for b in range(num):
+                seen_now[b] += row[b]
+    return hits
+
+
+@compiled
+def _interpolate(true, seen, hits, positives):  # type: ignore[no-untyped-def]
+    """(B,) sum of interpolated precision over the 101 recall points.
+
+    From the last true positive to the first: precision becomes the highest further on, and each true
+    positive answers for the recall points that it is the first to reach.
+    """
+    num = len(positives)
+    highest, total, reached, divisor = np.zeros(num), np.zeros(num), np.zeros(num), np.ones(num)
+    eps = np.spacing(1.0)
+    for b in range(num):
+        divisor[b] = max(positives[b], 1)
+        if hits > 0:
+            reached[b] = _points_reached(true[hits - 1, b] / divisor[b])
+    for j in range(hits - 1, 0, -1):
+        for b in range(num):
+            value = true[j, b] / (seen[j, b] + eps)
+            highest[b] = value if value > highest[b] else highest[b]
+            before = _points_reached(true[j - 1, b] / divisor[b])
+            total[b] += highest[b] * (reached[b] - before)
+            reached[b] = before
+    if hits > 0:
+        for b in range(num):
+            value = true[0, b] / (seen[0, b] + eps)
+            total[b] += (value if value > highest[b] else highest[b]) * reached[b]
+    return total
 
 
 @compiled

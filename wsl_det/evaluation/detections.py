@@ -8,6 +8,7 @@ import numpy as np
 
 from wsl_det.errors import DataError
 from wsl_det.evaluation import masks as mask_runs
+from wsl_det.evaluation.compiled import compiled
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.predictions import Predictions
 
@@ -51,10 +52,12 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
     label = _indices(
         predictions.category_ids, truth.category_ids, "category_id", "categories", predictions, truth
     )
-    order = np.lexsort((np.arange(len(image)), image, -predictions.scores, label))
-    rank = _rank_in_group(label[order].astype(np.int64) * len(truth.image_ids) + image[order])
+    # By class, then score, then image, then file: three stable sorts from the last key to the first.
+    order = np.arange(len(image)) if (np.diff(image) >= 0).all() else np.argsort(image, kind="stable")
+    order = order[np.argsort(-predictions.scores[order], kind="stable")]
+    order, rank = _by_class(order, label, image, len(truth.category_ids), len(truth.image_ids))
     row = order[rank < MAX_DETECTIONS]
-    rank = rank[rank < MAX_DETECTIONS].astype(np.int32)
+    rank = rank[rank < MAX_DETECTIONS]
     boxes, masks = None, None
     if iou_type == "bbox":
         assert predictions.boxes_xywh is not None, "the caller checks iou_types"
@@ -78,15 +81,28 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
     )
 
 
-def _rank_in_group(group: np.ndarray) -> np.ndarray:
-    """(N,) how many earlier elements have the same value."""
-    order = np.argsort(group, kind="stable")
-    ordered = group[order]
-    first = np.flatnonzero(np.r_[True, ordered[1:] != ordered[:-1]]) if len(group) else np.zeros(0, np.int64)
-    size = np.diff(np.r_[first, len(group)])
-    rank = np.empty(len(group), dtype=np.int64)
-    rank[order] = np.arange(len(group)) - np.repeat(first, size)
-    return rank
+@compiled
+def _by_class(order, label, image, num_classes, num_images):  # type: ignore[no-untyped-def]
+    """(order sorted by class and otherwise kept, rank (D,) of each of them within image and class)."""
+    starts = np.zeros(num_classes + 1, dtype=np.int64)
+    for d in range(len(order)):
+        starts[label[d] + 1] += 1
+    starts = np.cumsum(starts)
+    result = np.empty(len(order), dtype=np.int64)
+    fill = starts[:-1].copy()
+    for i in range(len(order)):
+        k = label[order[i]]
+        result[fill[k]] = order[i]
+        fill[k] += 1
+    rank = np.empty(len(order), dtype=np.int32)
+    count = np.zeros(num_images, dtype=np.int32)
+    for k in range(num_classes):
+        for i in range(starts[k], starts[k + 1]):
+            rank[i] = count[image[result[i]]]
+            count[image[result[i]]] += 1
+        for i in range(starts[k], starts[k + 1]):
+            count[image[result[i]]] = 0
+    return result, rank
 
 
 def _indices(  # noqa: PLR0917

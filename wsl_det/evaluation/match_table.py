@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,16 @@ AREA_RANGES = np.array([[0, 1e10], [0, 32.0**2], [32.0**2, 96.0**2], [96.0**2, 1
 """Object areas in pixels, both ends included, as in pycocotools."""
 
 FALSE, TRUE, IGNORED = 0, 1, 2
+
+RECALLS = (
+    ("AR1", 0, 1),
+    ("AR10", 0, 10),
+    ("AR100", 0, 100),
+    ("ARs", 1, 100),
+    ("ARm", 2, 100),
+    ("ARl", 3, 100),
+)
+"""COCO's recalls: name, area range, detections counted per image and class."""
 
 
 @dataclass(frozen=True)
@@ -60,6 +71,15 @@ class MatchTable:
     @property
     def num_classes(self) -> int:
         return len(self.category_ids)
+
+    @cached_property
+    def recall_hits(self) -> np.ndarray:
+        """(6, D) uint8: at how many of COCO's ten IoUs a detection is true, for each of ``RECALLS``."""
+        hits = np.zeros((len(RECALLS), len(self.score)), dtype=np.uint8)
+        true = {a: (self.status[a, FIRST_COCO:] == TRUE).sum(0, dtype=np.uint8) for a in range(len(AREAS))}
+        for row, (_, area, most) in zip(hits, RECALLS, strict=True):
+            row[:] = np.where(self.rank < most, true[area], 0)
+        return hits
 
     def save(self, path: str | Path) -> None:
         """Write the table as a compressed ``.npz`` of plain arrays."""

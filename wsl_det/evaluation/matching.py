@@ -21,21 +21,6 @@ from wsl_det.predictions import Predictions
 
 
 @dataclass(frozen=True)
-class Groups:
-    """Pairs of one image and one class: their detections and objects, and room for their IoUs.
-
-    detections: (D,) detection indices ordered by group, then rank. objects: (G,) object indices
-    ordered by group. detection_starts, object_starts, pair_starts: (N + 1,) int64.
-    """
-
-    detections: np.ndarray
-    detection_starts: np.ndarray
-    objects: np.ndarray
-    object_starts: np.ndarray
-    pair_starts: np.ndarray
-
-
-@dataclass(frozen=True)
 class ObjectShapes:
     """What overlaps are taken with: boxes always, masks (one per object) for "segm"."""
 
@@ -62,17 +47,20 @@ def match(predictions: Predictions, truth: GroundTruth, iou_type: str) -> MatchT
 
 def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, iou_type: str) -> MatchTable:
     """As ``match``, for detections and objects that are aligned already."""
-    num_images = len(truth.image_ids)
-    key = found.label.astype(np.int64) * num_images + found.image
-    object_key = truth.object_class.astype(np.int64) * num_images + truth.object_image
-    groups = group(key, object_key, found.rank)
-    iou = overlaps(found, shapes, groups)
+    objects, first, pair_starts = _candidates(
+        found.image,
+        found.label,
+        truth.object_image,
+        truth.object_class,
+        len(truth.image_ids),
+        len(truth.category_ids),
+    )
+    iou = overlaps(found, shapes, objects, first, pair_starts)
     area = truth.object_area
     # An object counts in a range unless its area lies outside or it is a crowd.
     counts = ~truth.object_crowd & (AREA_RANGES[:, :1] <= area) & (area <= AREA_RANGES[:, 1:])
-    matched, status = _match_groups(
-        groups.detections, groups.detection_starts, groups.objects, groups.object_starts, groups.pair_starts,
-        iou, THRESHOLDS, found.area, counts, truth.object_crowd, AREA_RANGES,
+    matched, status = _match(
+        objects, first, pair_starts, iou, THRESHOLDS, found.area, counts, truth.object_crowd, AREA_RANGES,
     )  # fmt: skip
     return MatchTable(
         iou_type=iou_type,
@@ -93,33 +81,13 @@ def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, i
     )
 
 
-def group(key: np.ndarray, object_key: np.ndarray, rank: np.ndarray) -> Groups:
-    """Groups by key (D,) of the detections and object_key (G,) of the objects; rank (D,) orders inside.
-
-    Objects whose key no detection has are left out: nothing can match them.
-    """
-    order = np.lexsort((rank, key))
-    object_order = np.argsort(object_key, kind="stable")
-    names, starts = np.unique(key[order], return_index=True)
-    first = np.searchsorted(object_key[object_order], names, side="left")
-    num_objects = np.searchsorted(object_key[object_order], names, side="right") - first
-    object_starts = np.r_[0, np.cumsum(num_objects)].astype(np.int64)
-    kept = np.arange(object_starts[-1]) + np.repeat(first - object_starts[:-1], num_objects)
-    detection_starts = np.r_[starts, len(key)].astype(np.int64)
-    return Groups(
-        detections=order,
-        detection_starts=detection_starts,
-        objects=object_order[kept],
-        object_starts=object_starts,
-        pair_starts=np.r_[0, np.cumsum(np.diff(detection_starts) * num_objects)].astype(np.int64),
-    )
-
-
-def overlaps(found: Detections, shapes: ObjectShapes, groups: Groups) -> np.ndarray:
-    """(P,) IoU of every detection with every object of its group, detection by detection."""
-    rows, columns = _pairs(
-        groups.detections, groups.detection_starts, groups.objects, groups.object_starts, groups.pair_starts
-    )
+def overlaps(
+    found: Detections, shapes: ObjectShapes, objects: np.ndarray, first: np.ndarray, pair_starts: np.ndarray
+) -> np.ndarray:
+    """(P,) IoU of every detection with the objects of its class and image, detection by detection."""
+    number = np.diff(pair_starts)
+    rows = np.repeat(np.arange(len(number)), number)
+    columns = objects[np.arange(len(rows)) - np.repeat(pair_starts[:-1] - first, number)]
     if found.boxes_xywh is not None:
         return box_overlaps(found.boxes_xywh, rows, shapes.boxes_xywh, columns, shapes.crowd)
     assert found.masks is not None
@@ -137,17 +105,37 @@ def mask_overlaps(
 
 
 @compiled
-def _pairs(detections, detection_starts, objects, object_starts, pair_starts):  # type: ignore[no-untyped-def]
-    rows = np.empty(pair_starts[-1], dtype=np.int64)
-    columns = np.empty(pair_starts[-1], dtype=np.int64)
-    at = 0
-    for g in range(len(detection_starts) - 1):
-        for i in range(detection_starts[g], detection_starts[g + 1]):
-            for j in range(object_starts[g], object_starts[g + 1]):
-                rows[at] = detections[i]
-                columns[at] = objects[j]
-                at += 1
-    return rows, columns
+def _candidates(image, label, object_image, object_class, num_images, num_classes):  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    """(objects (G,) by class, then as given; first (D,) into it; pair_starts (D + 1,)).
+
+    Detection d has the objects objects[first[d]] ... of its image and class, pair_starts[d + 1] -
+    pair_starts[d] of them. Both lists are by class; the objects are by image inside.
+    """
+    starts = np.zeros(num_classes + 1, dtype=np.int64)
+    for o in range(len(object_class)):
+        starts[object_class[o] + 1] += 1
+    starts = np.cumsum(starts)
+    fill = starts[:-1].copy()
+    objects = np.empty(len(object_class), dtype=np.int64)
+    for o in range(len(object_class)):
+        objects[fill[object_class[o]]] = o
+        fill[object_class[o]] += 1
+    first = np.zeros(len(image), dtype=np.int64)
+    pair_starts = np.zeros(len(image) + 1, dtype=np.int64)
+    begin = np.zeros(num_images, dtype=np.int64)
+    number = np.zeros(num_images, dtype=np.int64)
+    d = 0
+    for k in range(num_classes):
+        for j in range(starts[k + 1] - 1, starts[k] - 1, -1):
+            begin[object_image[objects[j]]] = j
+            number[object_image[objects[j]]] += 1
+        while d < len(image) and label[d] == k:
+            first[d] = begin[image[d]]
+            pair_starts[d + 1] = pair_starts[d] + number[image[d]]
+            d += 1
+        for j in range(starts[k], starts[k + 1]):
+            number[object_image[objects[j]]] = 0
+    return objects, first, pair_starts
 
 
 @compiled
@@ -169,41 +157,37 @@ def box_overlaps(boxes_a, rows, boxes_b, columns, crowd):  # type: ignore[no-unt
 
 
 @compiled
-def _match_groups(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0917
-    detections, detection_starts, objects, object_starts, pair_starts,
-    iou, thresholds, detection_area, counts, crowd, area_ranges,
-):  # fmt: skip
-    num_areas, num_thresholds, num = len(area_ranges), len(thresholds), len(detections)
+def _match(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    objects, first, pair_starts, iou, thresholds, detection_area, counts, crowd, area_ranges
+):
+    """(matched (T, D), status (A, T, D)); detections come in order of score inside image and class."""
+    num_areas, num_thresholds, num = len(area_ranges), len(thresholds), len(first)
     matched = np.full((num_thresholds, num), -1, dtype=np.int32)
     status = np.zeros((num_areas, num_thresholds, num), dtype=np.uint8)
-    taken = np.zeros(len(crowd), dtype=np.bool_)
-    for g in range(len(detection_starts) - 1):
-        first, last = object_starts[g], object_starts[g + 1]
+    taken = np.zeros((len(crowd), num_areas, num_thresholds), dtype=np.bool_)
+    for d in range(num):
+        pair, number = pair_starts[d], pair_starts[d + 1] - pair_starts[d]
         for a in range(num_areas):
+            outside = detection_area[d] < area_ranges[a, 0] or detection_area[d] > area_ranges[a, 1]
             for t in range(num_thresholds):
-                for j in range(first, last):
-                    taken[objects[j]] = False
-                for i in range(detection_starts[g], detection_starts[g + 1]):
-                    d = detections[i]
-                    pair = pair_starts[g] + (i - detection_starts[g]) * (last - first) - first
-                    best = min(thresholds[t], 1 - 1e-10)
-                    found = -1
-                    for j in range(first, last):
-                        o = objects[j]
-                        if counts[a, o] and not taken[o] and iou[pair + j] >= best:
+                best = min(thresholds[t], 1 - 1e-10)
+                found = -1
+                for j in range(number):
+                    o = objects[first[d] + j]
+                    if iou[pair + j] >= best and counts[a, o] and not taken[o, a, t]:
+                        best = iou[pair + j]
+                        found = o
+                if found < 0:
+                    for j in range(number):
+                        o = objects[first[d] + j]
+                        if iou[pair + j] >= best and not counts[a, o] and (crowd[o] or not taken[o, a, t]):
                             best = iou[pair + j]
                             found = o
-                    if found < 0:
-                        for j in range(first, last):
-                            o = objects[j]
-                            if not counts[a, o] and (crowd[o] or not taken[o]) and iou[pair + j] >= best:
-                                best = iou[pair + j]
-                                found = o
-                    if found >= 0:
-                        taken[found] = True
-                        status[a, t, d] = 1 if counts[a, found] else 2
-                        if a == 0:
-                            matched[t, d] = found
-                    elif detection_area[d] < area_ranges[a, 0] or detection_area[d] > area_ranges[a, 1]:
-                        status[a, t, d] = 2
+                if found >= 0:
+                    taken[found, a, t] = True
+                    status[a, t, d] = 1 if counts[a, found] else 2
+                    if a == 0:
+                        matched[t, d] = found
+                elif outside:
+                    status[a, t, d] = 2
     return matched, status

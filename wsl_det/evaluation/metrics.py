@@ -7,17 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsl_det.evaluation import average_precision as ap
-from wsl_det.evaluation.match_table import FIRST_COCO, TRUE, MatchTable
+from wsl_det.evaluation.match_table import FIRST_COCO, RECALLS, MatchTable
 
 METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
-_RECALLS = (
-    ("AR1", 0, 1),
-    ("AR10", 0, 10),
-    ("AR100", 0, 100),
-    ("ARs", 1, 100),
-    ("ARm", 2, 100),
-    ("ARl", 3, 100),
-)
 
 
 @dataclass(frozen=True)
@@ -60,8 +52,7 @@ def measure(
         status = table.status[area, FIRST_COCO:]
         sized = 100 * ap.precision(table.class_starts, table.image, status, weights, counted[area])
         metrics[name] = ap.mean_over_classes(sized, (0, 1))
-    for name, area, most in _RECALLS:
-        found = ((table.status[area, FIRST_COCO:] == TRUE) & (table.rank < most)).sum(0).astype(np.uint8)
+    for (name, area, _), found in zip(RECALLS, table.recall_hits, strict=True):
         total = ap.hits(table.class_starts, table.image, found, weights)
         number = counted[area] * len(coco)
         recall = np.divide(100.0 * total, number, out=np.full(total.shape, np.nan), where=number > 0)

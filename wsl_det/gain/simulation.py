@@ -6,7 +6,7 @@ detectors of one world share every draw, so they differ in exactly what their ra
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from wsl_det.predictions import Predictions
 
 WIDTH, HEIGHT = 640, 480
 MOST_BACKGROUND = 8.0
-"""Background boxes drawn per image; detectors keep a share of them."""
+"""Background boxes drawn per image unless a world asks for more; detectors keep a share of them."""
 
 
 @dataclass(frozen=True)
@@ -52,17 +52,23 @@ class World:
     background_image: np.ndarray
     background_class: np.ndarray
     background_boxes: np.ndarray
+    background: float
 
 
-def world(*, images: int, classes: int, seed: int, objects: float = 5.0) -> World:
-    """Draw a test set: Poisson objects an image, log-normal sizes, Dirichlet class frequencies."""
+def world(
+    *, images: int, classes: int, seed: int, objects: float = 5.0, background: float = MOST_BACKGROUND
+) -> World:
+    """Draw a test set: Poisson objects an image, log-normal sizes, Dirichlet class frequencies.
+
+    ``background`` is the mean number of false boxes an image to choose from.
+    """
     rng = seeds.numpy_generator("simulated world", seed)
     frequency = rng.dirichlet(np.full(classes, 2.0))
     object_image = np.repeat(np.arange(images), rng.poisson(objects, images))
     num = len(object_image)
     object_class = rng.choice(classes, size=num, p=frequency)
     boxes = _boxes(rng, num)
-    background_image = np.repeat(np.arange(images), rng.poisson(MOST_BACKGROUND, images))
+    background_image = np.repeat(np.arange(images), rng.poisson(background, images))
     background_boxes = _boxes(rng, len(background_image))
     clear = ~_touches(background_image, background_boxes, object_image, boxes, images)
     kinds = ("missed", "class", "duplicate", "background")
@@ -80,6 +86,7 @@ def world(*, images: int, classes: int, seed: int, objects: float = 5.0) -> Worl
         background_image=background_image[clear],
         background_class=rng.choice(classes, size=int(clear.sum()), p=frequency),
         background_boxes=background_boxes[clear],
+        background=background,
     )
 
 
@@ -106,7 +113,7 @@ def detect(scene: World, detector: Detector, *, luck: int | None = None) -> Pred
         (truth.object_image[keep], label[keep], boxes[keep], scores[keep])
         for keep, boxes, scores in ((seen, first, logit), (again, second, weaker))
     ]
-    keep = scene.uniform["background"] < detector.background / MOST_BACKGROUND
+    keep = scene.uniform["background"] < detector.background / scene.background
     logit = detector.jitter * scene.normal["background score"][keep]
     parts.append(
         (scene.background_image[keep], scene.background_class[keep], scene.background_boxes[keep], logit)
@@ -153,14 +160,10 @@ def to_coco(scene: World, found: Predictions) -> tuple[dict[str, Any], list[dict
 
 def _redrawn(scene: World, luck: int) -> World:
     rng = seeds.numpy_generator("simulated run", luck)
-    return World(
-        truth=scene.truth,
+    return replace(
+        scene,
         uniform={kind: rng.random(len(values)) for kind, values in scene.uniform.items()},
         normal={kind: rng.standard_normal(values.shape) for kind, values in scene.normal.items()},
-        other_class=scene.other_class,
-        background_image=scene.background_image,
-        background_class=scene.background_class,
-        background_boxes=scene.background_boxes,
     )
 
 

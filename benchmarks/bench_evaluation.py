@@ -1,0 +1,149 @@
+"""COCO evaluation side by side on one generated set: pycocotools, faster-coco-eval, hotcoco and ours.
+
+    python benchmarks/bench_evaluation.py [--only NAME ...] [--masks] [--images 5000] [--report]
+
+Each evaluator runs in a fresh process that reads both files itself; wall time counts from the first
+line of work after its imports, peak memory is the process's. Evaluators that are not installed are
+left out by name. --report times the gain card (both sides) as well.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+CODE = {
+    "pycocotools": "from pycocotools.coco import COCO; from pycocotools.cocoeval import COCOeval",
+    "faster-coco-eval": "from faster_coco_eval import COCO, COCOeval_faster as COCOeval",
+    "hotcoco": "from hotcoco import COCO, COCOeval",
+}
+RUN_COCO = """
+import time, json, resource, io, contextlib, sys
+{imports}
+start = time.perf_counter()
+with contextlib.redirect_stdout(io.StringIO()):
+    gt = COCO(sys.argv[1]); dt = gt.loadRes(sys.argv[2]); e = COCOeval(gt, dt, sys.argv[3])
+    e.evaluate(); e.accumulate(); e.summarize()
+seconds = time.perf_counter() - start
+stats = [float(x) for x in e.stats[:12]]
+"""
+RUN_OURS = """
+import time, json, resource, sys
+from wsl_det.evaluation import evaluate
+evaluate({"images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}], "annotations": []},
+         [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1,
+           "segmentation": {"size": [9, 9], "counts": [81]}}], [sys.argv[3]])
+start = time.perf_counter()
+r = evaluate(sys.argv[1], sys.argv[2], [sys.argv[3]])[sys.argv[3]]
+seconds = time.perf_counter() - start
+names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()
+stats = [-1.0 if r[n] is None else r[n] / 100 for n in names]
+"""
+PRINT = """
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+print(json.dumps({"seconds": seconds, "peak_mb": peak, "stats": stats}))
+"""
+
+
+def parse_args() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--folder", type=Path, default=Path("/tmp/wsl_det_bench"), help="where the set is made")
+    parser.add_argument("--images", type=int, default=5000)
+    parser.add_argument("--masks", action="store_true", help="masks (RLE) in place of boxes, on a tenth of the set")
+    parser.add_argument("--only", nargs="+", default=["pycocotools", "faster-coco-eval", "hotcoco", "ours"])
+    parser.add_argument("--report", action="store_true", help="time tools/report_gain.py on both sides too")
+    return parser.parse_args()
+
+
+def make(folder: Path, images: int, masks: bool) -> tuple[Path, Path, Path]:
+    """Annotations and two detectors: per image about 7.2 objects and 40 detections, 80 classes, crowds."""
+    tag = f"{images}{'m' if masks else ''}"
+    paths = (folder / f"gt{tag}.json", folder / f"a{tag}.json", folder / f"b{tag}.json")
+    if all(path.exists() for path in paths):
+        return paths
+    folder.mkdir(parents=True, exist_ok=True)
+    sys.path.insert(0, str(ROOT))
+    from wsl_det.gain import simulation
+
+    scene = simulation.world(images=images, classes=80, seed=0, objects=7.2, background=62.0)
+    base = simulation.Detector(box_noise=0.06, background=56.0, follows_iou=3.0, ranking=2.5)
+    better = simulation.Detector(box_noise=0.055, background=54.0, follows_iou=3.0, ranking=2.5, class_error=0.12)
+    rng = np.random.default_rng(0)
+    for path, detector in zip(paths[1:], (base, better), strict=True):
+        truth, results = simulation.to_coco(scene, simulation.detect(scene, detector))
+        for row in results:
+            row["bbox"] = [round(x, 2) for x in row["bbox"]]
+        if masks:
+            for row in results:
+                row["segmentation"] = octagon_rle(row.pop("bbox"))
+        path.write_text(json.dumps(results))
+    for annotation in truth["annotations"]:
+        if masks:
+            annotation["segmentation"] = [octagon(annotation["bbox"])]
+        annotation["iscrowd"] = 0 if masks else int(rng.random() < 0.012)
+    paths[0].write_text(json.dumps(truth))
+    return paths
+
+
+def octagon(box: list[float]) -> list[float]:
+    """A polygon that fills most of a box."""
+    x, y, w, h = box
+    a, b = w * 0.3, h * 0.3
+    return [x + a, y, x + w - a, y, x + w, y + b, x + w, y + h - b, x + w - a, y + h, x + a, y + h, x, y + h - b, x, y + b]
+
+
+def octagon_rle(box: list[float]) -> dict[str, object]:
+    """The same, as COCO's run lengths."""
+    from pycocotools import mask
+
+    rle = mask.frPyObjects([octagon(box)], 480, 640)[0]
+    return {"size": [480, 640], "counts": rle["counts"].decode()}
+
+
+def measure(name: str, gt: Path, predictions: Path, iou_type: str) -> dict[str, object] | None:
+    code = (RUN_OURS if name == "ours" else RUN_COCO.replace("{imports}", CODE[name])) + PRINT
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(gt), str(predictions), iou_type], capture_output=True, text=True, cwd=ROOT
+    )
+    if done.returncode:
+        reason = done.stderr.strip().splitlines()[-1]
+        print(f"{name:18s} left out: {reason}")
+        return None
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def main() -> None:
+    args = parse_args()
+    gt, a, b = make(args.folder, args.images, args.masks)
+    iou_type = "segm" if args.masks else "bbox"
+    size = {path.name: f"{path.stat().st_size / 2**20:.0f} MB" for path in (gt, a)}
+    print(f"{args.images} images, {len(json.loads(a.read_text()))} detections, {iou_type}, files {size}")
+    first = None
+    for name in args.only:
+        run = measure(name, gt, a, iou_type)
+        if run is None:
+            continue
+        first = first or run["stats"]
+        gap = max(abs(x - y) for x, y in zip(first, run["stats"], strict=True))
+        print(
+            f"{name:18s} {run['seconds']:7.2f} s   peak {run['peak_mb']:5.0f} MB   AP {run['stats'][0]:.6f}   "
+            f"largest difference to the first {gap:.1e}"
+        )
+    if args.report:
+        for extra in (["--attribution-bootstrap", "2"], []):
+            command = [sys.executable, "tools/report_gain.py", "--gt", gt, "--baseline", a, "--candidate", b]
+            command += ["--output", args.folder / "report", *extra]
+            start = time.perf_counter()
+            subprocess.run([str(word) for word in command], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
+            print(f"gain report, both sides, {' '.join(extra) or 'whole card'}: {time.perf_counter() - start:.1f} s")
+
+
+if __name__ == "__main__":
+    main()
