@@ -120,7 +120,7 @@ def leaves(rng: np.random.Generator, height: int, width: int) -> Backdrop:
         tone = paint.colour(rng, (0.17, 0.38), (0.35, 0.8), (0.25, 0.7))
         _leaf(rng, rgb, tone)
         if k == number * 2 // 3:
-            rgb = cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(1.5, 3.5)))
+            rgb[:] = cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(1.5, 3.5)))
     return Backdrop(rgb * (1 + 0.06 * noise(rng, height, width, 6, 2))[..., None], 0.25)
 
 

@@ -77,7 +77,7 @@ DETECTED: tuple[Kind, ...] = tuple(kind for kind in KINDS if kind.detected)
 # Words under posts that say nothing about the picture. Most are no WordNet nouns and vanish; a
 # few are (#love, #nature, #travel) and stay, the noise that real vocabularies carry too.
 NOISE_TAGS: tuple[str, ...] = (
-    "instagood", "photooftheday", "picoftheday", "nofilter", "instadaily", "igers", "tbt", "throwback",
-    "follow4follow", "likeforlike", "beautiful", "happy", "amazing", "igersdaily", "vscocam", "InstaMood",
-    "love", "nature", "travel", "weekend", "2026", "❤️", "été",
+    "instagood", "photooftheday", "picoftheday", "nofilter", "instadaily", "igers", "tbt", "igersdaily",
+    "follow4follow", "likeforlike", "beautiful", "happy", "amazing", "throwbackthursday", "vscocam",
+    "InstaMood", "weekendvibes", "love", "nature", "travel", "2026", "❤️", "été",
 )  # fmt: skip
