@@ -22,10 +22,12 @@ class Job(NamedTuple):
     stream_hash: str  # name of the empty stream
 
 
-def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
-    """Check a configuration against its shards and ``world`` processes; nothing is written."""
+def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardIndex, Share]:
+    """What can be told at once about a configuration on ``world`` processes, as ConfigError or DataError."""
     if not cfg.DATA.SHARDS:
         raise ConfigError("DATA.SHARDS is not set; give the folder that tools/build_shards.py made")
+    if not cfg.OUTPUT_DIR:
+        raise ConfigError("OUTPUT_DIR is not set; give the folder of this run")
     share = Share(cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL.BN_GROUP, rank, world)
     if cfg.SOLVER.ACCUMULATE < 1 or share.groups % cfg.SOLVER.ACCUMULATE:
         raise ConfigError(
@@ -34,8 +36,15 @@ def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
         )
     if cfg.SOLVER.AMP not in ("none", "bfloat16", "float16"):
         raise ConfigError(f"SOLVER.AMP is {cfg.SOLVER.AMP!r}; expected none, bfloat16 or float16")
+    if not cfg.TEST.RECALL_AT or min(cfg.TEST.RECALL_AT) < 1:
+        raise ConfigError(f"TEST.RECALL_AT is {list(cfg.TEST.RECALL_AT)}; expected numbers of at least 1")
+    return index.open_index(cfg.DATA.SHARDS), share
+
+
+def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
+    """Check a configuration against its shards and ``world`` processes; nothing is written."""
+    posts, share = check(cfg, rank=rank, world=world)
     schedule, arch = make_schedule(cfg), make_arch(cfg)
-    posts = index.open_index(cfg.DATA.SHARDS)
     stream = make_stream(cfg, posts)
     keys = ("HELDOUT", "RESAMPLE", "RESAMPLE_THRESHOLD", "SHUFFLE_SHARDS")
     name = start_hash(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import ExitStack
 from typing import Any
 
 import cv2
@@ -14,7 +15,6 @@ from pretrain.dataset import Batch, Loader, normalize
 from pretrain.job import Job, fingerprint, heldout_images, prepare
 from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
 from wsl_det.core.config import Config, write_resolved
-from wsl_det.errors import ConfigError
 
 _SHOWN_KEYS = 8
 _BN_STATISTICS = "exponential average over steps of the mean over BN groups, averaged over processes"
@@ -22,8 +22,6 @@ _BN_STATISTICS = "exponential average over steps of the mean over BN groups, ave
 
 def pretrain(cfg: Config, resume: bool = False) -> None:
     """Train to the end and write ``model_final.pth`` and ``results.json``; every process calls this."""
-    if not cfg.OUTPUT_DIR:
-        raise ConfigError("OUTPUT_DIR is not set; give the folder of this run")
     device = dist.device(cfg.MODEL.DEVICE)
     job = prepare(cfg, rank=dist.rank(), world=dist.world_size())
     folder = checkpoint.RunFolder(cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_KEPT)
@@ -67,20 +65,24 @@ class Run:
 
     def train(self, resume: bool) -> None:
         """Train from the start, or from the newest checkpoint, to the end."""
-        metrics = None
-        if dist.is_main():
-            write_resolved(self.cfg, self.folder.path / "config.yaml")
-            metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
-        self._announce()
-        trainer = self._trainer(metrics)
+        with ExitStack() as closing:
+            metrics = None
+            if dist.is_main():
+                write_resolved(self.cfg, self.folder.path / "config.yaml")
+                metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
+                closing.callback(metrics.close)
+            self._announce()
+            self._run(self._trainer(metrics), metrics, resume)
+
+    def _run(self, trainer: loop.Loop, metrics: log.MetricSink | None, resume: bool) -> None:
+        updates = self.job.schedule.updates
         start = trainer.resume() if resume else 0
         if metrics is not None and start == 0:
             metrics.rewind(0)  # records of a run that never reached a checkpoint
-        trainer.run(self.loader.batches(start, self.job.schedule.updates, self.stream.value), start)
-        found = self.measure(self.job.schedule.updates - 1)
+        trainer.run(self.loader.batches(start, updates, self.stream.value), start)
+        found = self.measure(updates - 1)
         if metrics is not None:
-            metrics.write({"iteration": self.job.schedule.updates - 1, **found})
-            metrics.close()
+            metrics.write({"iteration": updates - 1, **found})
             self._write_end(found)
 
     def losses(self, batch: Batch, iteration: int) -> dict[str, Tensor]:

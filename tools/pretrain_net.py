@@ -23,10 +23,11 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train in every process of the job."""
     args = parse_args(argv)
-    from pretrain import defaults, train
+    from pretrain import defaults, job, train
     from wsl_det.core import config, dist
 
     cfg = config.load(config.config_path(args.config_file), defaults.TREE, args.opts)
+    job.check(cfg, world=args.num_gpus * args.num_machines)  # before any process is started
     dist.launch(train.pretrain, (cfg, args.resume), **launch_options(args), device=cfg.MODEL.DEVICE)
     return 0
 
