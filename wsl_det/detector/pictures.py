@@ -80,6 +80,32 @@ def annotated(record: Record, names: Sequence[str]) -> list[Shape]:
     ]
 
 
+def detected(prediction: Prediction, record: Record, names: Sequence[str], score: float = 0.0) -> list[Shape]:
+    """Detections of at least ``score`` in an image as shapes to draw; ``names`` by class."""
+    size = (record.height, record.width)
+    none: list[Any] = [None] * len(prediction.scores)
+    rows = zip(
+        prediction.boxes_xyxy.tolist(),
+        prediction.classes.tolist(),
+        prediction.scores.tolist(),
+        prediction.masks if prediction.masks is not None else none,
+        strict=True,
+    )
+    return [Shape(tuple(box), k, names[k], s, _mask(m, size)) for box, k, s, m in rows if s >= score]
+
+
+def panel(
+    record: Record, prediction: Prediction | None, names: Sequence[str], score: float
+) -> np.ndarray | None:
+    """Annotations beside detections, an (H, W, 3) picture; None for an unreadable image."""
+    pixels = _pixels(record, Drawn())
+    if pixels is None:
+        return None
+    found = detected(prediction, record, names, score) if prediction is not None else []
+    panels = [("annotations", draw.draw(pixels, annotated(record, names)))]
+    return draw.side_by_side([*panels, (f"score at least {score:g}", draw.draw(pixels, found))])
+
+
 def predict(
     cfg: Config, weights_path: str, source: str | Path, output: str | Path, *, engine_name: str, score: float
 ) -> Drawn:
@@ -117,22 +143,9 @@ def _draw_photo(
     record: Record, prediction: Prediction, names: Sequence[str], target: Path, drawn: Drawn
 ) -> None:
     pixels = _pixels(record, drawn)
-    if pixels is None:
-        return
-    masks: Sequence[Any] = (
-        prediction.masks if prediction.masks is not None else [None] * len(prediction.scores)
-    )
-    rows = zip(
-        prediction.boxes_xyxy.tolist(),
-        prediction.classes.tolist(),
-        prediction.scores.tolist(),
-        masks,
-        strict=True,
-    )
-    size = (record.height, record.width)
-    shapes = [Shape(tuple(box), k, names[k], s, _mask(m, size)) for box, k, s, m in rows]
-    _save(draw.draw(pixels, shapes), target)
-    drawn.written += 1
+    if pixels is not None:
+        _save(draw.draw(pixels, detected(prediction, record, names)), target)
+        drawn.written += 1
 
 
 def _write_json(

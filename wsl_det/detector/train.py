@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,7 +14,7 @@ from wsl_det.core import config, dist, files, log, loop, provenance
 from wsl_det.core import seed as seeds
 from wsl_det.core.checkpoint import RunFolder
 from wsl_det.core.config import Config
-from wsl_det.detector import coco, datasets, infer, loader, settings, solver, weights
+from wsl_det.detector import coco, datasets, infer, loader, pictures, settings, solver, weights
 from wsl_det.detector.coco import CocoDataset, Record
 from wsl_det.detector.engine import DetectorEngine, select_engine
 from wsl_det.detector.types import Example
@@ -23,6 +24,9 @@ from wsl_det.errors import CheckpointError, ConfigError, DataError
 Evaluate = Callable[[str, str], dict[str, Any]]
 """(annotation file, predictions file) -> the content of results.json. The detector imports no evaluation."""
 SCHEMA = 1
+# VIS_PERIOD draws this many test images, with detections that score at least so much.
+_SHOWN = 4
+_SHOWN_SCORE = 0.3
 
 
 @dataclass(frozen=True)
@@ -122,6 +126,7 @@ class _Run:
         optimizer = solver.optimizer(cfg, self.model)
         wrapped = dist.wrap(self.model)
         hashes = [files.sha256(d.json_path) for d in train_sets]
+        metrics = log.MetricSink(output / "metrics.jsonl", output) if dist.is_main() else None
         plan = loop.Plan(
             max_iter=cfg.SOLVER.MAX_ITER,
             lr=solver.learning_rate(cfg),
@@ -129,11 +134,10 @@ class _Run:
             log_period=cfg.WSL_DET.LOG_PERIOD,
             amp=settings.amp(cfg),
             clip=solver.clipping(cfg, self.model.parameters()),
-            hooks=[loop.Hook(cfg.TEST.EVAL_PERIOD, self._evaluate_meanwhile)] if self.test_sets else [],
+            hooks=self._hooks(metrics),
             fingerprint=settings.fingerprint(cfg, hashes, self.start.sha256),
             describe=_image_ids,
         )
-        metrics = log.MetricSink(output / "metrics.jsonl", output) if dist.is_main() else None
         stepper = loop.Loop(
             model=wrapped,
             losses=self._losses(wrapped),
@@ -187,6 +191,28 @@ class _Run:
         several = len(found) > 1
         pairs = ((f"{name}/" if several else "", _scores(result)) for name, result in found.items())
         return {f"{prefix}{key}": value for prefix, scores in pairs for key, value in scores.items()}
+
+    def _hooks(self, metrics: log.MetricSink | None) -> list[loop.Hook]:
+        if not self.test_sets:
+            return []
+        show = functools.partial(self._show, metrics)
+        return [
+            loop.Hook(self.cfg.TEST.EVAL_PERIOD, self._evaluate_meanwhile),
+            loop.Hook(self.cfg.VIS_PERIOD, show, at_end=self.cfg.VIS_PERIOD > 0),
+        ]
+
+    def _show(self, metrics: log.MetricSink | None, iteration: int) -> None:
+        """The first images of the first test set with what is detected in them, to TensorBoard."""
+        dataset = self.test_sets[0]
+        records = dataset.records[:_SHOWN]
+        found = dict(infer.detect(self.engine, self.model, self.cfg, records, "drawing"))
+        if metrics is None or metrics.board is None:
+            return
+        for record in records:
+            picture = pictures.panel(record, found.get(record.image_id), dataset.class_names, _SHOWN_SCORE)
+            if picture is not None:
+                tag = f"{dataset.name}/{record.image_id}"
+                metrics.board.add_image(tag, picture, iteration, dataformats="HWC")
 
     def _losses(self, wrapped: nn.Module) -> loop.Losses:
         seed, rank = self.cfg.SEED, dist.rank()

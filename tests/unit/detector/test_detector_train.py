@@ -42,7 +42,16 @@ def finished(tmp_path_factory, make_scenes, tiny_tree):
     for name, count in (("train", 8), ("val", 3)):
         path = make_scenes(root / name, count, seed=count)
         sets[name] = (str(path), str(path.parent / "images"))
-    overrides = ["OUTPUT_DIR", str(root / "run"), "SOLVER.CHECKPOINT_PERIOD", 2, "TEST.EVAL_PERIOD", 2]
+    overrides = [
+        "OUTPUT_DIR",
+        str(root / "run"),
+        "SOLVER.CHECKPOINT_PERIOD",
+        2,
+        "TEST.EVAL_PERIOD",
+        2,
+        "VIS_PERIOD",
+        4,
+    ]
     cfg = config.merge(defaults.TREE, tiny_tree, overrides)
     results = train.run(job(cfg, sets))
     return root / "run", sets, cfg, results
@@ -52,7 +61,8 @@ def test_a_run_leaves_what_design_promises(finished):
     folder, _, cfg, results = finished
     for name in ("config.yaml", "log.txt", "model_0000001.pth", "model_0000003.pth", "model_final.pth"):
         assert (folder / name).is_file(), name
-    assert list(folder.glob("events.out.tfevents.*"))
+    events = b"".join(p.read_bytes() for p in folder.glob("events.out.tfevents.*"))
+    assert b"bbox/AP" in events and b"val/10" in events
     steps = [m for m in metrics(folder) if "total_loss" in m]
     assert [m["iteration"] for m in steps] == [0, 1, 2, 3]
     assert all(LOSSES | {"lr", "time", "data_time"} <= m.keys() for m in steps)
