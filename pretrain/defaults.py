@@ -52,7 +52,7 @@ TREE: dict[str, Any] = {
     },
     "SOLVER": {
         "IMS_PER_BATCH": 8064,  # over all processes
-        "TOTAL_IMAGES": 1_925_000_000,  # draws in the whole run; ours, not the paper's
+        "TOTAL_IMAGES": 2_000_000_000,  # draws in the whole run; ours, not the paper's
         "BASE_LR": 0.1,  # for REFERENCE_BATCH images; ours, not the paper's, down to WEIGHT_DECAY_BIAS
         "REFERENCE_BATCH": 256,
         "WARMUP_LR": 0.1,
