@@ -27,7 +27,7 @@ CODE = {
 RUN_COCO = """
 import time, json, resource, io, contextlib, sys
 {imports}
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 with contextlib.redirect_stdout(io.StringIO()):
     gt = COCO(sys.argv[1]); dt = gt.loadRes(sys.argv[2]); e = COCOeval(gt, dt, sys.argv[3])
     e.evaluate(); e.accumulate(); e.summarize()
@@ -40,23 +40,30 @@ from wsl_det.evaluation import evaluate
 evaluate({"images": [{"id": 1, "height": 9, "width": 9}], "categories": [{"id": 1, "name": "a"}], "annotations": []},
          [{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1,
            "segmentation": {"size": [9, 9], "counts": [81]}}], [sys.argv[3]])
-start = time.perf_counter()
+start, cpu = time.perf_counter(), time.process_time()
 r = evaluate(sys.argv[1], sys.argv[2], [sys.argv[3]])[sys.argv[3]]
 seconds = time.perf_counter() - start
 names = "AP AP50 AP75 APs APm APl AR1 AR10 AR100 ARs ARm ARl".split()
 stats = [-1.0 if r[n] is None else r[n] / 100 for n in names]
 """
 PRINT = """
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-print(json.dumps({"seconds": seconds, "peak_mb": peak, "stats": stats}))
+# Not ru_maxrss: a child inherits that of the process it was forked from.
+peak = int(open("/proc/self/status").read().split("VmHWM:")[1].split()[0]) / 1024
+print(json.dumps({"seconds": seconds, "cpu": time.process_time() - cpu, "peak_mb": peak, "stats": stats}))
 """
 
 
 def parse_args() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--folder", type=Path, default=Path("/tmp/wsl_det_bench"), help="where the set is made")
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "--folder", type=Path, default=Path("/tmp/wsl_det_bench"), help="where the set is made"
+    )
     parser.add_argument("--images", type=int, default=5000)
-    parser.add_argument("--masks", action="store_true", help="masks (RLE) in place of boxes, on a tenth of the set")
+    parser.add_argument(
+        "--masks", action="store_true", help="masks (RLE) in place of boxes, on a tenth of the set"
+    )
     parser.add_argument("--only", nargs="+", default=["pycocotools", "faster-coco-eval", "hotcoco", "ours"])
     parser.add_argument("--report", action="store_true", help="time tools/report_gain.py on both sides too")
     return parser.parse_args()
@@ -74,7 +81,9 @@ def make(folder: Path, images: int, masks: bool) -> tuple[Path, Path, Path]:
 
     scene = simulation.world(images=images, classes=80, seed=0, objects=7.2, background=62.0)
     base = simulation.Detector(box_noise=0.06, background=56.0, follows_iou=3.0, ranking=2.5)
-    better = simulation.Detector(box_noise=0.055, background=54.0, follows_iou=3.0, ranking=2.5, class_error=0.12)
+    better = simulation.Detector(
+        box_noise=0.055, background=54.0, follows_iou=3.0, ranking=2.5, class_error=0.12
+    )
     rng = np.random.default_rng(0)
     for path, detector in zip(paths[1:], (base, better), strict=True):
         truth, results = simulation.to_coco(scene, simulation.detect(scene, detector))
@@ -96,7 +105,24 @@ def octagon(box: list[float]) -> list[float]:
     """A polygon that fills most of a box."""
     x, y, w, h = box
     a, b = w * 0.3, h * 0.3
-    return [x + a, y, x + w - a, y, x + w, y + b, x + w, y + h - b, x + w - a, y + h, x + a, y + h, x, y + h - b, x, y + b]
+    return [
+        x + a,
+        y,
+        x + w - a,
+        y,
+        x + w,
+        y + b,
+        x + w,
+        y + h - b,
+        x + w - a,
+        y + h,
+        x + a,
+        y + h,
+        x,
+        y + h - b,
+        x,
+        y + b,
+    ]
 
 
 def octagon_rle(box: list[float]) -> dict[str, object]:
@@ -110,7 +136,10 @@ def octagon_rle(box: list[float]) -> dict[str, object]:
 def measure(name: str, gt: Path, predictions: Path, iou_type: str) -> dict[str, object] | None:
     code = (RUN_OURS if name == "ours" else RUN_COCO.replace("{imports}", CODE[name])) + PRINT
     done = subprocess.run(
-        [sys.executable, "-c", code, str(gt), str(predictions), iou_type], capture_output=True, text=True, cwd=ROOT
+        [sys.executable, "-c", code, str(gt), str(predictions), iou_type],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
     )
     if done.returncode:
         reason = done.stderr.strip().splitlines()[-1]
@@ -133,7 +162,7 @@ def main() -> None:
         first = first or run["stats"]
         gap = max(abs(x - y) for x, y in zip(first, run["stats"], strict=True))
         print(
-            f"{name:18s} {run['seconds']:7.2f} s   peak {run['peak_mb']:5.0f} MB   AP {run['stats'][0]:.6f}   "
+            f"{name:18s} {run['seconds']:7.2f} s ({run['cpu']:.2f} s of CPU)   peak {run['peak_mb']:5.0f} MB   AP {run['stats'][0]:.6f}   "
             f"largest difference to the first {gap:.1e}"
         )
     if args.report:
@@ -141,8 +170,12 @@ def main() -> None:
             command = [sys.executable, "tools/report_gain.py", "--gt", gt, "--baseline", a, "--candidate", b]
             command += ["--output", args.folder / "report", *extra]
             start = time.perf_counter()
-            subprocess.run([str(word) for word in command], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)})
-            print(f"gain report, both sides, {' '.join(extra) or 'whole card'}: {time.perf_counter() - start:.1f} s")
+            subprocess.run(
+                [str(word) for word in command], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
+            )
+            print(
+                f"gain report, both sides, {' '.join(extra) or 'whole card'}: {time.perf_counter() - start:.1f} s"
+            )
 
 
 if __name__ == "__main__":

@@ -36,7 +36,7 @@ class Predictions:
     category_ids: np.ndarray
     scores: np.ndarray
     boxes_xywh: np.ndarray | None
-    masks: list[Any] | None
+    masks: Sequence[Any] | None
     meta: dict[str, Any] | None
     source: str
 

@@ -10,7 +10,7 @@ from typing import Any
 from wsl_det import predictions as predictions_file
 from wsl_det.core import files, provenance
 from wsl_det.errors import DataError
-from wsl_det.evaluation import ground_truth, matching, metrics
+from wsl_det.evaluation import ground_truth, matching, metrics, reading
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 from wsl_det.predictions import Predictions
@@ -30,9 +30,9 @@ def evaluate(
     ``iou_types`` every type that the predictions carry is scored; a type asked for and not there
     is a DataError. Ground truth without any annotation gives null for every number.
     """
-    truth = ground_truth.from_tree(gt) if isinstance(gt, Mapping) else ground_truth.read(gt)
+    truth = ground_truth.from_tree(gt) if isinstance(gt, Mapping) else reading.read_ground_truth(gt)
     if isinstance(predictions, str | Path):
-        found = predictions_file.read(predictions)
+        found = reading.read_predictions(predictions)
     else:
         found = predictions_file.columns(predictions, source="the results")
     tables = {
@@ -57,7 +57,7 @@ def choose(found: Predictions, truth: GroundTruth, asked: Sequence[str] | None) 
                 raise DataError(f"{found.source} cannot be scored by {iou_type}: its rows carry {has} only")
         return tuple(dict.fromkeys(asked))
     # A ground truth without masks leaves boxes; an empty list of detections fits either type.
-    masks = any(value is not None for value in truth.segmentations)
+    masks = any(bool(value) for value in truth.segmentations)
     return tuple(name for name in found.iou_types if name == "bbox" or masks)
 
 

@@ -65,8 +65,7 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
         area = boxes[:, 2] * boxes[:, 3]
     else:
         assert predictions.masks is not None, "the caller checks iou_types"
-        values = [predictions.masks[i] for i in row]
-        masks = mask_runs.read(values, truth.image_sizes[image[row]], predictions.source)
+        masks = mask_runs.read(predictions.masks, row, truth.image_sizes[image[row]], predictions.source)
         area = masks.area
     return Detections(
         row=row,

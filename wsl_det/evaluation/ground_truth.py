@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from wsl_det.core import files
 from wsl_det.errors import DataError
 
 
@@ -38,7 +36,7 @@ class GroundTruth:
     object_boxes_xywh: np.ndarray
     object_area: np.ndarray
     object_crowd: np.ndarray
-    segmentations: list[Any]
+    segmentations: Sequence[Any]
     renumbered: bool
     source: str
 
@@ -51,25 +49,50 @@ class GroundTruth:
         return np.bincount(self.object_class[~self.object_crowd], minlength=len(self.category_ids))
 
 
-def read(path: str | Path) -> GroundTruth:
-    """The ground truth in a COCO annotation file.
+@dataclass(frozen=True)
+class Annotations:
+    """The annotations of a file as columns, in the file's order; see ``GroundTruth`` for their meaning."""
+
+    ids: np.ndarray
+    image_ids: np.ndarray
+    category_ids: np.ndarray
+    boxes_xywh: np.ndarray
+    area: np.ndarray
+    crowd: np.ndarray
+    segmentations: Sequence[Any]
+
+
+def from_tree(tree: Any, *, source: str = "the annotations") -> GroundTruth:
+    """The ground truth in the tree of a COCO annotation file.
 
     Raises DataError for what is not one: sections or fields missing, repeated ids, references
     to ids that are not there, boxes with negative or non-finite numbers for a size.
     """
-    tree = files.read_json(path, "annotation file")
-    return from_tree(tree, source=str(path))
+    images, categories, rows = (_section(tree, key, source) for key in _SECTIONS)
+    annotations = Annotations(
+        ids=_integers(rows, "annotations", "id", source),
+        image_ids=_integers(rows, "annotations", "image_id", source),
+        category_ids=_integers(rows, "annotations", "category_id", source),
+        boxes_xywh=_boxes(rows, source),
+        area=_numbers(rows, "area", source),
+        crowd=np.array([bool(row.get("iscrowd", 0)) for row in rows], dtype=bool),
+        segmentations=[row.get("segmentation") for row in rows],
+    )
+    return assemble(images, categories, annotations, source)
 
 
-def from_tree(tree: Any, *, source: str = "the annotations") -> GroundTruth:
-    """As ``read``, for a tree that is already in memory."""
-    images, categories, annotations = (_section(tree, key, source) for key in _SECTIONS)
-    image_ids = _ids(images, "images", source)
-    category_ids = _ids(categories, "categories", source)
-    annotation_ids = _ids(annotations, "annotations", source)
+def assemble(
+    images: list[dict[str, Any]], categories: list[dict[str, Any]], annotations: Annotations, source: str
+) -> GroundTruth:
+    """The ground truth of sections that are read already; raises DataError for ids that do not fit."""
+    image_ids = _ids(_integers(images, "images", "id", source), "images", source)
+    category_ids = _ids(_integers(categories, "categories", "id", source), "categories", source)
+    _ids(annotations.ids, "annotations", source)
     by_image, by_category = np.argsort(image_ids), np.argsort(category_ids)
-    image_of = _references(annotations, "image_id", image_ids[by_image], "images", source)
-    class_of = _references(annotations, "category_id", category_ids[by_category], "categories", source)
+    image_of = _references(annotations, annotations.image_ids, image_ids[by_image], "image", source)
+    class_of = _references(
+        annotations, annotations.category_ids, category_ids[by_category], "category", source
+    )
     order = np.argsort(image_of, kind="stable")
     return GroundTruth(
         image_ids=image_ids[by_image],
@@ -79,13 +102,26 @@ def from_tree(tree: Any, *, source: str = "the annotations") -> GroundTruth:
         class_names=_class_names([categories[i] for i in by_category]),
         object_image=image_of[order].astype(np.int32),
         object_class=class_of[order].astype(np.int32),
-        object_boxes_xywh=_boxes(annotations, source)[order],
-        object_area=_numbers(annotations, "area", source)[order],
-        object_crowd=np.array([bool(a.get("iscrowd", 0)) for a in annotations], dtype=bool)[order],
-        segmentations=[annotations[i].get("segmentation") for i in order],
-        renumbered=bool((annotation_ids == 0).any()),
+        object_boxes_xywh=annotations.boxes_xywh[order],
+        object_area=annotations.area[order],
+        object_crowd=annotations.crowd[order],
+        segmentations=_Reordered(annotations.segmentations, order),
+        renumbered=bool((annotations.ids == 0).any()),
         source=source,
     )
+
+
+class _Reordered(Sequence[Any]):
+    """A sequence in another order, element by element when asked: segmentations are often not needed."""
+
+    def __init__(self, values: Sequence[Any], order: np.ndarray) -> None:
+        self._values, self._order = values, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, i: Any) -> Any:
+        return self._values[self._order[i]]
 
 
 _SECTIONS = ("images", "categories", "annotations")
@@ -123,8 +159,7 @@ def _integers(rows: list[dict[str, Any]], section: str, key: str, source: str) -
     return np.array(values, dtype=np.int64)
 
 
-def _ids(rows: list[dict[str, Any]], section: str, source: str) -> np.ndarray:
-    ids = _integers(rows, section, "id", source)
+def _ids(ids: np.ndarray, section: str, source: str) -> np.ndarray:
     if len(np.unique(ids)) != len(ids):
         twice = next(value for value, count in Counter(ids.tolist()).items() if count > 1)
         raise DataError(f"{source}: {section} has id {twice} more than once; ids name one row each")
@@ -132,16 +167,15 @@ def _ids(rows: list[dict[str, Any]], section: str, source: str) -> np.ndarray:
 
 
 def _references(
-    annotations: list[dict[str, Any]], key: str, known: np.ndarray, section: str, source: str
+    annotations: Annotations, values: np.ndarray, known: np.ndarray, what: str, source: str
 ) -> np.ndarray:
-    values = _integers(annotations, "annotations", key, source)
     index = np.searchsorted(known, values)
     there = np.isin(values, known)
     if not there.all():
         at = int(np.argmin(there))
         raise DataError(
-            f"{source}: annotations[{at}] (id {annotations[at]['id']}) has {key} {values[at]}, "
-            f"which is not among the {len(known)} {section}"
+            f"{source}: annotations[{at}] (id {annotations.ids[at]}) has {what}_id {values[at]}, not "
+            f"among the {len(known)} ids of {'images' if what == 'image' else 'categories'}"
         )
     return index
 

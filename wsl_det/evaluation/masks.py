@@ -30,25 +30,48 @@ class Masks:
     span: np.ndarray
 
 
-def read(segmentations: Sequence[Any], sizes: np.ndarray, what: str) -> Masks:
-    """Segmentations (RLE dicts or polygon lists) of images of ``sizes`` (N, 2) height, width.
+@dataclass(frozen=True)
+class RleTexts(Sequence[Any]):
+    """N segmentations that are all RLE, as one text: counts uint8, mask i at starts[i]:starts[i + 1]."""
+
+    sizes: np.ndarray
+    counts: np.ndarray
+    starts: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.sizes)
+
+    def __getitem__(self, i: Any) -> Any:
+        text = self.counts[self.starts[i] : self.starts[i + 1]].tobytes()
+        return {"size": self.sizes[i].tolist(), "counts": text}
+
+
+def read(segmentations: Sequence[Any], rows: np.ndarray, sizes: np.ndarray, what: str) -> Masks:
+    """The ``rows`` (N,) of segmentations (RLE dicts or polygon lists); sizes (N, 2) of their images.
 
     Raises DataError, naming ``what`` and the row, for a missing segmentation, a size that is
     not the image's, and runs that do not fill the image exactly.
     """
-    counts = [
-        _counts(value, size, what, row)
-        for row, (value, size) in enumerate(zip(segmentations, sizes, strict=True))
-    ]
-    lengths = np.array([len(c) for c in counts], dtype=np.int64)
-    text_starts = np.concatenate([[0], np.cumsum(lengths)])
-    runs, starts, area, span, bad = _decode(
-        np.frombuffer(b"".join(counts), dtype=np.uint8), text_starts, sizes.prod(1).astype(np.int64)
-    )
+    if isinstance(segmentations, RleTexts):
+        wrong = (segmentations.sizes[rows] != sizes).any(1)
+        if wrong.any():
+            at = int(np.argmax(wrong))
+            _counts(segmentations[rows[at]], sizes[at], what, int(rows[at]))
+        text = segmentations.counts
+        spans = np.stack([segmentations.starts[rows], segmentations.starts[rows + 1]], axis=1)
+    else:
+        counts = [
+            _counts(segmentations[row], size, what, row)
+            for row, size in zip(rows.tolist(), sizes, strict=True)
+        ]
+        ends = np.cumsum([len(c) for c in counts], dtype=np.int64)
+        spans = np.stack([np.r_[0, ends[:-1]] if len(ends) else ends, ends], axis=1)
+        text = np.frombuffer(b"".join(counts), dtype=np.uint8)
+    runs, starts, area, span, bad = _decode(text, spans, sizes.prod(1).astype(np.int64))
     if bad >= 0:
         height, width = sizes[bad]
         raise DataError(
-            f"{what}: segmentation {bad} is damaged: its runs do not fill the image "
+            f"{what}: segmentation {rows[bad]} is damaged: its runs do not fill the image "
             f"of {height} x {width} pixels"
         )
     return Masks(runs, starts, area, span)
@@ -103,9 +126,10 @@ def _compress(value: Any, height: int, width: int) -> bytes:
 
 
 @compiled
-def _decode(text, text_starts, pixels):  # type: ignore[no-untyped-def]
-    num = len(text_starts) - 1
-    runs = np.empty(len(text), dtype=np.uint32)  # a run takes at least one character
+def _decode(text, text_spans, pixels):  # type: ignore[no-untyped-def]
+    num = len(text_spans)
+    # A run takes at least one character.
+    runs = np.empty((text_spans[:, 1] - text_spans[:, 0]).sum(), dtype=np.uint32)
     starts = np.zeros(num + 1, dtype=np.int64)
     area = np.zeros(num, dtype=np.float64)
     span = np.zeros((num, 2), dtype=np.int64)
@@ -113,7 +137,7 @@ def _decode(text, text_starts, pixels):  # type: ignore[no-untyped-def]
     bad = -1
     for i in range(num):
         first = end
-        at, stop = text_starts[i], text_starts[i + 1]
+        at, stop = text_spans[i, 0], text_spans[i, 1]
         total = np.int64(0)
         filled = np.int64(0)
         while at < stop and bad < 0:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from functools import cached_property
 from pathlib import Path
@@ -91,11 +93,12 @@ class MatchTable:
 def load(path: str | Path) -> MatchTable:
     """The table that ``MatchTable.save`` wrote; DataError for anything else."""
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        # numpy.load would also take other kinds of files; a table is a zip archive of plain arrays.
+        with open(path, "rb") as file, np.lib.npyio.NpzFile(file, allow_pickle=False) as archive:
             content = {name: archive[name] for name in archive.files}
     except FileNotFoundError:
         raise DataError(f"match table {path} does not exist") from None
-    except (ValueError, OSError, EOFError, KeyError) as error:
+    except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"match table {path} is not a whole .npz file ({error}); make it again") from None
     wanted = {field.name for field in fields(MatchTable)}
     if content.get("schema") != SCHEMA or not wanted <= set(content):

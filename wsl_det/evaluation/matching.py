@@ -35,7 +35,7 @@ def object_shapes(truth: GroundTruth, iou_type: str) -> ObjectShapes:
     masks = None
     if iou_type == "segm":
         sizes = truth.image_sizes[truth.object_image]
-        masks = mask_runs.read(truth.segmentations, sizes, truth.source)
+        masks = mask_runs.read(truth.segmentations, np.arange(len(sizes)), sizes, truth.source)
     return ObjectShapes(truth.object_boxes_xywh, truth.object_area, truth.object_crowd, masks)
 
 

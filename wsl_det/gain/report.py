@@ -8,10 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from wsl_det import predictions as predictions_file
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import DataError
-from wsl_det.evaluation import coco_ap, ground_truth, matching
+from wsl_det.evaluation import coco_ap, matching, reading
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.gain import comparison, like_for_like, side
 from wsl_det.gain.comparison import Options
@@ -49,8 +48,8 @@ def make(
     options = options or Options()
     _check_options(options, baseline, candidate)
     gt_sha256 = files.sha256(gt) if Path(gt).is_file() else None
-    truth = ground_truth.read(gt)
-    runs = [[predictions_file.read(path) for path in paths] for paths in (baseline, candidate)]
+    truth = reading.read_ground_truth(gt)
+    runs = [[reading.read_predictions(path) for path in paths] for paths in (baseline, candidate)]
     differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, allow_mismatch)
     content: dict[str, Any] = {}
     for iou_type in _shared_types(truth, [*runs[0], *runs[1]]):
