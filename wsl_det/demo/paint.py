@@ -27,10 +27,10 @@ class Fill:
     gloss: float = 0.0  # strength of the highlight, 0 for matt
 
     def colours(self, x: Array, y: Array) -> Array:
-        """RGB in 0..1, (H, W, 3), at the object coordinates ``x`` and ``y``, both (H, W)."""
+        """RGB in 0..1 at the object coordinates ``x``, ``y``: (H, W, 3), or (3,) where all is one colour."""
         base = np.asarray(self.base, dtype=np.float32)
         if self.pattern is None:
-            return np.broadcast_to(base, (*x.shape, 3))
+            return base
         amount = self.pattern(x, y)[..., None]
         return base * (1 - amount) + np.asarray(self.accent, dtype=np.float32) * amount
 

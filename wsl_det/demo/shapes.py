@@ -14,11 +14,13 @@ Points = Array | Sequence[Sequence[float] | Array]
 
 def smooth(points: Points, rounds: int = 2) -> Array:
     """The closed outline through the corners of ``points``, each corner cut ``rounds`` times (Chaikin)."""
-    corners = np.asarray(points, dtype=np.float32)
+    corners: Array = np.asarray(points, dtype=np.float32)
     for _ in range(rounds):
-        after = np.roll(corners, -1, axis=0)
-        cut = np.stack([0.75 * corners + 0.25 * after, 0.25 * corners + 0.75 * after], axis=1)
-        corners = cut.reshape(-1, 2).astype(np.float32)
+        quarter = 0.25 * (np.concatenate([corners[1:], corners[:1]]) - corners)
+        cut = np.empty((2 * len(corners), 2), dtype=np.float32)
+        cut[::2] = corners + quarter
+        cut[1::2] = corners + 3 * quarter
+        corners = cut
     return corners
 
 
@@ -66,8 +68,10 @@ def box(left: float, top: float, right: float, bottom: float, corner: float = 0.
 def limb(points: Points, widths: Sequence[float] | Array) -> Array:
     """A tapered, bent strip along ``points``; ``widths`` is its half width at each of them."""
     spine = np.asarray(points, dtype=np.float32)
-    along = np.gradient(spine, axis=0)
-    along /= np.linalg.norm(along, axis=1, keepdims=True) + 1e-6
+    steps = spine[1:] - spine[:-1]
+    # The direction at a joint is the mean of the segments that meet there.
+    along = np.concatenate([steps[:1], steps[1:] + steps[:-1], steps[-1:]])
+    along /= np.hypot(along[:, :1], along[:, 1:]) + 1e-6
     across = np.stack([-along[:, 1], along[:, 0]], axis=1) * np.asarray(widths, dtype=np.float32)[:, None]
     return smooth(np.concatenate([spine + across, (spine - across)[::-1]]), 1)
 

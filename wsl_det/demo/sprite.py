@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import cv2
 import numpy as np
@@ -106,14 +107,12 @@ def _lay(to: _Layers, piece: Part, outlines: list[Array], placed: tuple[Array, A
     fixed = [np.round((o - corner) * 2**_SUBPIXEL).astype(np.int32) for o in outlines]
     cv2.fillPoly(mask, fixed, 255, lineType=cv2.LINE_AA, shift=_SUBPIXEL)
     covered = mask.astype(np.float32) / 255
-    ys, xs = np.mgrid[top:bottom, left:right].astype(np.float32)
-    dx, dy = xs - offset[0], ys - offset[1]
-    x = dx * back[0, 0] + dy * back[0, 1]
-    y = dx * back[1, 0] + dy * back[1, 1]
     window = np.s_[top:bottom, left:right]
     shade, shine = _shading(mask, piece, light)
-    painted = piece.fill.colours(x, y) * (shade * (1 + piece.fill.grain * to.grain[window]))[..., None]
-    painted = painted + shine[..., None]
+    dx = np.arange(left, right, dtype=np.float32) - offset[0]
+    dy = np.arange(top, bottom, dtype=np.float32)[:, None] - offset[1]
+    flat = piece.fill.colours(dx * back[0, 0] + dy * back[0, 1], dx * back[1, 0] + dy * back[1, 1])
+    painted = flat * (shade * (1 + piece.fill.grain * to.grain[window]))[..., None] + shine
     # Parts darken what lies just behind their edges, which separates a limb from the body.
     near = cv2.blur(covered, (7, 7))
     below = rgb[window] * (1 - 0.35 * near)[..., None]
@@ -129,9 +128,11 @@ def _window(outlines: list[Array], shape: tuple[int, ...]) -> tuple[int, int, in
     return left, top, max(right, left + 1), max(bottom, top + 1)
 
 
-def _shading(mask: npt.NDArray[np.uint8], piece: Part, light: Light) -> tuple[Array, Array]:
-    """Light and highlight on a part that bulges towards the viewer as a cushion does."""
+def _shading(mask: npt.NDArray[np.uint8], piece: Part, light: Light) -> tuple[Any, Any]:
+    """Light (H, W) and highlight (H, W, 1) on a part that bulges as a cushion does; numbers where flat."""
     lx, ly, lz = light.direction
+    if piece.bulge == 0:
+        return np.float32(light.ambient + (1.25 - light.ambient) * lz), np.float32(0)
     depth = cv2.distanceTransform(mask, cv2.DIST_L2, 3)
     radius = float(depth.max()) + 1e-3
     inner = np.clip(depth / radius, 0, 1)
@@ -142,5 +143,6 @@ def _shading(mask: npt.NDArray[np.uint8], piece: Part, light: Light) -> tuple[Ar
     lambert = np.clip((lz - gx * lx - gy * ly) / length, 0, 1)
     shade = light.ambient + (1.25 - light.ambient) * lambert
     if piece.fill.gloss == 0:
-        return shade, np.zeros_like(shade)
-    return shade, piece.fill.gloss * lambert**24
+        return shade, np.float32(0)
+    shine = np.square(np.square(np.square(lambert)))  # by squares: a general power is far slower
+    return shade, (piece.fill.gloss * shine * shine * shine)[..., None]
