@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,20 +12,33 @@ import torch
 from torch import Tensor, nn
 
 from wsl_det.core.config import Config, load
-from wsl_det.detector import initial
 from wsl_det.detector.defaults import TREE
 from wsl_det.detector.types import Example, Target
 
 TINY = Path(__file__).parents[1] / "golden" / "tiny.yaml"
 SHAPES = ((96, 128, 4), (75, 110, 1), (64, 64, 0))
 """Height, width and number of objects of the images of a batch; the last has nothing in it."""
-LIVELY = {
-    "roi_heads.box_predictor.bbox_pred.weight": 50,
-    "roi_heads.mask_head.predictor.weight": 600,
-    "proposal_generator.rpn_head.objectness_logits.weight": 20,
-    "proposal_generator.rpn_head.anchor_deltas.weight": 20,
+# An untrained predictor gives every box one score, no shift and an even mask; these spread them, so
+# that thresholds, suppression, clipping and pasting all have work.
+GAIN = {
+    "roi_heads.box_predictor.cls_score.weight": 0.1,
+    "roi_heads.box_predictor.bbox_pred.weight": 0.5,
+    "roi_heads.mask_head.predictor.weight": 3.0,
+    "proposal_generator.rpn_head.objectness_logits.weight": 1.0,
+    "proposal_generator.rpn_head.anchor_deltas.weight": 0.3,
 }
-"""Factors on some initial weights; see ``fill``."""
+"""Standard deviation of a layer's output for unit input, where it is not 1; see ``fill``."""
+SMALL = ((64, 64, 3), (50, 64, 2))
+SMOOTH: dict[str, Any] = {
+    "RPN__NMS_THRESH": 1.0,
+    "RPN__PRE_NMS_TOPK_TRAIN": 2000,
+    "RPN__POST_NMS_TOPK_TRAIN": 5000,
+    "RPN__BATCH_SIZE_PER_IMAGE": 5000,
+    "RPN__POSITIVE_FRACTION": 1.0,
+    "ROI_HEADS__BATCH_SIZE_PER_IMAGE": 5000,
+    "ROI_HEADS__POSITIVE_FRACTION": 1.0,
+}
+"""Every anchor and proposal counts: no choice that another processor's roundings could tip."""
 
 
 def config(**overrides: Any) -> Config:
@@ -68,19 +82,22 @@ def _example(
 
 @torch.no_grad()
 def fill(model: nn.Module, seed: int) -> nn.Module:
-    """Initial weights by name, and lively statistics, affines and biases, so that no term is idle."""
-    initial.draw(model, seed)
+    """Lively weights, affines, biases and statistics, so that no term of the model is idle.
+
+    From numpy's legacy generator, whose stream is frozen for good, so golden files need not hold them.
+    """
     for name, value in model.state_dict().items():
-        rng = torch.Generator().manual_seed(sum(map(ord, name)) + seed)
+        if name.endswith("num_batches_tracked"):
+            continue
+        rng = np.random.RandomState(zlib.crc32(f"{seed} {name}".encode()))
         if name.endswith("norm.running_var") or name.endswith("norm.weight"):
-            value.copy_(torch.rand(value.shape, generator=rng) * 0.5 + 0.75)
+            drawn = rng.uniform(0.75, 1.25, value.shape)
         elif name.endswith("norm.running_mean") or name.endswith("bias"):
-            value.copy_(torch.randn(value.shape, generator=rng) * 0.05)
-    # An untrained predictor gives every box one score, no shift and an even mask; larger weights
-    # spread them, so that thresholds, suppression, clipping and pasting all have work.
-    for name, gain in LIVELY.items():
-        if name in dict(model.named_parameters()):
-            model.get_parameter(name).mul_(gain)
+            drawn = rng.normal(0, 0.05, value.shape)
+        else:
+            fan_in = value[0].numel()
+            drawn = rng.normal(0, GAIN.get(name, 1.0) / fan_in**0.5, value.shape)
+        value.copy_(torch.from_numpy(drawn.astype(np.float32)))
     return model
 
 

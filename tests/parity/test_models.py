@@ -49,7 +49,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "RPN__NMS_THRESH": 0.5,
     },
     "heads_options": {
-        "ROI_HEADS__IOU_THRESHOLDS": [0.3, 0.6], "ROI_HEADS__IOU_LABELS": [0, -1, 1],
+        "ROI_HEADS__IOU_THRESHOLDS": [0.2, 0.4], "ROI_HEADS__IOU_LABELS": [0, -1, 1],
+        "RPN__POST_NMS_TOPK_TRAIN": 1500,
         "ROI_HEADS__PROPOSAL_APPEND_GT": False, "ROI_HEADS__POSITIVE_FRACTION": 0.5,
         "ROI_BOX_HEAD__TRAIN_ON_PRED_BOXES": True, "ROI_BOX_HEAD__BBOX_REG_LOSS_WEIGHT": 2.0,
         "ROI_BOX_HEAD__BBOX_REG_WEIGHTS": [5.0, 5.0, 2.0, 2.0], "ROI_HEADS__NMS_THRESH_TEST": 0.3,
