@@ -19,7 +19,6 @@ from typing import Any
 
 import numpy as np
 
-from wsl_det import predictions as predictions_file
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, detections, matching, reading
@@ -56,7 +55,7 @@ def make(
     if options.bootstrap != 0 and options.bootstrap < 2:
         raise ConfigError(f"--bootstrap is {options.bootstrap}; expected 2 or more, or 0 for no intervals")
     truth = reading.read_ground_truth(gt)
-    found = {key: predictions_file.read(path) for key, path in cells.items()}
+    found = {key: reading.read_predictions(path) for key, path in cells.items()}
     shared = [
         t for t in coco_ap.IOU_TYPES if all(t in coco_ap.choose(p, truth, None) for p in found.values())
     ]

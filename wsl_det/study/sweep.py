@@ -34,9 +34,12 @@ class Choice:
 
     @property
     def warning(self) -> str:
-        """A sentence when the best rate lies at an end of the list, so that a better one may lie beyond."""
+        """A sentence when a better rate may lie outside the list, or the list says nothing; else empty."""
         # A rate above that diverged closes that end: there is nothing better beyond it.
         ends = {min(self.learning_rates): "lower", max(self.learning_rates): "higher"}
+        if self.size > 1 and len(set(self.scores)) == 1:
+            told = f"every learning rate scores {self.scores[0]}"
+            return f"{told}: the sweep says nothing, the lowest was taken"
         if self.size < 2 or self.chosen not in ends:
             return ""
         return (

@@ -1,4 +1,4 @@
-"""A world small enough to train in: squares and discs on 64-pixel images, a detector of a few thousand weights."""
+"""A world small enough to train in: squares and discs on 64-pixel images, and a tiny detector."""
 
 from __future__ import annotations
 
@@ -120,3 +120,34 @@ def _set(folder: Path, ids: range) -> dict[str, Any]:
         Image.fromarray(canvas).save(folder / f"{image_id}.png")
         images.append({"id": image_id, "file_name": f"{image_id}.png", "height": height, "width": width})
     return {"images": images, "annotations": annotations, "categories": CATEGORIES}
+
+
+@pytest.fixture
+def study_tree(world: World) -> dict[str, Any]:
+    """A study of two arms on ``world``: two learning rates, two seeds."""
+    return {
+        "name": "tiny",
+        "output": str(world.folder / "out"),
+        "data": {
+            "train": {"annotations": str(world.train), "images": str(world.images)},
+            "test": {"annotations": str(world.test), "images": str(world.images)},
+            "heldout": 0.3,
+        },
+        "learning_rates": [0.01, 0.02],
+        "seeds": [1, 2],
+        "arms": {
+            "random": {
+                "config": str(world.config),
+                "weights": "scratch",
+                "trunk": "T",
+                "pretraining": "none",
+            },
+            "tags": {
+                "config": str(world.config),
+                "weights": "scratch",
+                "trunk": "T",
+                "pretraining": "hashtags",
+                "learning_rates": [0.02, 0.001],
+            },
+        },
+    }
