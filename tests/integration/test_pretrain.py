@@ -113,9 +113,9 @@ class Pretrain:
         process.start()
         return process
 
-    def killed(self, plant: Callable[[], None], output: Path) -> int:
+    def killed(self, plant: Callable[[], None], output: Path, *words: object) -> int:
         """Exit code of a run that ``plant`` kills."""
-        process = self.start(plant, output)
+        process = self.start(plant, output, *words)
         process.join()
         assert process.exitcode is not None
         return process.exitcode
@@ -317,12 +317,79 @@ def assert_close_runs(found: Path, want: Path) -> None:
         assert gap < 0.01 * way, f"{kind}: {gap:.3g} apart after a way of {way:.3g}"
 
 
-def test_two_processes_train_the_same_model(short: Path, pretrain: Pretrain, tmp_path: Path) -> None:
-    """Same global batches and BN groups, gradients averaged, BN statistics of both in the file."""
-    assert pretrain(tmp_path / "run", "--num-gpus", 2, **SHORT) == 0
-    assert_close_runs(tmp_path / "run", short)
-    results = [files.read_json(p / "results.json")["recall"] for p in (tmp_path / "run", short)]
+def test_two_processes_train_the_same_model(pretrain: Pretrain, tmp_path: Path) -> None:
+    """Same global batches and BN groups, gradients averaged, BN statistics of both in the file.
+
+    Each process takes its two groups one after the other, so gradients are also added up before
+    they travel.
+    """
+    wide = {**SHORT, "SOLVER.IMS_PER_BATCH": 16, "SOLVER.TOTAL_IMAGES": 48}
+    assert pretrain(tmp_path / "one", **wide) == 0
+    assert pretrain(tmp_path / "two", "--num-gpus", 2, **wide, **{"SOLVER.ACCUMULATE": 2}) == 0
+    assert_close_runs(tmp_path / "two", tmp_path / "one")
+    results = [files.read_json(tmp_path / run / "results.json")["recall"] for run in ("one", "two")]
     assert results[0]["heldout_images"] == results[1]["heldout_images"]
+
+
+@pytest.mark.slow
+def test_resume_with_another_number_of_processes(
+    undisturbed: Path, pretrain: Pretrain, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    assert pretrain.killed(partial(at_update, 10), run) == -signal.SIGKILL
+    assert pretrain(run, "--resume", "--num-gpus", 2) == 0
+    assert_close_runs(run, undisturbed)
+
+
+@pytest.mark.slow
+def test_two_processes_killed_and_resumed_are_the_same_run(pretrain: Pretrain, tmp_path: Path) -> None:
+    """SIGKILL of one process takes the job down; the other does not hang, and nothing is lost."""
+    assert pretrain(tmp_path / "whole", "--num-gpus", 2) == 0
+    run = tmp_path / "run"
+    assert pretrain.killed(partial(one_rank_dies, 7), run, "--num-gpus", 2) != 0
+    assert (run / "model_0000005.pth").exists() and len(records(run)) == 7
+    assert not (run / "model_final.pth").exists()
+    assert pretrain(run, "--resume", "--num-gpus", 2) == 0
+    assert_same_run(run, tmp_path / "whole")
+
+
+@pytest.mark.parametrize(
+    ("switch", "tolerance"),
+    [
+        # The same float32 sums in another order.
+        ({"MODEL.CHANNELS_LAST": True}, 1e-5),
+        # bfloat16 has 8 bits: a rounding of 0.4% in each layer of a first forward.
+        ({"SOLVER.AMP": "bfloat16"}, 2e-2),
+        ({"SOLVER.AMP": "bfloat16", "MODEL.CHANNELS_LAST": True}, 2e-2),
+    ],
+    ids=["channels last", "bfloat16", "both"],
+)
+def test_switches_for_speed_give_the_same_losses(
+    switch: dict, tolerance: float, short: Path, pretrain: Pretrain, tmp_path: Path
+) -> None:
+    assert pretrain(tmp_path / "run", **SHORT, **switch) == 0
+    ours, theirs = records(tmp_path / "run"), records(short)
+    assert [r["stream"] for r in ours] == [r["stream"] for r in theirs]
+    for a, b in zip(ours[:2], theirs[:2], strict=True):
+        assert a["loss"] == pytest.approx(b["loss"], rel=tolerance)
+    saved = weights(tmp_path / "run")
+    assert all(v.dtype in (torch.float32, torch.int64) and v.is_contiguous() for v in saved.values())
+
+
+def test_the_plan_starts_nothing(pretrain: Pretrain, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+    assert pretrain(tmp_path / "run", "--plan", "--num-gpus", 2, "--images-per-second", 2) == 0
+    said = capsys.readouterr().out
+    assert not (tmp_path / "run").exists()
+    for part in (
+        "38 images to train on, 10 held out, 5 classes",
+        "8 images = 2 BN groups of 4; 2 processes of 4 images (1 groups)",
+        "same batches with 1, 2 processes",
+        "updates     12 (96 draws)",
+        "peak 0.05",
+        "resnext101_2x4d: 64,645 parameters",
+        "0.0 hours at 2 images/s",
+    ):
+        assert part in said, said
 
 
 # --- killed at any moment: the plants below run in the process that is to die ---------------------
@@ -349,6 +416,22 @@ def at_update(number: int) -> None:
         return found
 
     train.Run.losses = losses
+
+
+def one_rank_dies(number: int) -> None:
+    """Let rank 1 of a job of several processes die at an update; they are started with spawn."""
+    from pretrain import train
+
+    train.pretrain = partial(_dying_rank, number)
+
+
+def _dying_rank(number: int, *args) -> None:
+    from pretrain import train
+    from wsl_det.core import dist
+
+    if dist.rank() == 1:
+        at_update(number)
+    train.pretrain(*args)
 
 
 def while_saving(number: int) -> None:
