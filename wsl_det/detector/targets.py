@@ -19,6 +19,8 @@ _SMALLEST = 1e-5
 def build(objects: Sequence[Annotation], geometry: Geometry, *, masks: str | None, tighten: bool) -> Target:
     """The objects that are left after ``geometry``, in its frame.
 
+    Coordinates are float64 until the end. Detectron2 does the same for annotations with fractions, and
+    cuts the fractions off when a json holds whole numbers; that accident is not followed.
     ``masks`` is "polygon", "bitmask" or None. ``tighten`` takes the boxes anew from the shapes, as
     Detectron2 does after a crop: the cut box of a slanted object would be too wide.
     """
