@@ -1,17 +1,27 @@
-"""Counts, over all posts, of what their hashtags mean; additive, so that files can be counted apart."""
+"""Counts, over all posts, of what their hashtags mean; additive, so that parts can be counted apart."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
+from typing import TYPE_CHECKING
 
-from pretrain.hashtags import Resolved, Resolver
-from pretrain.posts import Post
+from pretrain import mapping, post_files, wordnet
+from pretrain.hashtags import Resolved, Resolver, Rules
+from pretrain.post_files import Part
+from pretrain.posts import Columns, Ledger, Post, from_record
+from wsl_det.core import log
+
+if TYPE_CHECKING:
+    from pretrain import scan
 
 # Distinct raw spellings remembered while counting; beyond it the memory is emptied and refills
 # with what is frequent, so memory does not grow with the corpus.
 _REMEMBERED = 1_000_000
+# Below this many bytes of posts, Python is done before the compiled scanner is loaded.
+_WORTH_COMPILING = 64 << 20
 
 
 @dataclass
@@ -37,6 +47,36 @@ class Tally:
         self.hashtags.update(other.hashtags)
 
 
+def count_files(
+    paths: Sequence[str], columns: Columns, rules: Rules, workers: int | None = None
+) -> tuple[Tally, Ledger]:
+    """Tally and ledger of all posts; the same for any number of workers.
+
+    Raises DataError when a file cannot be read, and when no file holds a post.
+    """
+    parts = post_files.parts(paths)
+    tally, ledger = Tally(), Ledger()
+    compiled = sum(map(post_files.size, paths)) >= _WORTH_COMPILING
+    work = partial(count_part, columns=columns, rules=rules, compiled=compiled)
+    busy = min(mapping.num_workers(workers), len(parts))
+    for counts, met in log.progress(mapping.in_order(work, parts, busy), len(parts), "parts of posts"):
+        tally.add(counts)
+        ledger.add(met)
+    post_files.must_hold_posts(paths, columns, ledger)
+    return tally, ledger
+
+
+def count_part(part: Part, columns: Columns, rules: Rules, compiled: bool) -> tuple[Tally, Ledger]:
+    """Tally and ledger of one part; ``compiled`` decides about speed only."""
+    resolver = _resolver(rules)
+    if compiled and post_files.is_lines(part.path):
+        scanner = _scanner(rules, columns)
+        if scanner.usable:
+            return _count_blocks(part, columns, resolver, scanner)
+    ledger = Ledger()
+    return count(post_files.read_part(part, columns, ledger), resolver), ledger
+
+
 def count(posts: Iterable[Post], resolver: Resolver) -> Tally:
     """The tally of ``posts``."""
     tally = Tally()
@@ -59,3 +99,42 @@ def count(posts: Iterable[Post], resolver: Resolver) -> Tally:
         tally.hashtags.update(known)
         tally.classes.update({meaning.synsets for meaning in known})
     return tally
+
+
+def _count_blocks(
+    part: Part, columns: Columns, resolver: Resolver, scanner: scan.Scanner
+) -> tuple[Tally, Ledger]:
+    ledger = Ledger()
+    unusual = count(_posts_of_blocks(part, columns, scanner, ledger), resolver)
+    tally = scanner.finish()
+    ledger.read += tally.posts
+    tally.add(unusual)
+    return tally, ledger
+
+
+def _posts_of_blocks(part: Part, columns: Columns, scanner: scan.Scanner, ledger: Ledger) -> Iterator[Post]:
+    """Feed the scanner; yields the posts of the lines that it leaves to Python."""
+    for block in post_files.blocks(part):
+        before = ledger.records[part.path]
+        num_lines, left = scanner.feed(block)
+        for number, line in left:
+            record = post_files.record_of_line(line)
+            post = record if isinstance(record, str) else from_record(record, columns)
+            if isinstance(post, Post):
+                ledger.read += 1
+                yield post
+            elif post:
+                ledger.skip(post, part.path, before + number + 1)
+        ledger.records[part.path] = before + num_lines
+
+
+@cache
+def _scanner(rules: Rules, columns: Columns) -> scan.Scanner:
+    from pretrain import scan  # numba takes a second to load
+
+    return scan.Scanner(_resolver(rules), columns)
+
+
+@cache
+def _resolver(rules: Rules) -> Resolver:
+    return Resolver(wordnet.load(), rules)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 import sys
 import unicodedata
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
 from typing import NamedTuple
 
@@ -18,6 +19,8 @@ _SIGN = r"(?<!&)[#\uff03]"
 _ASCII_TAG = re.compile(rf"{_URL}|(?<!&)#(\w+)", re.ASCII)
 # Letters that NFKD does not take apart; what the rest of the world types for them.
 _STROKES = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe"})
+NOTHING, LETTER, OTHER, MARK = 0, 1, 2, 3
+KNOWN = 0x20000  # letters from here on are rare ideographs; there are no marks of words
 _SEPARATOR_LISTS = re.compile(r"[;,]")
 
 
@@ -70,25 +73,27 @@ class Resolved(NamedTuple):
     synsets: tuple[int, ...]
 
 
-class Resolver:
-    """Raw hashtags to WordNet: lemma first, then (with ``morphology``) inflections of lemmas.
+@dataclass(frozen=True)
+class Rules:
+    """What the user decides about meanings.
 
-    ``synonyms`` maps canonical hashtags of the user's own to canonical hashtags that WordNet knows;
-    ``excluded`` canonical hashtags resolve to nothing, in any inflection. Pure: no counting here.
+    ``synonyms`` are pairs of a canonical hashtag of the user's own and one that WordNet knows;
+    ``excluded`` canonical hashtags mean nothing, nor do inflections of them alone.
     """
 
-    def __init__(
-        self,
-        wordnet: WordNet,
-        *,
-        morphology: bool = True,
-        synonyms: Mapping[str, str] | None = None,
-        excluded: Collection[str] = (),
-    ) -> None:
+    morphology: bool = True
+    synonyms: tuple[tuple[str, str], ...] = ()
+    excluded: frozenset[str] = frozenset()
+
+
+class Resolver:
+    """Raw hashtags to WordNet: the lemma first, else inflections of lemmas. Pure: no counting here."""
+
+    def __init__(self, wordnet: WordNet, rules: Rules | None = None) -> None:
         self.wordnet = wordnet
-        self.morphology = morphology
-        self.synonyms = dict(synonyms or {})
-        self.excluded = frozenset(excluded)
+        self.rules = rules or Rules()
+        self.synonyms = dict(self.rules.synonyms)
+        self.excluded = self.rules.excluded
 
     def resolve(self, tag: str) -> Resolved | None:
         """What a raw hashtag means, or None when it means nothing that WordNet's nouns know.
@@ -109,7 +114,7 @@ class Resolver:
         synsets = self.wordnet.synsets(key)
         if synsets:
             return Resolved(key, synsets)
-        if not self.morphology:
+        if not self.rules.morphology:
             return None
         bases = [base for base in self.wordnet.base_forms(key) if base not in self.excluded]
         if not bases:
@@ -124,14 +129,28 @@ def _has_letter(tag: str) -> bool:
 
 
 @cache
+def character_kinds() -> bytes:
+    """What each code point below ``KNOWN`` is in a hashtag: NOTHING, LETTER, OTHER or MARK.
+
+    OTHER are digits and the underscore; a MARK (of Hindi, Thai or decomposed letters) goes on with a
+    hashtag but opens none. Variation selectors are nothing: they make keycap emoji, not words.
+    """
+    kinds = bytearray(KNOWN)
+    for code in range(KNOWN):
+        character = chr(code)
+        if character.isalpha():
+            kinds[code] = LETTER
+        elif character.isalnum() or character == "_":
+            kinds[code] = OTHER
+        elif unicodedata.category(character) in ("Mn", "Mc") and not 0xFE00 <= code <= 0xFE0F:
+            kinds[code] = MARK
+    return bytes(kinds)
+
+
+@cache
 def _unicode_tag() -> re.Pattern[str]:
-    # \w lacks combining marks, without which Hindi and Thai words break apart; variation selectors
-    # and enclosing marks are left out: they make keycap emoji, not words.
-    marks = [
-        chr(code)
-        for code in range(0x300, 0x20000)
-        if unicodedata.category(chr(code)) in ("Mn", "Mc") and not 0xFE00 <= code <= 0xFE0F
-    ]
+    # \w lacks combining marks, without which Hindi and Thai words break apart.
+    marks = [chr(code) for code, kind in enumerate(character_kinds()) if kind == MARK]
     return re.compile(rf"(?a:{_URL})|{_SIGN}(\w[\w{_ranges(marks)}]*)")
 
 

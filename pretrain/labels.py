@@ -18,12 +18,12 @@ class Labeller:
         self._class_of = vocabulary.class_of
         self._class_of_synsets = {entry.synsets: entry.id for entry in vocabulary.classes}
         self._wordnet = wordnet.load()
-        self._resolver = hashtags.Resolver(
-            self._wordnet,
+        rules = hashtags.Rules(
             morphology=bool(meta.get("morphology", True)),
-            synonyms=meta.get("synonyms") or {},
-            excluded=meta.get("excluded") or (),
+            synonyms=tuple((meta.get("synonyms") or {}).items()),
+            excluded=frozenset(meta.get("excluded") or ()),
         )
+        self._resolver = hashtags.Resolver(self._wordnet, rules)
         self._remembered: dict[str, int | None] = {}
 
     def labels(self, tags: Iterable[str]) -> list[int]:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
-import multiprocessing
 import os
 import re
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Executor, Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pretrain import images, index, posts, shards, vocabulary
+from pretrain import images, index, mapping, post_files, posts, shards, vocabulary
 from pretrain.index_writer import IndexWriter
 from pretrain.labels import Labeller
 from pretrain.shards import Planned, Rejection, Written
@@ -46,8 +42,7 @@ class Options:
         for name in ("shard_mb", "max_short_side"):
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
-        if self.workers is not None and self.workers < 1:
-            raise ConfigError(f"--workers {self.workers}: give 1 or more")
+        mapping.num_workers(self.workers)
         for part in (self.role, self.source):
             if not _NAME_PART.fullmatch(part):
                 raise ConfigError(f"{part!r} is part of file names: use letters, digits and _ only")
@@ -82,10 +77,11 @@ def build(
     _must_be_new(output)
     vocab = vocabulary.read(vocab_path)
     source = images.open_source(image_source)
+    paths = post_files.expand(paths)
     ledger = posts.Ledger()
     planner = shards.Planner(Labeller(vocab), source, options.shard_mb << 20)
     with files.atomic_dir(output) as folder:
-        plan = planner.plan(posts.read(paths, columns, ledger))
+        plan = planner.plan(post_files.read(paths, columns, ledger))
         totals = _write_all(folder, plan, options)
         if not totals.num_images:
             raise DataError(_nothing_left(paths, image_source, vocab_path, planner.dropped + totals.rejected))
@@ -131,33 +127,8 @@ def _take(shard: Written, folder: Path, role: str, writer: IndexWriter, totals: 
 
 def _written(folder: Path, plan: Iterable[Planned], options: Options) -> Iterator[Written]:
     """Finished shards in the order of the plan, made by a pool of processes or here."""
-    workers = options.workers or len(os.sched_getaffinity(0))
     write = partial(_write_numbered, folder, max_short_side=options.max_short_side)
-    if workers == 1:
-        yield from map(write, enumerate(plan))
-        return
-    # Spawned, not forked: whoever calls this may have threads (torch, a test runner).
-    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
-    try:
-        with pool:
-            yield from in_order(pool, write, enumerate(plan), ahead=2 * workers)
-    except BrokenProcessPool:
-        raise DataError(
-            "a worker process died (out of memory?); nothing was kept: use fewer --workers"
-        ) from None
-
-
-def in_order(pool: Executor, function: Any, items: Iterable[Any], ahead: int) -> Iterator[Any]:
-    """``function`` of every item, in order, at most ``ahead`` of them under way."""
-    waiting: deque[Future[Any]] = deque()
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [future.cancel() for future in waiting])
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) >= ahead:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
+    return mapping.in_order(write, enumerate(plan), mapping.num_workers(options.workers))
 
 
 def _write_numbered(folder: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:

@@ -8,9 +8,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import counting, posts, vocabulary, wordnet
+from pretrain import counting, post_files, posts, vocabulary, wordnet
 from pretrain.counting import Tally
-from pretrain.hashtags import Resolver
+from pretrain.hashtags import Resolver, Rules
 from pretrain.vocabulary import Vocabulary, VocabularyClass
 from wsl_det.core import provenance
 from wsl_det.errors import ConfigError, DataError
@@ -49,21 +49,24 @@ class Selection:
 def build(
     paths: Sequence[str | Path],
     columns: posts.Columns,
-    resolver: Resolver,
+    rules: Rules,
     selection: Selection,
+    *,
     old: Vocabulary | None = None,
+    workers: int | None = None,
 ) -> tuple[Vocabulary, Tally, posts.Ledger]:
     """The vocabulary of all posts in ``paths``; a pure function of their content, whatever its order.
 
     With ``old``, its classes keep their ids and new ones follow. Raises DataError when no
     class is left.
     """
-    ledger = posts.Ledger()
-    tally = counting.count(posts.read(paths, columns, ledger), resolver)
+    paths = post_files.expand(paths)
+    resolver = Resolver(wordnet.load(), rules)
+    tally, ledger = counting.count_files(paths, columns, rules, workers)
     made_from = {f"posts {path}": path for path in paths}
     meta = {
         **provenance.header("vocabulary", vocabulary.SCHEMA, made_from),
-        **rules(resolver, selection),
+        **described(resolver, selection),
         "extends": old.sha256 if old else None,
         "counts": summary(tally),
         "skipped": dict(sorted(ledger.skipped.items())),
@@ -129,12 +132,12 @@ def wnids(synsets: Synsets) -> tuple[str, ...]:
     return tuple(map(wordnet.wnid, synsets))
 
 
-def rules(resolver: Resolver, selection: Selection) -> dict[str, Any]:
+def described(resolver: Resolver, selection: Selection) -> dict[str, Any]:
     """What decides the classes apart from the posts; kept in the vocabulary's meta."""
     return {
         "size": selection.limit,
         "min_count": selection.min_count,
-        "morphology": resolver.morphology,
+        "morphology": resolver.rules.morphology,
         "synonyms": dict(sorted(resolver.synonyms.items())),
         "excluded": sorted(resolver.excluded),
     }
@@ -158,7 +161,7 @@ def _same_rules(old: Vocabulary | None, resolver: Resolver, selection: Selection
         return
     if old.kind != selection.kind:
         raise ConfigError(f"--extend: the old vocabulary is of kind {old.kind}, not {selection.kind}")
-    if bool(old.meta.get("morphology", True)) != resolver.morphology:
+    if bool(old.meta.get("morphology", True)) != resolver.rules.morphology:
         raise ConfigError("--extend: the old vocabulary was built with the other setting of --no-morphology")
 
 

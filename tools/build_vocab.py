@@ -31,12 +31,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from pretrain import hashtags, posts, vocabulary, vocabulary_builder, wordnet
+    from pretrain import hashtags, posts, vocabulary, vocabulary_builder
 
     selection = vocabulary_builder.Selection(args.kind, args.size, args.min_count)
-    resolver = hashtags.Resolver(wordnet.load(), morphology=not args.no_morphology)
+    rules = hashtags.Rules(morphology=not args.no_morphology)
     old = vocabulary.read(args.extend) if args.extend else None
-    built, tally, ledger = vocabulary_builder.build(args.posts, posts.Columns(), resolver, selection, old)
+    built, tally, ledger = vocabulary_builder.build(args.posts, posts.Columns(), rules, selection, old=old)
     built.write(args.output)
     print("\n".join([*ledger.summary(), vocabulary_builder.describe(built, tally, args.output)]))
     return 0

@@ -114,14 +114,15 @@ def test_the_lemma_goes_before_its_reading_as_an_inflection(net):
 
 
 def test_without_morphology(net):
-    resolve = hashtags.Resolver(net, morphology=False).resolve
+    resolve = hashtags.Resolver(net, hashtags.Rules(morphology=False)).resolve
     assert resolve("brownbears") is None and resolve("brownbear") is not None
 
 
 def test_exclusions_and_synonyms(net):
-    resolver = hashtags.Resolver(
-        net, synonyms={"teddyslivingcousin": "brownbear"}, excluded={"crane", "loves"}
+    rules = hashtags.Rules(
+        synonyms=(("teddyslivingcousin", "brownbear"),), excluded=frozenset(["crane", "loves"])
     )
+    resolver = hashtags.Resolver(net, rules)
     assert resolver.resolve("TeddysLivingCousin") == hashtags.Resolved("teddyslivingcousin", (2132136,))
     assert resolver.resolve("Crane") is None
     assert resolver.resolve("cranes") is None  # only crane inflects to it

@@ -4,14 +4,14 @@ import json
 
 import pytest
 
-from pretrain import posts
+from pretrain import post_files, posts
 from pretrain.posts import Columns, Ledger
 from wsl_det.errors import DataError
 
 
 def read(path, columns=None):
     ledger = Ledger()
-    return list(posts.read([path], columns or Columns(), ledger)), ledger
+    return list(post_files.read([str(path)], columns or Columns(), ledger)), ledger
 
 
 def write(tmp_path, *lines, name="posts.jsonl"):
@@ -65,7 +65,7 @@ def test_malformed_records_are_counted_with_their_first_place(tmp_path):
         'no "id"': 4,
         'neither "caption" nor "hashtags"': 2,
     }
-    assert ledger.first["not JSON"] == f"{path}:2"
+    assert ledger.first["not JSON"] == (str(path), 2)
     assert ledger.summary()[0] == f'4 skipped: no "id" (first: {path}:5)'
 
 
@@ -76,19 +76,21 @@ def test_byte_order_mark_is_no_part_of_the_post(tmp_path):
 
 def test_missing_and_empty_files(tmp_path):
     with pytest.raises(DataError, match=r"nothing\.jsonl does not exist"):
-        read(tmp_path / "nothing.jsonl")
+        post_files.expand([tmp_path / "nothing.jsonl"])
     with pytest.raises(DataError, match="is a folder; name its files"):
-        read(tmp_path)
+        post_files.expand([tmp_path])
     empty = write(tmp_path, b"", name="empty.jsonl")
     with pytest.raises(DataError, match=r"no posts in .*empty\.jsonl: nothing is in there"):
         read(empty)
     filled = write(tmp_path, {"id": "a", "caption": ""})
-    assert len(list(posts.read([empty, filled], Columns(), Ledger()))) == 1
+    assert len(list(post_files.read([str(empty), str(filled)], Columns(), Ledger()))) == 1
 
 
 def test_a_file_of_something_else_is_an_error_that_says_what_was_met(tmp_path):
     path = write(tmp_path, {"key": "a", "text": "#cat"}, b"hello")
-    with pytest.raises(DataError, match=r'1 skipped: no "id".*1 skipped: not JSON.*one JSON object per line'):
+    with pytest.raises(
+        DataError, match=r'1 skipped: no "id".*1 skipped: not JSON.*expected records with "id"'
+    ):
         read(path)
 
 

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pretrain import hashtags, images, index, posts, shard_builder, shards, vocabulary_builder, wordnet
+from pretrain import hashtags, images, index, post_files, posts, shard_builder, shards, vocabulary_builder
 from pretrain.posts import Columns
 from pretrain.shard_builder import Options
 from wsl_det.errors import ConfigError, DataError
@@ -24,9 +24,8 @@ def made(tmp_path, world):
     """Posts, images and a vocabulary in ``tmp_path``."""
     world.write_images(tmp_path / "images")
     path = world.write_posts(tmp_path / "posts.jsonl")
-    resolver = hashtags.Resolver(wordnet.load())
     select = vocabulary_builder.Selection("in1k")
-    vocab, _, _ = vocabulary_builder.build([path], Columns(), resolver, select)
+    vocab, _, _ = vocabulary_builder.build([path], Columns(), hashtags.Rules(), select, workers=1)
     vocab.write(tmp_path / "vocab.json")
     return tmp_path
 
@@ -115,7 +114,7 @@ def test_many_shards_by_size_and_by_count(made, monkeypatch, world):
     ]  # fmt: skip
     planner = shards.Planner(_Everything(), images.ImageFolder(made / "images"), 900)
     monkeypatch.setattr(shards, "MAX_IMAGES", 100)
-    plan = list(planner.plan(posts.read([made / "posts.jsonl"], Columns(), posts.Ledger())))
+    plan = list(planner.plan(post_files.read([str(made / "posts.jsonl")], Columns(), posts.Ledger())))
     assert len(plan) > 1 and all(sum(i.where.size for i in shard.items) <= 900 for shard in plan)
 
 

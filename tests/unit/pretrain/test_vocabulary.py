@@ -14,8 +14,9 @@ from wsl_det.errors import ConfigError, DataError
 
 
 def build(path, kind="wordnet", *, size=None, min_count=1, old=None, morphology=True, **lists):
-    resolver = hashtags.Resolver(wordnet.load(), morphology=morphology, **lists)
-    built, _, _ = vocabulary_builder.build([path], Columns(), resolver, Selection(kind, size, min_count), old)
+    rules = hashtags.Rules(morphology, **lists)
+    selection = Selection(kind, size, min_count)
+    built, _, _ = vocabulary_builder.build([path], Columns(), rules, selection, old=old, workers=1)
     return built
 
 
@@ -141,7 +142,7 @@ def test_inflections_of_several_lemmas_are_a_class_of_their_own(tmp_path, world)
 
 
 def test_users_lists(path):
-    vocab = build(path, synonyms={"tbt": "brownbear"}, excluded={"love"})
+    vocab = build(path, synonyms=(("tbt", "brownbear"),), excluded=frozenset(["love"]))
     assert by_name(vocab)["brown_bear"].hashtags == ("brownbear", "tbt", "ursusarctos")
     assert "love" not in by_name(vocab)
     label = Labeller(vocab).labels

@@ -1,0 +1,56 @@
+"""A map over many items on a pool of processes: results in order, so the pool never shows in them."""
+
+from __future__ import annotations
+
+import contextlib
+import multiprocessing
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Executor, Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from typing import TypeVar
+
+from wsl_det.errors import ConfigError, DataError
+
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def num_workers(asked: int | None) -> int:
+    """``asked`` processes, or one for every core this process may use."""
+    if asked is not None and asked < 1:
+        raise ConfigError(f"--workers {asked}: give 1 or more")
+    return asked or len(os.sched_getaffinity(0))
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """``function`` of every item, in order, in ``workers`` processes (1: in this one).
+
+    ``function`` and items must pickle. Raises DataError when a process dies.
+    """
+    if workers == 1:
+        yield from map(function, items)
+        return
+    # Spawned, not forked: whoever calls this may have threads (torch, a test runner).
+    pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
+    try:
+        with pool:
+            yield from ahead(pool, function, items, 2 * workers)
+    except BrokenProcessPool:
+        raise DataError(
+            "a worker process died (out of memory?); nothing was kept: use fewer --workers"
+        ) from None
+
+
+def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
+    """``function`` of every item on any executor, in order, at most ``depth`` of them under way."""
+    waiting: deque[Future[R]] = deque()
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: [future.cancel() for future in waiting])
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) >= depth:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
