@@ -26,7 +26,7 @@ class Finding:
 
     def line(self) -> str:
         """For a terminal."""
-        problem = f"\n{"":<28}-> {self.remedy}" if self.remedy else ""
+        problem = f"\n{'':<28}-> {self.remedy}" if self.remedy else ""
         return f"{'!!' if self.remedy else 'ok'}  {self.what:<24}{self.found}{problem}"
 
 
