@@ -35,7 +35,7 @@ def headline(content: Mapping[str, Any]) -> str:
     what = verdict.WHAT[iou_type]
     if one["gain"]["value"] is None:
         return f"The gain in {what} is undefined: there are no objects to score."
-    gain = verdict.signed(one["gain"]["value"], 2)
+    gain = verdict.signed(one["gain"]["value"])
     sure = [part for part in ("recognition", "localization") if _is_sure(one[part])]
     if len(sure) == 2:
         reason = "both the heads and the boxes have a share that stands out from chance"
@@ -83,16 +83,16 @@ def _interval(bounds: list[float | None]) -> str:
     low, high = bounds
     if low is None:
         return "no interval"
-    return f"{verdict.signed(low, 2)} to {verdict.signed(high, 2)}"
+    return f"{verdict.signed(low)} to {verdict.signed(high)}"
 
 
 def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.2f}"
+    return "–" if value is None else f"{value:.1f}"
 
 
 def _range(bounds: list[float | None]) -> str:
     low, high = bounds
-    return "" if low is None or high is None else f"{low:.2f} to {high:.2f}"
+    return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
 
 
 def _template() -> jinja2.Template:
@@ -103,7 +103,7 @@ def _template() -> jinja2.Template:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["signed"] = lambda value: verdict.signed(value, 2)
+    environment.filters["signed"] = verdict.signed
     environment.filters["interval"] = _interval
     environment.filters["plain"] = _plain
     environment.filters["range"] = _range

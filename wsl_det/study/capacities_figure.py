@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from wsl_det.gain.figures import INK, MUTED, RULE
 from wsl_det.study.capacities import METRICS, in_order
 
-COLOURS = ("#8b95a3", "#c46a12", "#7fa6d9", "#1b4f9c", "#2f7d5b", "#7a4a8c", "#a5371f", "#b7a25a")
+COLOURS = ("#8b95a3", "#c46a12", "#5b8cc9", "#1b4f9c", "#2f7d5b", "#7a4a8c", "#a5371f", "#8a7a35")
 _NAMES = {"AP": "AP", "AP50": "AP at IoU 0.5"}
 _STYLE: Any = {
     "svg.fonttype": "none",
@@ -70,22 +70,26 @@ def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
     trunks = in_order(row["trunk"] for row in rows)
     sets = in_order(row["pretraining"] for row in rows)
     axes.set_title(_NAMES[metric], pad=8)
+    highest = max((row[metric]["mean"] or 0.0 for row in rows), default=0.0)
     for at, trunk in enumerate(trunks):
         mine = [row for row in rows if row["trunk"] == trunk]
         width = 0.8 / max(len(mine), 2)
         for i, row in enumerate(mine):
             place = at + (i - (len(mine) - 1) / 2) * width
-            _bar(axes, place, width, row[metric], _colour(sets.index(row["pretraining"])))
+            colour = _colour(sets.index(row["pretraining"]))
+            _bar(axes, place, width, row[metric], colour=colour, highest=highest)
     axes.set_xticks(range(len(trunks)), trunks)
     axes.set_xlim(-0.55, len(trunks) - 0.45)
-    axes.margins(y=0.14)
+    axes.margins(y=0.06)
     axes.set_ylim(bottom=0)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis="y", color=RULE, linewidth=0.6)
     axes.set_axisbelow(True)
 
 
-def _bar(axes: Axes, place: float, width: float, value: Mapping[str, Any], colour: str) -> None:
+def _bar(
+    axes: Axes, place: float, width: float, value: Mapping[str, Any], *, colour: str, highest: float
+) -> None:
     mean = value["mean"]
     if mean is None:
         axes.annotate("–", (place, 0), (0, 2), textcoords="offset points", ha="center", color=MUTED)
@@ -93,9 +97,12 @@ def _bar(axes: Axes, place: float, width: float, value: Mapping[str, Any], colou
     axes.bar(place, mean, width=0.9 * width, color=colour, linewidth=0)
     runs = value["runs"]
     if len(runs) > 1:
-        axes.plot([place] * len(runs), runs, "o", color=INK, markersize=2.4, alpha=0.7)
-    axes.annotate(f"{mean:.1f}", (place, max(mean, *runs)), (0, 3), textcoords="offset points",
-                  ha="center", fontsize=7.5)  # fmt: skip
+        axes.plot([place] * len(runs), runs, "o", color=INK, markersize=2.6, alpha=0.75)
+    # Upright inside the bar, at its foot: beside each other the values of narrow bars would run together.
+    inside = mean > 0.3 * highest
+    axes.annotate(f"{mean:.1f}", (place, 0 if inside else max([mean, *runs])), (0, 4),
+                  textcoords="offset points", rotation=90, ha="center", va="bottom", fontsize=8,
+                  color="white" if inside else INK, fontweight="bold")  # fmt: skip
 
 
 def _colour(index: int) -> str:
