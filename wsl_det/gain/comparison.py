@@ -11,7 +11,7 @@ import numpy as np
 
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
-from wsl_det.gain import attribution, estimates, factors, measures, resamples
+from wsl_det.gain import attribution, estimates, factors, measures, resamples, swaps
 from wsl_det.gain.estimates import Estimate, number
 from wsl_det.gain.mends import KINDS
 from wsl_det.gain.side import Numbers, Side, mended, scores
@@ -20,9 +20,6 @@ SHOWN_KINDS = ("classification", "localization", "duplicate", "background", "mis
 ANCHORS = ("0.1", "0.3", "0.5")
 RELATIVE_FLOOR = 1.0
 """AP(t) of the baseline, in percent, under which a relative gain is noise and not shown."""
-SWAPS = 1000
-CLASS_SWAPS = 20_000
-_TIE = 1e-9
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -63,7 +60,7 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     weights = resamples.multiplicities(table.num_images, options.bootstrap, options.seed)
     pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track))
     gains = pair.estimate(lambda a, b: b - a)
-    p_values = _p_values(baseline, candidate, pair, gains, options)
+    p_values = _p_values(baseline, candidate, gains, layout, options)
     few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
     oracles = Pair(mended(baseline, few), mended(candidate, few))
     return {
@@ -86,18 +83,16 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
 
 
 def _p_values(
-    baseline: Side, candidate: Side, pair: Pair, gains: list[Estimate], options: Options
+    baseline: Side, candidate: Side, gains: list[Estimate], layout: measures.Layout, options: Options
 ) -> np.ndarray:
     """(S,) two-sided p of every gain: swaps of the sides image by image, or Welch's t with several runs."""
     if baseline.num_runs > 1 or candidate.num_runs > 1:
         return np.array([gain.p_value() for gain in gains])
-    both = resamples.merged(baseline.tables[0], candidate.tables[0])
-    flips = resamples.coins(baseline.tables[0].num_images, SWAPS, options.seed)
-    a, b = measures.swapped(both, flips)
-    observed = np.abs(pair.b.mean - pair.a.mean)[:, None]
-    # The swap that exchanges nothing is one of the possible ones, hence the 1 on both sides.
-    as_far = 1 + (np.abs(b - a) >= observed - _TIE).sum(axis=1)
-    return np.where(np.isnan(observed[:, 0]), np.nan, as_far / (1 + SWAPS))
+    observed = np.array([gain.point for gain in gains])
+    tables = baseline.tables[0], candidate.tables[0]
+    p = swaps.overall(*tables, observed, options.seed)
+    p[layout.classes] = swaps.by_class(*tables, observed[layout.classes], options.seed)
+    return p
 
 
 def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:
