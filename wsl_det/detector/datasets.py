@@ -59,7 +59,8 @@ def locate(name: str, known: Registered) -> tuple[Path, Path]:
     if name in _BUILTIN and name not in known and not json_path.is_file():
         raise DataError(
             f"data set {name}: {json_path} does not exist; set DETECTRON2_DATASETS to the folder that holds "
-            f"coco/, or add --register {name} JSON IMAGE_DIR"
+            f"coco/, add --register {name} JSON IMAGE_DIR, or name other "
+            "sets in DATASETS.TRAIN and DATASETS.TEST"
         )
     if not image_dir.is_dir():
         raise DataError(f"data set {name}: the image folder {image_dir} does not exist")

@@ -97,7 +97,13 @@ def tensors(payload: Mapping[str, Any], path: str) -> dict[str, Tensor]:
             f"{path} holds neither a backbone artifact nor a detector; if it is pretrained weights, "
             f"convert them: wsl-det export_backbone {path} OUTPUT.pth"
         )
-    return {k: v if isinstance(v, Tensor) else torch.as_tensor(v) for k, v in model.items()}
+    kept = {k: v for k, v in model.items() if not _computed(k)}
+    return {k: v if isinstance(v, Tensor) else torch.as_tensor(v) for k, v in kept.items()}
+
+
+def _computed(key: str) -> bool:
+    """Whether a key of an old Detectron2 checkpoint is no weight: newer ones compute it from the config."""
+    return key in ("pixel_mean", "pixel_std") or "anchor_generator.cell_anchors" in key
 
 
 def from_header(payload: Mapping[str, Any], path: str) -> Start:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import pickle
 import signal
 from itertools import islice
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -223,6 +225,18 @@ def test_faster_rcnn_leaves_masks_out(scenes, tiny):
     assert all("loss_mask" not in m for m in metrics(cfg.OUTPUT_DIR))
 
 
+def test_detectron2s_old_zoo_files_load(finished, tmp_path):
+    """Their pickles hold numpy arrays, and buffers that newer versions compute."""
+    folder, sets, cfg, results = finished
+    model = {k: v.numpy() for k, v in final(folder)["model"].items()}
+    anchors = {"proposal_generator.anchor_generator.cell_anchors.0": np.zeros((3, 4), dtype=np.float32)}
+    path = tmp_path / "model_final_0123ab.pkl"
+    path.write_bytes(pickle.dumps({"model": {**model, **anchors}, "__author__": "Detectron2"}))
+    again = cfg.override(OUTPUT_DIR=str(tmp_path / "o"), MODEL__WEIGHTS=str(path))
+    found = train.run(job(again, sets, eval_only=True))
+    assert found["val"]["bbox"] == results["val"]["bbox"]
+
+
 def test_a_test_set_without_annotations_gives_nulls(finished, tmp_path):
     folder, sets, cfg, _ = finished
     tree = json.loads(Path(sets["val"][0]).read_text())
@@ -314,6 +328,15 @@ def test_two_processes_give_the_mean_of_their_gradients(scenes, tiny):
         expected = parameter.detach() - cfg.SOLVER.BASE_LR * (gradients[0][name] + gradients[1][name]) / 2
         # The all-reduce may add in another order than + does.
         torch.testing.assert_close(found[name], expected, rtol=1e-5, atol=1e-8)
+
+
+@pytest.mark.slow
+def test_two_processes_detect_what_one_detects(finished, tmp_path):
+    folder, sets, cfg, _ = finished
+    again = cfg.override(OUTPUT_DIR=str(tmp_path), MODEL__WEIGHTS=str(folder / "model_final.pth"))
+    dist.launch(train.run, (job(again, sets, eval_only=True),), num_gpus=2)
+    assert (tmp_path / "predictions.json").read_bytes() == (folder / "predictions.json").read_bytes()
+    assert (tmp_path / "results.json").is_file()
 
 
 @pytest.mark.slow
