@@ -93,11 +93,7 @@ def remember(block: Bytes, tags: Numbers, memory: Memory, size: int, entries: ND
     mask = np.uint64(len(table) - 1)
     for number in range(len(tags)):
         begin = starts[size]
-        end = _spell(block, tags[number, 0], tags[number, 1], arena, begin)
-        value = np.uint64(14695981039346656037)  # FNV-1a
-        for k in range(begin, end):
-            value = (value ^ np.uint64(arena[k])) * np.uint64(1099511628211)
-        value ^= value >> np.uint64(29)
+        end, value = _spell(block, tags[number, 0], tags[number, 1], arena, begin)
         slot = value & mask
         entry = table[slot]
         while entry >= 0:
@@ -145,22 +141,28 @@ def count(entries: NDArray[np.int32], ends: Numbers, serial: int, counts: Counts
 
 
 @compiled
-def _spell(block: Bytes, start: int, stop: int, arena: Bytes, begin: int) -> int:
-    """Write the spelling a hashtag is known by to the arena; returns its end."""
+def _spell(block: Bytes, start: int, stop: int, arena: Bytes, begin: int) -> tuple[int, np.uint64]:
+    """Write the spelling a hashtag is known by to the arena; its end and its hash (FNV-1a)."""
     end = begin
+    value = np.uint64(14695981039346656037)
+    plain = True
     for k in range(start, stop):
         byte = block[k]
-        if byte >= 128:
-            # What other scripts make of case and marks is Python's to say: keep the hashtag as it is.
-            arena[begin : begin + stop - start] = block[start:stop]
-            return begin + stop - start
+        plain = plain and byte < 128
+        if 65 <= byte <= 90:
+            byte += np.uint8(32)
         if 97 <= byte <= 122 or 48 <= byte <= 57:
             arena[end] = byte
             end += 1
-        elif 65 <= byte <= 90:
-            arena[end] = byte + 32
+            value = (value ^ np.uint64(byte)) * np.uint64(1099511628211)
+    if not plain:
+        # What other scripts make of case and marks is Python's to say: keep the hashtag as it is.
+        end = begin
+        for k in range(start, stop):
+            arena[end] = block[k]
             end += 1
-    return end
+            value = (value ^ np.uint64(block[k])) * np.uint64(1099511628211)
+    return end, value ^ (value >> np.uint64(29))
 
 
 @compiled

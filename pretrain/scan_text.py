@@ -59,15 +59,15 @@ def _of_caption(block: Bytes, span: Numbers, kinds: Bytes, tags: Numbers, num_ta
     p, stop = span[0], span[1]
     while p < stop:
         byte = block[p]
-        if byte == 35 or _is_sign(block, p):
+        if byte == 35 or (byte == 0xEF and _is_sign(block, p)):
             # &#39; is no hashtag, nor is what follows # in a URL; Python knows better where one ends.
             if in_url or block[p - 1] == 38:
                 return -1
             start = p + (1 if byte == 35 else 3)
-            p = _tag_stop(block, start, stop, kinds)
+            p, letter = _tag(block, start, stop, kinds)
             if p < 0:
                 return -1
-            if p > start and _has_letter(block, start, p, kinds):
+            if letter:
                 num_tags = _append(start, p, tags, num_tags)
         elif byte == 92:
             code = _escaped(block, p + 1)
@@ -76,7 +76,7 @@ def _of_caption(block: Bytes, span: Numbers, kinds: Bytes, tags: Numbers, num_ta
             in_url = code == 1 or (code == 0 and in_url)
             p += 6 if block[p + 1] == 117 else 2
         else:
-            in_url = byte == 47 or _www(block, p) or (in_url and 32 < byte < 127)
+            in_url = byte == 47 or (byte == 46 and _www(block, p)) or (in_url and 32 < byte < 127)
             p += 1
     return num_tags
 
@@ -87,19 +87,24 @@ def _is_sign(block: Bytes, p: int) -> bool:
 
 
 @compiled
-def _tag_stop(block: Bytes, p: int, stop: int, kinds: Bytes) -> int:
-    """The byte after the hashtag that starts at ``p``, ``p`` itself when there is none, or -1."""
-    opening = True
+def _tag(block: Bytes, start: int, stop: int, kinds: Bytes) -> tuple[int, bool]:
+    """The byte after the hashtag that starts at ``start`` (-1: ask Python), and whether it has a letter."""
+    p, letter = start, False
     while p < stop:
-        code, size = _code_point(block, p)
-        if code >= _KNOWN:
-            return -1
-        if kinds[code] == _NOTHING or (opening and kinds[code] == _MARK):
+        code, size = int(block[p]), 1
+        if code >= 128:
+            code, size = _code_point(block, p)
+            if code >= _KNOWN:
+                return -1, False
+        kind = kinds[code]
+        if kind == _NOTHING or (kind == _MARK and p == start):
             break
-        opening = False
+        letter = letter or kind == _LETTER
         p += size
     # A letter spelled as an escape would go on with the hashtag.
-    return -1 if p < stop and block[p] == 92 and block[p + 1] == 117 else p
+    if p < stop and block[p] == 92 and block[p + 1] == 117:
+        return -1, False
+    return p, letter
 
 
 @compiled
@@ -117,16 +122,6 @@ def _code_point(block: Bytes, p: int) -> tuple[int, int]:
 
 
 @compiled
-def _has_letter(block: Bytes, p: int, stop: int, kinds: Bytes) -> bool:
-    while p < stop:
-        code, size = _code_point(block, p)
-        if kinds[code] == _LETTER:
-            return True
-        p += size
-    return False
-
-
-@compiled
 def _escaped(block: Bytes, p: int) -> int:
     """0: a character of no account; 1: a slash; 2: white space; -1: Python must see it."""
     byte = block[p]
@@ -141,7 +136,7 @@ def _escaped(block: Bytes, p: int) -> int:
 
 @compiled
 def _www(block: Bytes, p: int) -> bool:
-    return block[p] == 46 and block[p - 1] == 119 and block[p - 2] == 119 and block[p - 3] == 119
+    return block[p - 1] == 119 and block[p - 2] == 119 and block[p - 3] == 119
 
 
 @compiled

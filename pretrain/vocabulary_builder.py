@@ -16,6 +16,11 @@ from wsl_det.core import provenance
 from wsl_det.errors import ConfigError, DataError
 
 Synsets = tuple[int, ...]
+_RULES = (
+    ("morphology", "--no-morphology", True),
+    ("synonyms", "--synonyms", {}),
+    ("excluded", "--exclude", []),
+)
 FREQUENT_SIZE = 8500  # the paper's third vocabulary has "~8.5k" classes (facts.md 1.1)
 
 
@@ -161,8 +166,10 @@ def _same_rules(old: Vocabulary | None, resolver: Resolver, selection: Selection
         return
     if old.kind != selection.kind:
         raise ConfigError(f"--extend: the old vocabulary is of kind {old.kind}, not {selection.kind}")
-    if bool(old.meta.get("morphology", True)) != resolver.rules.morphology:
-        raise ConfigError("--extend: the old vocabulary was built with the other setting of --no-morphology")
+    now = described(resolver, selection)
+    for key, option, default in _RULES:
+        if old.meta.get(key, default) != now[key]:
+            raise ConfigError(f"--extend: the old vocabulary was built with another {option}; give the same")
 
 
 def _recounted(

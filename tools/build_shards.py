@@ -6,14 +6,13 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from pretrain.post_arguments import add_post_arguments, columns
 from wsl_det import errors
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--posts", nargs="+", required=True, metavar="FILE", help="posts, one JSON object per line"
-    )
+    add_post_arguments(parser)
     parser.add_argument("--images", required=True, metavar="DIR_OR_TAR", help="what the posts' images are in")
     parser.add_argument("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")
@@ -31,7 +30,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from pretrain import posts, shard_builder
+    from pretrain import shard_builder
 
     options = shard_builder.Options(
         shard_mb=args.shard_mb,
@@ -42,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     dataset, ledger = shard_builder.build(
         args.posts,
-        posts.Columns(),
+        columns(args),
         image_source=args.images,
         vocab_path=args.vocab,
         output=args.output,

@@ -88,6 +88,43 @@ def test_build_shards_refuses(made, tool, capsys, arguments, message):
     assert sorted(path.name for path in made.iterdir()) == before
 
 
+def test_users_lists_columns_and_workers(made, tool, capsys):
+    Path("rows.csv").write_text(
+        "pk;file;tags\n".replace(";", ",") + "1,a.jpg,teddy|crane\n2,b.jpg,love|Brown Bear\n"
+    )
+    Path("exclude.txt").write_text("# not photos\n#Crane\n\n")
+    Path("synonyms.txt").write_text("Teddy\tbrown_bear\nkitty = cat\n")
+    words = ["--posts", "*.csv", "--id-column", "pk", "--image-column", "file", "--hashtags-column", "tags"]
+    words += ["--separator", "|"]
+    lists = ["--exclude", "exclude.txt", "--synonyms", "synonyms.txt", "--workers", "2"]
+    assert tool("build_vocab")([*words, *lists, "--kind", "wordnet", "--output", "v.json"]) == 0
+    value = json.loads(Path("v.json").read_text())
+    found = {c["name"]: (c["hashtags"], c["count"]) for c in value["classes"]}
+    assert found["brown_bear"] == (["brownbear", "teddy", "ursusarctos"], 2)
+    assert set(found) == {"brown_bear", "love"}
+    assert value["meta"]["excluded"] == ["crane"]
+    out = ["--images", "images", "--vocab", "v.json", "--output", "out", "--workers", "1"]
+    assert tool("build_shards")([*words, *out]) == 0
+    assert "2 images with 3 labels of 2 classes" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("option", "text", "message"),
+    [
+        ("--exclude", "#cat\n***\n", "list.txt:2: '***' is no hashtag"),
+        ("--synonyms", "teddy\n", "list.txt:1: 'teddy' is not two hashtags"),
+        ("--synonyms", "teddy\tqqq\n", "'qqq' is no noun of WordNet"),
+        ("--synonyms", None, "list list.txt does not exist"),
+    ],
+)
+def test_bad_lists(made, tool, capsys, option, text, message):
+    if text is not None:
+        Path("list.txt").write_text(text)
+    assert errors.run(tool("build_vocab"), [*VOCAB, option, "list.txt"]) == 2
+    assert message in capsys.readouterr().err
+    assert not Path("vocab.json").exists()
+
+
 @pytest.mark.data
 @pytest.mark.slow
 @pytest.mark.skipif(not DATA.exists(), reason=f"{DATA} is absent")
