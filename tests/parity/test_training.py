@@ -82,3 +82,13 @@ def test_initial_weights_have_detectron2s_distributions() -> None:
         if wanted.numel() > 1000:
             uniform = wanted.abs().max() / wanted.std() < 1.9
             assert (drawn[key].abs().max() / drawn[key].std() < 1.9) == uniform, key
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_mixed_precision_losses_are_equal(pair: Any, dtype: torch.dtype) -> None:
+    """The same operations leave float32 in both engines."""
+    found = []
+    for engine, model in pair():
+        with torch.autocast("cpu", dtype=dtype):
+            found.append(scenes.run_losses(engine, model, scenes.batch(0), 1))
+    assert found[0] == found[1]
