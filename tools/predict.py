@@ -34,12 +34,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from wsl_det.core import config, log
     from wsl_det.detector import defaults, pictures
+    from wsl_det.zoo import resolve
 
     score = pictures.check_score(args.score)
     log.setup()
     cfg = config.load(config.config_path(args.config_file), defaults.TREE, args.opts)
     drawn = pictures.predict(
-        cfg, args.weights, args.images, args.output, engine_name=args.engine, score=score
+        cfg, resolve.weights(args.weights), args.images, args.output, engine_name=args.engine, score=score
     )
     print("\n".join(drawn.lines(args.output)))
     return 0

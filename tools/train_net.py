@@ -36,9 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wsl_det.core import config, dist
     from wsl_det.detector import datasets, defaults, train
     from wsl_det.evaluation import coco_ap
+    from wsl_det.zoo import resolve
 
     path = config.config_path(args.config_file)
     cfg = config.load(path, defaults.TREE, args.opts)
+    cfg = cfg.override(MODEL__WEIGHTS=resolve.weights(cfg.MODEL.WEIGHTS))
     job = train.Job(
         cfg,
         datasets.registered(args.register),
