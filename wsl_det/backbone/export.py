@@ -26,6 +26,10 @@ class Facts:
     training_data: str | None = None
     fine_tuned_on_in1k: str | None = None  # "yes", "no"
 
+    def over(self, other: Facts) -> Facts:
+        """These facts, with ``other``'s where these say nothing."""
+        return Facts(**{k: v if v is not None else getattr(other, k) for k, v in vars(self).items()})
+
 
 def export(source: Source, output: str | Path, facts: Facts | None = None) -> tuple[Artifact, dict[str, Any]]:
     """Write ``output`` (.pth) and its certificate (.json beside it); returns both as read back.

@@ -1,0 +1,351 @@
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import urllib.request
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from wsl_det.errors import ConfigError, DownloadError
+from wsl_det.zoo import fetch
+from wsl_det.zoo.catalogue import Entry, Licence
+from wsl_det.zoo.store import LOCK, Store
+
+ROOT = Path(__file__).parents[3]
+FREE = Licence("free", "https://example.org/free", non_commercial=False)
+PAID = Licence("nc", "https://example.org/nc", non_commercial=True)
+
+
+def entry_for(server, **changes) -> Entry:
+    sha256 = hashlib.sha256(server.content).hexdigest()
+    entry = Entry(
+        name="model",
+        family="test",
+        kind="trunk",
+        url=f"{server.url}/models/model-{sha256[:8]}.pth",
+        bytes=len(server.content),
+        hash_algorithm="sha256",
+        hash_prefix=sha256[:8],
+        sha256=None,
+        arch={"depth": 50, "groups": 1, "width_per_group": 64},
+        convention="torchvision",
+        bn="statistics",
+        accuracy=None,
+        training_data="nothing",
+        fine_tuned_on_in1k="no",
+        licence=FREE,
+    )
+    return replace(entry, **changes)
+
+
+@pytest.fixture
+def waits() -> list[float]:
+    return []
+
+
+@pytest.fixture
+def store(tmp_path, waits, monkeypatch) -> Store:
+    for name in ("WSL_DET_MIRROR", "WSL_DET_OFFLINE", "http_proxy", "https_proxy", "all_proxy"):
+        monkeypatch.delenv(name, raising=False)
+        monkeypatch.delenv(name.upper(), raising=False)
+    return Store(
+        tmp_path / "weights", fetch.Patience(attempts=3, first_wait=1.0, timeout=0.5, sleep=waits.append)
+    )
+
+
+def names(store: Store) -> set[str]:
+    """The files a user sees in the folder."""
+    return {p.name for p in store.dest.iterdir() if not p.name.startswith(".")}
+
+
+def test_a_file_arrives_whole_and_is_recorded(server, store, waits):
+    entry = entry_for(server)
+    path = store.get(entry)
+    assert path.read_bytes() == server.content
+    assert names(store) == {entry.file_name, LOCK}
+    recorded = json.loads((store.dest / LOCK).read_text())["files"][entry.file_name]
+    assert recorded["sha256"] == hashlib.sha256(server.content).hexdigest()
+    assert (recorded["name"], recorded["bytes"], waits) == ("model", len(server.content), [])
+    assert not list(store.dest.glob(".*.part*"))
+
+
+def test_a_second_use_asks_nothing_and_reads_nothing(server, store, monkeypatch):
+    entry = entry_for(server)
+    path = store.get(entry)
+    monkeypatch.setattr("wsl_det.core.files.sha256", lambda p: pytest.fail("hashed again"))
+    assert store.get(entry) == path
+    assert len(server.requests) == 1
+
+
+def test_a_cut_transfer_goes_on_where_it_stopped(server, store, waits):
+    server.habits = ["cut", "cut"]
+    assert store.get(entry_for(server)).read_bytes() == server.content
+    assert [r for _, r in server.requests] == [None, "bytes=100000-", "bytes=200000-"]
+    assert waits == [1.0, 1.0]  # progress starts the count again
+
+
+def test_a_stalled_transfer_is_cut_and_continued(server, store, waits):
+    server.habits = ["stall"]
+    assert store.get(entry_for(server)).read_bytes() == server.content
+    assert [r for _, r in server.requests] == [None, "bytes=100000-"]
+
+
+def test_without_progress_the_waits_double_and_end(server, store, waits):
+    server.habits = ["cut", "cut_at_once", "503", "cut_at_once", "500"]
+    with pytest.raises(DownloadError, match=r"gave up after 3 attempts .* 100000 bytes are kept"):
+        store.get(entry_for(server))
+    assert waits == [1.0, 2.0]
+    assert names(store) == set()
+    assert store.get(entry_for(server)).read_bytes() == server.content  # the same command again
+
+
+def test_nobody_listens(server, store, waits):
+    gone = entry_for(server, url="http://127.0.0.1:1/model-12345678.pth")
+    with pytest.raises(DownloadError, match="refused"):
+        store.get(gone)
+    assert waits == [1.0, 2.0]
+
+
+@pytest.mark.parametrize("habit", ["503", "429"])
+def test_servers_that_are_busy_are_asked_again(server, store, waits, habit):
+    server.habits = [habit]
+    assert store.get(entry_for(server)).read_bytes() == server.content
+    assert waits == [1.0]
+
+
+@pytest.mark.parametrize("habit", ["404", "403", "410"])
+def test_files_that_are_not_there_are_not_asked_for_again(server, store, waits, habit):
+    server.habits = [habit]
+    with pytest.raises(DownloadError, match=f"HTTP {habit}"):
+        store.get(entry_for(server))
+    assert (waits, names(store), len(server.requests)) == ([], set(), 1)
+
+
+def test_a_server_without_ranges_is_asked_for_the_whole(server, store):
+    server.habits = ["cut", "no_ranges"]
+    assert store.get(entry_for(server)).read_bytes() == server.content
+
+
+def test_a_server_that_does_not_tell_the_length(server, store):
+    server.habits = ["no_length"]
+    assert store.get(entry_for(server, bytes=None)).read_bytes() == server.content
+
+
+def test_a_file_replaced_on_the_server_is_not_stitched_together(server, store):
+    server.habits = ["cut", "other_version"]
+    assert store.get(entry_for(server)).read_bytes() == server.content
+    assert [r for _, r in server.requests] == [None, "bytes=100000-"]  # If-Range brought the whole
+
+
+def test_wrong_content_never_gets_the_name(server, store):
+    entry = entry_for(server)
+    server.content = server.content[:-1] + b"?"
+    with pytest.raises(DownloadError, match="published is"):
+        store.get(entry)
+    assert (names(store), list(store.dest.glob(".*.part*"))) == (set(), [])
+
+
+def test_wrong_length_is_seen_before_the_transfer(server, store):
+    with pytest.raises(DownloadError, match="the catalogue says 7"):
+        store.get(entry_for(server, bytes=7))
+    assert names(store) == set()
+
+
+def test_md5_digits_are_checked_too(server, store):
+    digits = hashlib.md5(server.content).hexdigest()[:6]
+    good = entry_for(
+        server, hash_algorithm="md5", hash_prefix=digits, url=f"{server.url}/model_final_{digits}.pkl"
+    )
+    assert store.get(good).is_file()
+    with pytest.raises(DownloadError, match="md5"):
+        store.get(replace(good, hash_prefix="abcdef", url=f"{server.url}/model_final_abcdef.pkl"))
+
+
+def test_a_bad_half_of_an_earlier_attempt_is_fetched_again(server, store):
+    entry = entry_for(server)
+    store.dest.mkdir()
+    part = store.dest / f".{entry.file_name}.part"
+    part.write_bytes(b"x" * 1000)
+    part.with_name(part.name + ".json").write_text(json.dumps({"url": entry.url, "validator": '"1"'}))
+    assert store.get(entry).read_bytes() == server.content
+    assert [r for _, r in server.requests] == ["bytes=1000-", None]
+
+
+def test_a_partial_file_of_another_address_is_not_continued(server, store):
+    entry = entry_for(server)
+    store.dest.mkdir()
+    (store.dest / f".{entry.file_name}.part").write_bytes(b"x" * 1000)
+    assert store.get(entry).read_bytes() == server.content
+    assert server.requests[0][1] is None
+
+
+@pytest.mark.parametrize("extra", [0, 10])
+def test_416_means_done_or_start_over(server, store, extra):
+    entry = entry_for(server)
+    store.dest.mkdir()
+    part = store.dest / f".{entry.file_name}.part"
+    part.write_bytes(server.content + b"x" * extra)
+    part.with_name(part.name + ".json").write_text(json.dumps({"url": entry.url, "validator": None}))
+    assert store.get(entry).read_bytes() == server.content
+    assert len(server.requests) == (1 if extra == 0 else 2)
+
+
+def test_redirects_are_followed_on_this_machine_only(server, store):
+    entry = entry_for(server)
+    server.habits = [f"redirect {server.url}/elsewhere"]
+    assert store.get(entry).is_file()
+    assert [p for p, _ in server.requests] == [f"/models/{entry.file_name}", "/elsewhere"]
+    server.habits = ["redirect http://example.org/model.pth"]
+    with pytest.raises(DownloadError, match="not https"):
+        store.get(replace(entry, url=f"{server.url}/again-{entry.hash_prefix}.pth"))
+    server.habits = ["redirect file:///etc/passwd"]
+    with pytest.raises(DownloadError, match=r"not https|HTTP 302"):
+        store.get(replace(entry, url=f"{server.url}/third-{entry.hash_prefix}.pth"))
+
+
+def test_a_redirect_loop_ends(server, store):
+    server.habits = [f"redirect {server.url}/a"] * 30
+    with pytest.raises(DownloadError, match="HTTP 302"):
+        store.get(entry_for(server))
+
+
+def test_https_never_becomes_http():
+    handler = fetch._NoDowngrade()
+    request = urllib.request.Request("https://example.org/a")
+    with pytest.raises(DownloadError, match="redirects to http://127"):
+        handler.redirect_request(request, None, 302, "Found", {}, "http://127.0.0.1/a")
+    assert handler.redirect_request(request, None, 302, "Found", {}, "https://example.org/b") is not None
+
+
+@pytest.mark.parametrize("url", ["http://example.org/a", "ftp://example.org/a", "file:///etc/passwd", "a"])
+def test_other_schemes_are_refused(tmp_path, url):
+    with pytest.raises(DownloadError, match="not https"):
+        fetch.download(url, tmp_path / "part")
+
+
+def test_a_mirror_keeps_hosts_as_folders(server, store, monkeypatch):
+    monkeypatch.setenv("WSL_DET_MIRROR", f"{server.url}/mirror/")
+    entry = entry_for(server)
+    entry = replace(entry, url=f"https://download.pytorch.org/models/{entry.file_name}")
+    store.get(entry)
+    assert server.requests[0][0] == f"/mirror/download.pytorch.org/models/{entry.file_name}"
+
+
+def test_offline_means_no_request_but_files_that_are_there_work(server, store, monkeypatch):
+    monkeypatch.setenv("WSL_DET_OFFLINE", "1")
+    entry = entry_for(server)
+    with pytest.raises(DownloadError, match=f"put it at .*{entry.file_name}"):
+        store.get(entry)
+    (store.dest / entry.file_name).write_bytes(server.content)  # brought by hand
+    assert store.get(entry).is_file()
+    assert entry.file_name in json.loads((store.dest / LOCK).read_text())["files"]
+    assert server.requests == []
+
+
+def test_a_file_that_changed_in_the_cache_is_found_out(server, store):
+    entry = entry_for(server, hash_algorithm=None, hash_prefix=None)
+    path = store.get(entry)
+    os.utime(path, ns=(1, 1))
+    assert store.get(entry) == path  # touched only: hashed again, equal
+    path.write_bytes(server.content[:-1] + b"?")
+    os.utime(path, ns=(2, 2))
+    with pytest.raises(DownloadError, match="the file changed"):
+        store.get(entry)
+    path.write_bytes(server.content[:-1])
+    with pytest.raises(DownloadError, match="delete it"):
+        store.get(entry)
+
+
+def test_a_later_download_must_equal_the_first(server, store):
+    entry = entry_for(server, hash_algorithm=None, hash_prefix=None)
+    store.get(entry).unlink()
+    server.content = server.content[:-1] + b"?"
+    with pytest.raises(DownloadError, match="first download"):
+        store.get(entry)
+    assert names(store) == {LOCK}
+
+
+def test_a_licence_is_asked_for_once(server, store):
+    entry = entry_for(server, licence=PAID)
+    with pytest.raises(ConfigError, match=r"example\.org/nc.*--accept-license"):
+        store.get(entry)
+    with pytest.raises(ConfigError):
+        store.get(entry, ask=lambda licence: False)
+    assert server.requests == []
+    asked = []
+    store.get(entry, ask=lambda licence: asked.append(licence.name) or True)
+    store.get(entry)
+    assert asked == ["nc"]
+    assert store.get(replace(entry, licence=FREE)).is_file()
+
+
+def test_verify_says_what_is_proved(server, store):
+    entry = entry_for(server)
+    path = store.get(entry)
+    assert "8 published digits of its sha256 and the hash of the first download" in store.verify(path, entry)
+    path.write_bytes(b"?" * len(server.content))
+    with pytest.raises(DownloadError, match="damaged"):
+        store.verify(path, entry)
+    (store.dest / "stranger.pth").touch()
+    with pytest.raises(ConfigError, match="no catalogue"):
+        store.verify(store.dest / "stranger.pth", None)
+
+
+SCRIPT = """
+import sys
+sys.path[:0] = [{root!r}, {here!r}]
+from test_zoo_download import entry_for
+from wsl_det.zoo import fetch
+from wsl_det.zoo.store import Store
+from conftest import CONTENT
+
+class Server:
+    content = CONTENT
+    url = sys.argv[1]
+
+print(Store(sys.argv[2], fetch.Patience(first_wait=0.01)).get(entry_for(Server)))
+"""
+
+
+def process(server, store) -> subprocess.Popen[str]:
+    script = textwrap.dedent(SCRIPT).format(root=str(ROOT), here=str(Path(__file__).parent))
+    return subprocess.Popen(
+        [sys.executable, "-c", script, server.url, str(store.dest)], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_share_one_download(server, store):
+    server.habits = ["stall"]  # the second comes while the first is busy
+    first = process(server, store)
+    assert server.stalled.wait(60)
+    second = process(server, store)
+    server.release.set()
+    found = {first.communicate(timeout=60)[0], second.communicate(timeout=60)[0]}
+    assert found == {f"{store.dest / entry_for(server).file_name}\n"}
+    assert [r for _, r in server.requests] == [None, "bytes=100000-"]
+
+
+def test_a_killed_download_is_continued_by_the_next_process(server, store):
+    server.habits = ["stall"]
+    first = process(server, store)
+    assert server.stalled.wait(60)
+    part = store.dest / f".{entry_for(server).file_name}.part"
+    for _ in range(1000):
+        if part.is_file() and part.stat().st_size:
+            break
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            first.wait(0.02)
+    os.kill(first.pid, signal.SIGKILL)
+    first.wait(60)
+    kept = part.stat().st_size
+    assert 0 < kept <= 100_000
+    assert store.get(entry_for(server)).read_bytes() == server.content
+    assert server.requests[-1][1] == f"bytes={kept}-"

@@ -1,0 +1,59 @@
+"""Download published weights by name: whole, verified, resumable, their licence known."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from wsl_det import errors
+
+
+def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="download_model",
+        description=__doc__,
+        epilog="WSL_DET_MIRROR=URL takes files from URL/<host>/<path>; WSL_DET_OFFLINE=1 stays offline.",
+    )
+    job = parser.add_mutually_exclusive_group(required=True)
+    job.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, with or without zoo://")
+    job.add_argument("--list", action="store_true", help="print the catalogue")
+    job.add_argument(
+        "--verify", metavar="FILE", help="check a downloaded file against all that is known of it"
+    )
+    parser.add_argument(
+        "--dest", metavar="DIR", default="weights", help="folder for the files (default: weights)"
+    )
+    parser.add_argument(
+        "--accept-license",
+        action="store_true",
+        help="accept a non-commercial licence without being asked; remembered in DIR/zoo.lock.json",
+    )
+    parser.add_argument("--markdown", action="store_true", help="--list as a Markdown table")
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    args = parse_args(argv)
+    from pathlib import Path
+
+    from wsl_det.core import log
+    from wsl_det.zoo import catalogue, licences
+    from wsl_det.zoo.store import Store
+
+    log.setup(None)
+    if args.list:
+        print(catalogue.table(markdown=args.markdown))
+    elif args.verify:
+        path = Path(args.verify)
+        print(Store(path.parent).verify(path, catalogue.by_file_name(path.name)))
+    else:
+        entry = catalogue.find(args.name.removeprefix("zoo://"))
+        ask = licences.ask if sys.stdin.isatty() else None
+        path = Store(args.dest).get(entry, accept_licence=args.accept_license, ask=ask)
+        print(catalogue.next_step(entry, path))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(errors.run(main))

@@ -1,0 +1,15 @@
+"""The question that non-commercial weights put to a person, once."""
+
+from __future__ import annotations
+
+import sys
+
+from wsl_det.zoo.catalogue import Licence
+
+
+def ask(licence: Licence) -> bool:
+    """Whether the person at the terminal accepts ``licence``; anything but "yes" is no."""
+    print(f"These weights are published under {licence.name}, for non-commercial use only:", file=sys.stderr)
+    print(f"  {licence.url}", file=sys.stderr)
+    print('Type "yes" to accept: ', end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"

@@ -1,0 +1,95 @@
+"""``zoo://NAME`` on a command line: the file it stands for, downloaded and, for a trunk, exported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from wsl_det.backbone import artifact, export, sources
+from wsl_det.core import files, log
+from wsl_det.errors import CheckpointError, DataError
+from wsl_det.zoo import catalogue
+from wsl_det.zoo.catalogue import Entry
+from wsl_det.zoo.store import Ask, Store
+
+SCHEME = "zoo://"
+DEST = "weights"
+
+
+def file(text: str, *, dest: str | Path = DEST, accept_licence: bool = False, ask: Ask | None = None) -> str:
+    """``text``, unless it is ``zoo://NAME``: then the published file's path under ``dest``."""
+    if not text.startswith(SCHEME):
+        return text
+    entry = catalogue.find(text.removeprefix(SCHEME))
+    return str(Store(dest).get(entry, accept_licence=accept_licence, ask=ask))
+
+
+def weights(
+    text: str, *, dest: str | Path = DEST, accept_licence: bool = False, ask: Ask | None = None
+) -> str:
+    """``text``, unless it is ``zoo://NAME``: then what MODEL.WEIGHTS can be set to.
+
+    A detector is the published file itself; a trunk becomes the artifact ``dest/NAME.pth``, exported
+    with its certificate unless that was done before from the same file.
+    """
+    if not text.startswith(SCHEME):
+        return text
+    entry = catalogue.find(text.removeprefix(SCHEME))
+    published = Path(file(text, dest=dest, accept_licence=accept_licence, ask=ask))
+    if entry.kind == "detector":
+        return str(published)
+    exported = Path(dest) / f"{entry.name}.pth"
+    if not _is_of(exported, published):
+        log.get("zoo").info("exporting %s to %s", published, exported)
+        found, about = source(str(published))
+        export.export(found, exported, about)
+    return str(exported)
+
+
+def source(text: str, **options: Any) -> tuple[sources.Source, export.Facts]:
+    """The trunk of a file, a run's folder or ``zoo://NAME``, and what the catalogue knows of it.
+
+    ``options`` are those of ``sources.read``; for a file of the catalogue, what they leave open is
+    filled in from its entry.
+    """
+    path = file(text)
+    entry = known(path)
+    if entry is None:
+        return sources.read(path, **options), export.Facts()
+    options["expect"] = options.get("expect") or entry.arch_name
+    options["convention"] = options.get("convention") or entry.convention
+    options["bn_folded"] = options.get("bn_folded") or entry.bn == "folded"
+    return sources.read(path, **options), facts(entry)
+
+
+def facts(entry: Entry) -> export.Facts:
+    """What the catalogue adds to a certificate."""
+    return export.Facts(
+        licence=entry.licence.name,
+        licence_url=entry.licence.url,
+        training_data=entry.training_data,
+        fine_tuned_on_in1k=entry.fine_tuned_on_in1k,
+    )
+
+
+def known(path: str | Path) -> Entry | None:
+    """The entry that a file on the disk is, by its published digits or by the lock file beside it."""
+    path = Path(path)
+    if not path.is_file():
+        return None
+    sha256 = files.sha256(path)
+    name = Store(path.parent).knows(path, sha256)
+    if name is not None and name in catalogue.entries():
+        return catalogue.find(name)
+    return catalogue.published_as(path.name, sha256)
+
+
+def _is_of(exported: Path, published: Path) -> bool:
+    if not exported.is_file():
+        return False
+    try:
+        certified = files.read_json(artifact.certificate_path(exported), "certificate")
+        artifact.read(exported)
+        return bool(certified["source"]["sha256"] == files.sha256(published))
+    except (CheckpointError, DataError, KeyError, TypeError):
+        return False
