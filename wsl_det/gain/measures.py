@@ -9,7 +9,7 @@ import numpy as np
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 
-BLOCK = 32
+BLOCK = 128
 """Weightings taken together: wide enough for vector units, small enough for the caches."""
 
 Progress = Callable[[Iterable[int]], Iterable[int]]

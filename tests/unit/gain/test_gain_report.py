@@ -1,0 +1,246 @@
+"""The report from files: what it refuses, what it writes, and that a browser shows it."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tools import report_gain
+from wsl_det import errors, predictions
+from wsl_det.core import files
+from wsl_det.errors import DataError
+from wsl_det.gain import estimates, report, simulation, student_t, verdict
+from wsl_det.gain.comparison import Options
+from wsl_det.gain.simulation import Detector
+
+OPTIONS = Options(bootstrap=60, attribution_bootstrap=10)
+CONFIG: dict[str, Any] = {
+    "SEED": 1,
+    "MODEL": {"WEIGHTS": "a.pth", "MASK_ON": True, "RESNETS": {"NORM": "BN"}},
+    "SOLVER": {"BASE_LR": 0.02, "MAX_ITER": 90},
+}
+HOSTILE = "<script>alert('x')</script> & \"q\""
+
+
+def meta(gt: Path, **change: Any) -> dict[str, Any]:
+    config = copy.deepcopy(CONFIG)
+    for dotted, value in change.get("config", {}).items():
+        *path, leaf = dotted.split(".")
+        at = config
+        for key in path:
+            at = at[key]
+        at[leaf] = value
+    header = {"dataset": {"name": "val", "gt_sha256": files.sha256(gt), "images": 40}, "config": config}
+    return {
+        **header,
+        "engine": {"name": "embedded", "version": "1"},
+        "sweep": change.get("sweep"),
+        "command": HOSTILE,
+    }
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """gt.json, images/, a.json and b.json without headers; two more runs of each as a1, a2, b1, b2."""
+    path = tmp_path_factory.mktemp("gain")
+    scene = simulation.world(images=40, classes=6, seed=2)
+    sides = {"a": Detector(box_noise=0.1, missed=0.35), "b": Detector(class_error=0.05, missed=0.15)}
+    for name, detector in sides.items():
+        for run in range(3):
+            truth, results = simulation.to_coco(scene, simulation.detect(scene, detector, luck=run or None))
+            (path / f"{name}{run or ''}.json").write_text(json.dumps(results))
+    truth["categories"][0]["name"] = HOSTILE
+    (path / "gt.json").write_text(json.dumps(truth))
+    (path / "images").mkdir()
+    for image in truth["images"]:
+        Image.new("RGB", (640, 480), (90, 120, 140)).save(path / "images" / image["file_name"])
+    return path
+
+
+@pytest.fixture(scope="module")
+def made(folder: Path) -> Path:
+    """A written report with a gallery."""
+    one = report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], OPTIONS)
+    return report.write(one, folder / "report", folder / "images").parent
+
+
+def test_gain_json_has_the_documented_form(made: Path) -> None:
+    content = json.loads((made / "gain.json").read_text())
+    assert set(content) == {"bbox", "meta"}
+    one = content["bbox"]
+    assert list(one["metrics"]) == [
+        "AP",
+        "AP50",
+        "AP75",
+        "APs",
+        "APm",
+        "APl",
+        "AR1",
+        "AR10",
+        "AR100",
+        "ARs",
+        "ARm",
+        "ARl",
+    ]
+    assert {"baseline", "candidate", "gain", "interval", "p"} <= set(one["metrics"]["AP"])
+    assert [row["iou"] for row in one["curve"]] == [0.5, 0.55, 0.6, 0.65, 0.7, 0.75, 0.8, 0.85, 0.9, 0.95]
+    assert set(one["curve"][0]) == {"iou", "baseline", "candidate", "gain", "relative", "interval"}
+    assert list(one["two_factor"]) == ["0.1", "0.3", "0.5"]
+    assert set(one["two_factor"]["0.1"]["interval"]) == {"recognition", "localization"}
+    assert list(one["attribution"]) == ["classification", "localization", "duplicate", "background", "missed"]
+    assert set(one["attribution"]["missed"]) == {"gain", "interval", "burden"}
+    assert len(one["by_class"]) == 6
+    assert {p.name for p in made.iterdir()} >= {
+        "gain.html",
+        "curve_bbox.svg",
+        "curve_bbox.png",
+        "attribution_bbox.png",
+    }
+
+
+def test_the_page_is_one_file_and_escapes_what_comes_from_data(made: Path) -> None:
+    page = (made / "gain.html").read_text()
+    assert "<script" not in page
+    assert "&lt;script&gt;" in page
+    # Links to elsewhere: only the names of XML namespaces may look like one.
+    outside = set(re.findall(r"https?://[^\"'\s<>]+", page))
+    assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
+    assert page.count("data:image/jpeg;base64,") >= 2
+    gain = json.loads((made / "gain.json").read_text())["bbox"]["metrics"]["AP"]["gain"]
+    assert f"{verdict.signed(gain)}</b>" in page
+    assert "training seed" in page
+
+
+@pytest.mark.parametrize("width", [1100, 500])
+def test_a_browser_opens_it_without_error_or_request(made: Path, tmp_path: Path, width: int) -> None:
+    browser = shutil.which("chromium") or shutil.which("chromium-browser")
+    if browser is None:
+        pytest.skip("chromium is not installed")
+    shot = tmp_path / "shot.png"
+    command = [
+        browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
+        f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={tmp_path / 'net.json'}",
+        f"--window-size={width},3000", f"--screenshot={shot}", (made / "gain.html").as_uri(),
+    ]  # fmt: skip
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert "CONSOLE" not in done.stderr
+    assert Image.open(shot).size == (width, 3000)
+    events = (tmp_path / "net.json").read_text()
+    asked = set(re.findall(r'"url":"(https?://[^"]+)"', events))
+    # The browser's own services are not the page's requests.
+    assert {url for url in asked if not re.search(r"google|gvt1|chrome", url)} == set()
+
+
+def header_pair(folder: Path, tmp_path: Path, a: dict[str, Any], b: dict[str, Any]) -> tuple[Path, Path]:
+    paths = tmp_path / "a.json", tmp_path / "b.json"
+    for path, change in zip(paths, (a, b), strict=True):
+        rows = json.loads((folder / path.name).read_text())
+        predictions.write(path, rows, meta(folder / "gt.json", **change))
+    return paths
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "refused"),
+    [
+        ({}, {"config": {"MODEL.WEIGHTS": "b.pth", "SEED": 2, "MODEL.RESNETS.NORM": "FrozenBN"}}, None),
+        ({}, {"config": {"SOLVER.MAX_ITER": 180}}, r"SOLVER.MAX_ITER: 90 \| 180"),
+        ({}, {"config": {"MODEL.MASK_ON": False}}, "MODEL.MASK_ON"),
+        ({}, {"config": {"SOLVER.BASE_LR": 0.01}}, "SOLVER.BASE_LR"),
+        ({"sweep": {"size": 3}}, {"config": {"SOLVER.BASE_LR": 0.01}, "sweep": {"size": 3}}, None),
+        (
+            {"sweep": {"size": 3}},
+            {"config": {"SOLVER.BASE_LR": 0.01}, "sweep": {"size": 5}},
+            "SOLVER.BASE_LR",
+        ),
+    ],
+)
+def test_like_for_like(
+    folder: Path, tmp_path: Path, a: dict[str, Any], b: dict[str, Any], refused: str | None
+) -> None:
+    paths = header_pair(folder, tmp_path, a, b)
+    arguments = (folder / "gt.json", [paths[0]], [paths[1]], Options(4, 2))
+    if refused is None:
+        one = report.make(*arguments)
+        assert all(d["free"] for d in one.content["meta"]["differences"])
+        return
+    with pytest.raises(DataError, match=refused):
+        report.make(*arguments)
+    one = report.make(*arguments, allow_mismatch=True)
+    assert any(
+        not d["free"] and re.search(refused.split(":")[0], d["key"])
+        for d in one.content["meta"]["differences"]
+    )
+    assert "The sides are not alike" in report.write(one, tmp_path / "out").read_text()
+
+
+def test_another_ground_truth_is_refused(folder: Path, tmp_path: Path) -> None:
+    paths = header_pair(folder, tmp_path, {}, {})
+    tree = json.loads((folder / "gt.json").read_text())
+    tree["info"] = {"year": 1}
+    (tmp_path / "gt2.json").write_text(json.dumps(tree))
+    with pytest.raises(DataError, match="ground truth of .*made for sha256"):
+        report.make(tmp_path / "gt2.json", [paths[0]], [paths[1]], Options(4, 2))
+
+
+def test_several_runs_widen_the_interval_by_their_spread(folder: Path) -> None:
+    sides = [[folder / f"{name}{run}.json" for run in ("", "1", "2")] for name in ("a", "b")]
+    one = report.make(folder / "gt.json", *sides, OPTIONS).content["bbox"]["metrics"]["AP"]
+    runs = [[report.make(folder / "gt.json", [p], [p], Options(2, 2)).content["bbox"]["metrics"]["AP"]["baseline"]
+             for p in paths] for paths in sides]  # fmt: skip
+    assert one["gain"] == pytest.approx(np.mean(runs[1]) - np.mean(runs[0]), abs=1e-9)
+    seed = sum(np.var(values, ddof=1) / 3 for values in runs)
+    assert one["variance"]["seed_variance"] == pytest.approx(seed, abs=1e-9)
+    total = one["variance"]["image_variance"] + seed
+    reach = student_t.quantile(0.975, one["variance"]["df"]) * np.sqrt(total)
+    assert one["interval"] == pytest.approx([one["gain"] - reach, one["gain"] + reach], abs=1e-9)
+
+
+def test_empty_predictions_give_nulls_with_reasons(folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "none.json").write_text("[]")
+    one = report.make(folder / "gt.json", [tmp_path / "none.json"], [folder / "b.json"], Options(10, 4))
+    box = one.content["bbox"]
+    assert box["metrics"]["AP"]["baseline"] == 0
+    assert box["two_factor"]["0.1"]["recognition"] is None
+    assert "AP" in box["two_factor"]["0.1"]["reason"]
+    assert box["attribution"]["missed"]["gain"] is None
+    assert box["curve"][0]["relative"] is None
+    assert box["resamples"]["attribution_undefined"] == 4
+    report.write(one, tmp_path / "out")
+
+
+def test_the_tool_prints_its_numbers_and_refuses_without_a_trace(
+    folder: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["--gt", folder / "gt.json", "--baseline", folder / "a.json", "--candidate", folder / "b.json"]
+    words += ["--output", tmp_path / "out", "--bootstrap", "20", "--attribution-bootstrap", "4"]
+    assert errors.run(report_gain.main, [str(word) for word in words]) == 0
+    shown = capsys.readouterr().out
+    assert re.search(r"gain in AP .*\[.*\]\n.*recognition .*\n.*localization", shown)
+    assert f"report: {tmp_path / 'out' / 'gain.html'}" in shown
+    words[3] = folder / "gt.json"
+    words[7] = tmp_path / "other"
+    assert errors.run(report_gain.main, [str(word) for word in words]) == 2
+    assert "its annotations belong to --gt" in capsys.readouterr().err
+    assert not (tmp_path / "other").exists()
+
+
+def test_student_t_agrees_with_tables() -> None:
+    for df, quantile in ((1, 12.706204736), (2, 4.302652730), (5, 2.570581836), (30, 2.042272456)):
+        assert student_t.quantile(0.975, df) == pytest.approx(quantile, abs=1e-8)
+    assert student_t.quantile(0.975, float("inf")) == pytest.approx(1.959963985, abs=1e-8)
+    assert student_t.cdf(0, 3.7) == pytest.approx(0.5, abs=1e-12)
+
+
+def test_false_discovery_on_a_worked_case() -> None:
+    adjusted = estimates.false_discovery(np.array([0.01, np.nan, 0.04, 0.03, 0.005]))
+    assert adjusted[[0, 2, 3, 4]].tolist() == pytest.approx([0.02, 0.04, 0.04, 0.02], abs=1e-12)
+    assert np.isnan(adjusted[1])
