@@ -8,9 +8,10 @@ import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cache
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from pretrain.wordnet import WordNet
+if TYPE_CHECKING:
+    from pretrain.wordnet import WordNet
 
 # Scheme or www, or a bare domain with a path. Only ASCII: text in other scripts may follow at once.
 _URL = r"(?:https?://|www\.)[!-~]+|\b[a-zA-Z0-9-]+(?:\.[a-zA-Z0-9-]+)+/[!-~]*"

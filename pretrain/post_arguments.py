@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+from typing import TYPE_CHECKING
 
-from pretrain.posts import Columns
+if TYPE_CHECKING:
+    from pretrain.posts import Columns
 
 
 def add_post_arguments(parser: argparse.ArgumentParser) -> None:
@@ -24,6 +26,8 @@ def add_post_arguments(parser: argparse.ArgumentParser) -> None:
 
 def columns(args: argparse.Namespace) -> Columns:
     """The columns that ``add_post_arguments`` let the user name."""
+    from pretrain.posts import Columns
+
     return Columns(
         args.id_column, args.image_column, args.caption_column, args.hashtags_column, args.separator or None
     )

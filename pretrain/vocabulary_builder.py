@@ -16,7 +16,7 @@ from wsl_det.core import provenance
 from wsl_det.errors import ConfigError, DataError
 
 Synsets = tuple[int, ...]
-_RULES = (
+_RULES: tuple[tuple[str, str, Any], ...] = (
     ("morphology", "--no-morphology", True),
     ("synonyms", "--synonyms", {}),
     ("excluded", "--exclude", []),
@@ -84,13 +84,13 @@ def assemble(
 ) -> Vocabulary:
     """The vocabulary that counts and rules determine."""
     _same_rules(old, resolver, selection)
-    spellings = hashtags_by_meaning(tally, resolver)
-    chosen = select(tally.classes, spellings, selection)
+    spellings = Spellings(tally, resolver)
+    chosen = select(tally.classes, tally.classes if selection.min_count else spellings.meanings(), selection)
     kept = [] if old is None else [_recounted(entry, tally, spellings) for entry in old.classes]
     known = {entry.synsets for entry in kept}
     new = sorted(synsets for synsets in chosen if wnids(synsets) not in known)
     for synsets in new:
-        tags = tuple(sorted(spellings[synsets]))
+        tags = spellings.of(synsets)
         name = resolver.wordnet.name(tags, synsets)
         kept.append(VocabularyClass(len(kept), name, wnids(synsets), tags, tally.classes[synsets]))
     if not kept:
@@ -116,20 +116,34 @@ def select(
     return found[: selection.limit]
 
 
-def hashtags_by_meaning(tally: Tally, resolver: Resolver) -> dict[Synsets, set[str]]:
-    """Every canonical hashtag of every set of synsets: two hashtags merge when their sets are equal.
+class Spellings:
+    """Every canonical hashtag of a set of synsets: two hashtags merge when their sets are equal.
 
     All lemmas of WordNet are listed, posted or not: a synonym that turns up later is then no
     change of the vocabulary. Added are the user's synonyms and inflections of several lemmas.
     """
-    spellings: dict[Synsets, set[str]] = defaultdict(set)
-    net = resolver.wordnet
-    for key in net:
-        if key not in resolver.excluded and key not in resolver.synonyms:
-            spellings[net.synsets(key)].add(key)
-    for meaning in [*tally.hashtags, *filter(None, map(resolver.resolve, resolver.synonyms))]:
-        spellings[meaning.synsets].add(meaning.hashtag)
-    return dict(spellings)
+
+    def __init__(self, tally: Tally, resolver: Resolver) -> None:
+        self._resolver = resolver
+        self._added: dict[Synsets, set[str]] = defaultdict(set)
+        for meaning in [*tally.hashtags, *filter(None, map(resolver.resolve, resolver.synonyms))]:
+            self._added[meaning.synsets].add(meaning.hashtag)
+
+    def of(self, synsets: Synsets) -> tuple[str, ...]:
+        """The hashtags, sorted; empty when the user's lists leave none."""
+        left_out = self._resolver.excluded | self._resolver.synonyms.keys()
+        lemmas = self._resolver.wordnet.keys_of.get(synsets, ())
+        return tuple(
+            sorted(self._added.get(synsets, set()).union(lemmas) - left_out | self._synonyms(synsets))
+        )
+
+    def _synonyms(self, synsets: Synsets) -> set[str]:
+        return {key for key in self._added.get(synsets, ()) if key in self._resolver.synonyms}
+
+    def meanings(self) -> set[Synsets]:
+        """Every set that has a hashtag, posted or not."""
+        known = {*self._resolver.wordnet.keys_of, *self._added}
+        return {synsets for synsets in known if self.of(synsets)}
 
 
 def wnids(synsets: Synsets) -> tuple[str, ...]:
@@ -172,11 +186,9 @@ def _same_rules(old: Vocabulary | None, resolver: Resolver, selection: Selection
             raise ConfigError(f"--extend: the old vocabulary was built with another {option}; give the same")
 
 
-def _recounted(
-    entry: VocabularyClass, tally: Tally, spellings: Mapping[Synsets, set[str]]
-) -> VocabularyClass:
+def _recounted(entry: VocabularyClass, tally: Tally, spellings: Spellings) -> VocabularyClass:
     synsets = tuple(int(name[1:]) for name in entry.synsets)
-    tags = tuple(sorted({*entry.hashtags, *spellings.get(synsets, ())}))
+    tags = tuple(sorted({*entry.hashtags, *spellings.of(synsets)}))
     return dataclasses.replace(entry, hashtags=tags, count=tally.classes[synsets])
 
 

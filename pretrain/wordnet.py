@@ -116,6 +116,14 @@ class WordNet:
         return any(strip(lemma) == key and re.split(r"[_-]", lemma.lower())[-1] == word for lemma in lemmas)
 
     @cached_property
+    def keys_of(self) -> Mapping[tuple[int, ...], tuple[str, ...]]:
+        """The stripped lemmas whose synsets are exactly a given set."""
+        found: dict[tuple[int, ...], list[str]] = {}
+        for key, synsets in self._synsets.items():
+            found.setdefault(synsets, []).append(key)
+        return {synsets: tuple(keys) for synsets, keys in found.items()}
+
+    @cached_property
     def _exceptions_by_key(self) -> dict[str, tuple[str, ...]]:
         found: dict[str, tuple[str, ...]] = {}
         for inflected, bases in self.exceptions.items():

@@ -64,7 +64,7 @@ def both(path, columns=None):
     ]
 
 
-@settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(lines(), max_size=12), separator=st.sampled_from([None, None, ";", "|", " ", "::"]))
 def test_equal_to_the_readable_path(rows, separator, tmp_path):
     path = tmp_path / "posts.jsonl"
@@ -163,3 +163,13 @@ def test_utf8_is_judged_as_python_judges_it(raw):
     except UnicodeDecodeError:
         sound = False
     assert is_utf8(np.frombuffer(raw, np.uint8)) == sound
+
+
+def test_processes_do_not_change_the_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(post_files, "PART_BYTES", 300)
+    path = tmp_path / "posts.jsonl"
+    rows = [{"id": str(i), "caption": ["#cat #dog", "#crane", "#tbt"][i % 3]} for i in range(40)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows) + "broken\n")
+    one, two = (counting.count_files([str(path)], Columns(), Rules(), workers) for workers in (1, 2))
+    assert len(post_files.parts([str(path)])) > 4
+    assert one == two and one[0].posts == 40 and one[1].first == {"not JSON": (str(path), 41)}

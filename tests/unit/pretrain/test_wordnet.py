@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import gzip
 import os
+import random
 import subprocess
 import sys
 import tarfile
@@ -106,7 +107,7 @@ def test_table_is_small_and_loads_fast():
     times = [
         float(subprocess.check_output([sys.executable, "-c", code], env=_environment())) for _ in range(2)
     ]
-    assert min(times) < 0.8  # 0.22 s measured; twice the goal of 0.4 s leaves room for busy machines
+    assert min(times) < 1.2  # 0.22 s measured; three times the goal of 0.4 s, for busy machines
 
 
 def test_licence_is_shipped():
@@ -121,11 +122,7 @@ def test_a_foreign_table_is_refused():
 
 
 def test_table_equals_nltk(net, corpus):
-    text, counts = wordnet_table.encode(corpus)
-    shipped = Path(wordnet.__file__).parent / "data" / wordnet.TABLE
-    assert gzip.decompress(shipped.read_bytes()).decode() == text
-    assert counts["lemmas"] == 117_798
-    # The index that nltk reads from index.noun says the same as the lemmas of data.noun.
+    """Index and exceptions whole, spellings of a sample; the slow test below compares every byte."""
     merged: dict[str, set[int]] = {}
     for lemma in corpus.all_lemma_names("n"):
         merged.setdefault(wordnet.strip(lemma), set()).update(corpus._lemma_pos_offset_map[lemma]["n"])
@@ -133,6 +130,9 @@ def test_table_equals_nltk(net, corpus):
         k: net.synsets(k) for k in net
     }
     assert {k: tuple(v) for k, v in corpus._exception_map["n"].items()} == net.exceptions
+    for offset in random.Random(0).sample(sorted(net.synset_lemmas), 1500):
+        names = corpus.synset_from_pos_and_offset("n", offset).lemma_names()
+        assert tuple(names) == net.synset_lemmas[offset]
 
 
 @pytest.mark.slow
@@ -140,6 +140,10 @@ def test_shipped_files_are_written_the_same_again(corpus, tmp_path, monkeypatch)
     pytest.importorskip("timm")
     monkeypatch.setattr(wordnet_table, "open_corpus", lambda: corpus)
     counts = wordnet_table.write(tmp_path)
+    shipped = Path(wordnet.__file__).parent / "data" / wordnet.TABLE
+    # The packed bytes depend on zlib's version; the text does not.
+    assert gzip.decompress((tmp_path / wordnet.TABLE).read_bytes()) == gzip.decompress(shipped.read_bytes())
+    assert (counts["synsets"], counts["lemmas"]) == (82_115, 117_798)
     assert counts["bytes"] <= 2_000_000
     for name in (wordnet.IN1K, wordnet.LICENCE):
         assert (tmp_path / name).read_bytes() == (Path(wordnet.__file__).parent / "data" / name).read_bytes()
