@@ -14,6 +14,7 @@ from wsl_det.cli import main
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_from_study_file_to_reports_and_cross_scores(study_tree: dict[str, Any], world, capsys) -> None:
     study_tree |= {
         "engine": "embedded",
