@@ -12,6 +12,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from wsl_det.gain.verdict import signed
 
@@ -99,7 +100,7 @@ def _bare(axes: Axes, grid: str) -> None:
 
 
 def _curve(record: dict[str, Any], narrow: bool) -> Figure:
-    figure = Figure(figsize=_size(narrow, 2.9, 4.9), layout="constrained")
+    figure = Figure(figsize=_size(narrow, 3.0, 5.1), layout="constrained")
     left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
     rows = record["curve"]
     iou = [row["iou"] for row in rows]
@@ -107,30 +108,29 @@ def _curve(record: dict[str, Any], narrow: bool) -> Figure:
     _relative(right, iou, rows)
     for axes in (left, right):
         _bare(axes, "y")
-        axes.set_xticks(iou[::2] if narrow else iou[::1][::2], [f"{x:.1f}" for x in iou[::2]])
+        axes.set_xticks(iou[::2], [f"{x:.1f}" for x in iou[::2]])
         axes.set_xlabel("IoU threshold")
+    _legend(figure, {"baseline": BASELINE, "candidate": CANDIDATE})
     return figure
+
+
+def _legend(figure: Figure, colors: dict[str, str]) -> None:
+    """Dots and names above the axes, at the left."""
+    handles = [
+        Line2D([], [], linestyle="", marker="o", color=color, markersize=5) for color in colors.values()
+    ]
+    figure.legend(handles, list(colors), loc="outside upper left", ncols=2, frameon=False,
+                  handletextpad=0.1, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
 
 
 def _absolute(axes: Axes, iou: list[float], rows: list[dict[str, Any]]) -> None:
     axes.set_title("AP at each IoU", pad=8)
-    ends = {}
     for name, color, width in (("baseline", BASELINE, 1.6), ("candidate", CANDIDATE, 2.0)):
-        values = np.array([np.nan if row[name] is None else row[name] for row in rows], dtype=float)
+        values = [np.nan if row[name] is None else row[name] for row in rows]
         axes.plot(
             iou, values, color=color, linewidth=width, marker="o", markersize=3.2, solid_capstyle="round"
         )
-        ends[name] = values[0]
-    if not any(np.isnan(v) for v in ends.values()):
-        above = "candidate" if ends["candidate"] >= ends["baseline"] else "baseline"
-        for name, color in (("baseline", BASELINE), ("candidate", CANDIDATE)):
-            shift = (0, 7) if name == above else (0, -14)
-            axes.annotate(
-                f"{name} {ends[name]:.1f}", (iou[0], ends[name]), shift, textcoords="offset points",
-                color=MUTED if name == "baseline" else color, fontweight="bold",
-            )  # fmt: skip
-    axes.set_ylim(bottom=0)
-    axes.margins(y=0.16)
+    axes.set_xlim(iou[0] - 0.02, iou[-1] + 0.02)
     axes.set_ylim(bottom=0)
 
 
@@ -170,9 +170,7 @@ def _factors(record: dict[str, Any], narrow: bool) -> Figure:
     axes.get_yticklabels()[0].set_fontweight("bold")
     axes.set_ylim(2.6, -0.6)
     _from_zero(axes)
-    handles = [axes.plot([], [], "o", color=c, markersize=5)[0] for c in (RECOGNITION, LOCALIZATION)]
-    figure.legend(handles, ["recognition", "localization"], loc="outside upper left", ncols=2, frameon=False,
-                  handletextpad=0.1, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
+    _legend(figure, {"recognition": RECOGNITION, "localization": LOCALIZATION})
     return figure
 
 
