@@ -44,7 +44,7 @@ def sweep_jobs(study: Study) -> list[Job]:
     jobs: list[Job] = []
     for arm in study.arms:
         for rate in arm.learning_rates if len(arm.learning_rates) > 1 else ():
-            folder = study.output / SWEEP / arm.name / f"lr_{rate:g}"
+            folder = study.output / SWEEP / arm.name / f"lr_{rate!r}"
             jobs.append(Job(len(jobs), SWEEP, arm, rate, study.sweep.seed, folder))
     return jobs
 
@@ -92,8 +92,6 @@ def settings(study: Study, job: Job) -> dict[str, Any]:
         found["MODEL.WEIGHTS"] = job.arm.weights
     if job.learning_rate is not None:
         found["SOLVER.BASE_LR"] = job.learning_rate
-    if job.stage == FINAL and len(job.arm.learning_rates) > 1:
-        found["WSL_DET.LR_SWEEP_SIZE"] = len(job.arm.learning_rates)
     return found | {
         "SEED": job.seed,
         "DATASETS.TRAIN": (train,),
@@ -132,9 +130,14 @@ def command(study: Study, job: Job, *, resume: bool) -> list[str]:
 
 
 class Identity:
-    """What makes a job that job: its resolved settings and the hashes of the files that it reads."""
+    """What makes a job that job: its resolved settings and the hashes of the files that it reads.
 
-    def __init__(self) -> None:
+    Weights that do not exist are a ConfigError, or are collected in ``missing`` when not ``strict``.
+    """
+
+    def __init__(self, *, strict: bool = True) -> None:
+        self.strict = strict
+        self.missing: dict[str, str] = {}
         self._hashes: dict[Path, str] = {}
 
     def of(self, study: Study, job: Job, cfg: Config) -> dict[str, Any]:
@@ -155,6 +158,9 @@ class Identity:
         if not weights or weights.startswith("zoo://"):
             # A zoo name stands for one file by its hash: the name is the identity.
             return weights or "random initialisation"
+        if not Path(weights).is_file() and not self.strict:
+            self.missing[arm.name] = weights
+            return "not there yet"
         if not Path(weights).is_file():
             raise ConfigError(
                 f"arm {arm.name}: its weights {weights} do not exist; make or download them first "

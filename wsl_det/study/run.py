@@ -24,7 +24,7 @@ class Progress:
     study: Study
     tree: Mapping[str, Any]
     cut: split.Split
-    identities: Identity = field(default_factory=Identity)
+    identities: Identity
     choices: dict[str, Choice] = field(default_factory=dict)
 
     @property
@@ -64,18 +64,23 @@ def run(path: str | Path, tree: Mapping[str, Any], locate: Locate, *, job: int |
 
 def dry_run(path: str | Path, tree: Mapping[str, Any], locate: Locate) -> list[str]:
     """The list of jobs with their states and hours; trains nothing, writes only the split."""
-    progress = begin(path, tree, locate)
+    progress = begin(path, tree, locate, strict=False)
     every = progress.jobs
     states = {j.number: progress.state(j) for j in every}
     iterations = {j.number: jobs.resolve(progress.study, j, tree).SOLVER.MAX_ITER for j in every}
-    return estimate.lines(every, states, iterations, progress.study.output)
+    missing = progress.identities.missing
+    listed = estimate.lines(every, states, iterations, progress.study.output)
+    return [*listed, *(f"arm {arm}: its weights {name} do not exist yet" for arm, name in missing.items())]
 
 
-def begin(path: str | Path, tree: Mapping[str, Any], locate: Locate) -> Progress:
-    """Read and check a study, cut its split, and choose the learning rates whose sweeps are done."""
+def begin(path: str | Path, tree: Mapping[str, Any], locate: Locate, *, strict: bool = True) -> Progress:
+    """Read and check a study, cut its split, and choose the learning rates whose sweeps are done.
+
+    ``strict``: see ``jobs.Identity``.
+    """
     study = plan.read(path, locate)
     cut = split.write(study.train.annotations, study.heldout, study.output / "split")
-    progress = Progress(study, tree, cut)
+    progress = Progress(study, tree, cut, Identity(strict=strict))
     report.check_alike(study, {j.arm.name: jobs.resolve(study, j, tree) for j in progress.jobs})
     for arm in study.arms:
         mine = [j for j in jobs.sweep_jobs(study) if j.arm == arm]
