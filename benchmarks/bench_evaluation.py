@@ -163,9 +163,9 @@ def main() -> None:
             continue
         first = first or run["stats"]
         gap = max(abs(x - y) for x, y in zip(first, run["stats"], strict=True))
+        times = f"{run['seconds']:7.2f} s ({run['cpu']:.2f} s of CPU)"
         print(
-            f"{name:18s} {run['seconds']:7.2f} s ({run['cpu']:.2f} s of CPU)   peak {run['peak_mb']:5.0f} MB   AP {run['stats'][0]:.6f}   "
-            f"largest difference to the first {gap:.1e}"
+            f"{name:18s} {times}   peak {run['peak_mb']:5.0f} MB   AP {run['stats'][0]:.6f}   gap {gap:.1e}"
         )
     if args.report:
         for extra in (["--attribution-bootstrap", "2"], []):
@@ -175,9 +175,8 @@ def main() -> None:
             subprocess.run(
                 [str(word) for word in command], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
             )
-            print(
-                f"gain report, both sides, {' '.join(extra) or 'whole card'}: {time.perf_counter() - start:.1f} s"
-            )
+            seconds = time.perf_counter() - start
+            print(f"gain report, both sides, {' '.join(extra) or 'whole card'}: {seconds:.1f} s")
 
 
 if __name__ == "__main__":

@@ -101,36 +101,48 @@ def _interpolate(true, seen, hits, positives):  # type: ignore[no-untyped-def]
     """(B,) sum of interpolated precision over the 101 recall points.
 
     From the last true positive to the first: precision becomes the highest further on, and each true
-    positive answers for the recall points that it is the first to reach.
+    positive answers for the recall points that it is the first to reach. One short loop for each step
+    and few arrays in each, because only such loops become vector instructions.
     """
     num = len(positives)
-    highest, total, reached, divisor = np.zeros(num), np.zeros(num), np.zeros(num), np.ones(num)
-    eps = np.spacing(1.0)
+    total, divisor = np.zeros(num), np.ones(num)
+    if hits == 0:
+        return total
     for b in range(num):
         divisor[b] = max(positives[b], 1)
-        if hits > 0:
-            reached[b] = _points_reached(true[hits - 1, b] / divisor[b])
-    for j in range(hits - 1, 0, -1):
+    highest, reached = np.zeros(num), np.empty(num)
+    value, before, nothing = np.empty(num), np.empty(num), np.zeros(num)
+    _points_reached(true[hits - 1], divisor, reached)
+    for j in range(hits - 1, -1, -1):
+        _precision_of(true[j], seen[j], value)
         for b in range(num):
-            value = true[j, b] / (seen[j, b] + eps)
-            highest[b] = value if value > highest[b] else highest[b]
-            before = _points_reached(true[j - 1, b] / divisor[b])
-            total[b] += highest[b] * (reached[b] - before)
-            reached[b] = before
-    if hits > 0:
+            highest[b] = value[b] if value[b] > highest[b] else highest[b]
+        if j > 0:
+            _points_reached(true[j - 1], divisor, before)
+        else:
+            before = nothing
         for b in range(num):
-            value = true[0, b] / (seen[0, b] + eps)
-            total[b] += (value if value > highest[b] else highest[b]) * reached[b]
+            total[b] += highest[b] * (reached[b] - before[b])
+        reached, before = before, reached
     return total
 
 
 @compiled
-def _points_reached(recall):  # type: ignore[no-untyped-def]
-    """How many of the points 0, 0.01, ... 1 are at most ``recall``; they are numpy.linspace's, i * 0.01."""
-    i = np.floor(recall * 100)
-    i += (i + 1) * 0.01 <= recall
-    i -= i * 0.01 > recall
-    return min(i, 100.0) + 1
+def _precision_of(true, seen, value):  # type: ignore[no-untyped-def]
+    eps = np.spacing(1.0)
+    for b in range(len(value)):
+        value[b] = true[b] / (seen[b] + eps)
+
+
+@compiled
+def _points_reached(true, divisor, points):  # type: ignore[no-untyped-def]
+    """How many of the recall points 0, 0.01, ... 1 are reached; they are numpy.linspace's, i * 0.01."""
+    for b in range(len(points)):
+        recall = true[b] / divisor[b]
+        i = np.floor(recall * 100)
+        i = i + 1.0 if (i + 1) * 0.01 <= recall else i
+        i = i - 1.0 if i * 0.01 > recall else i
+        points[b] = i + 1.0 if i < 100.0 else 101.0
 
 
 @compiled

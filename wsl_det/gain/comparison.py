@@ -21,6 +21,9 @@ ANCHORS = ("0.1", "0.3", "0.5")
 RELATIVE_FLOOR = 1.0
 """AP(t) of the baseline, in percent, under which a relative gain is noise and not shown."""
 
+FEWEST_IMAGES = 5
+"""Images with objects of a class under which its resamples hardly vary and an interval would mislead."""
+
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
@@ -60,7 +63,7 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     weights = resamples.multiplicities(table.num_images, options.bootstrap, options.seed)
     pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track))
     gains = pair.estimate(lambda a, b: b - a)
-    p_values = _p_values(baseline, candidate, gains, layout, options)
+    p_values = _p_values(baseline, candidate, gains, layout, options, track)
     few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
     oracles = Pair(mended(baseline, few), mended(candidate, few))
     return {
@@ -82,16 +85,21 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     }
 
 
-def _p_values(
-    baseline: Side, candidate: Side, gains: list[Estimate], layout: measures.Layout, options: Options
+def _p_values(  # noqa: PLR0917
+    baseline: Side,
+    candidate: Side,
+    gains: list[Estimate],
+    layout: measures.Layout,
+    options: Options,
+    track: measures.Progress,
 ) -> np.ndarray:
     """(S,) two-sided p of every gain: swaps of the sides image by image, or Welch's t with several runs."""
     if baseline.num_runs > 1 or candidate.num_runs > 1:
         return np.array([gain.p_value() for gain in gains])
     observed = np.array([gain.point for gain in gains])
     tables = baseline.tables[0], candidate.tables[0]
-    p = swaps.overall(*tables, observed, options.seed)
-    p[layout.classes] = swaps.by_class(*tables, observed[layout.classes], options.seed)
+    p = swaps.overall(*tables, observed, options.seed, track)
+    p[layout.classes] = swaps.by_class(*tables, observed[layout.classes], options.seed, track)
     return p
 
 
@@ -165,15 +173,20 @@ def _by_class(
 ) -> list[dict[str, Any]]:
     adjusted = estimates.false_discovery(p_values[layout.classes])
     objects = np.bincount(table.object_class[table.counts[0]], minlength=table.num_classes)
-    rows = []
+    rows: list[dict[str, Any]] = []
     for k, name in enumerate(table.class_names):
         i = layout.classes.start + k
+        with_class = table.object_image[table.counts[0] & (table.object_class == k)]
+        images = len(np.unique(with_class))
         rows.append(
-            {"name": str(name), "category_id": int(table.category_ids[k]), "objects": int(objects[k])}
+            {"name": str(name), "category_id": int(table.category_ids[k])}
+            | {"objects": int(objects[k]), "images": images}
             | _row(pair, gains, i)
             | {"p": number(p_values[i]), "p_adjusted": number(adjusted[k])}
             | {"AP50": _row(pair, gains, layout.classes_at_50.start + k)}
         )
+        if images < FEWEST_IMAGES:
+            rows[-1] |= {"interval": [None, None], "AP50": rows[-1]["AP50"] | {"interval": [None, None]}}
     return rows
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def _table(
 def _replicates(table: MatchTable, weights: np.ndarray, rows: Sequence[int], what: str) -> np.ndarray:
     if not weights.shape[1]:
         return np.empty((len(rows), 0))
-    return measures.columns(table, weights, track=lambda blocks: log.progress(blocks, what=what))[rows]
+    return measures.columns(table, weights, track=partial(log.progress, what=what))[rows]
 
 
 def _record(value: np.ndarray, resampled: np.ndarray, names: tuple[str, str]) -> dict[str, Any]:

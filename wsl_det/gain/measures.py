@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import numpy as np
 
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
+from wsl_det.gain import threads
 
-BLOCK = 128
+BLOCK = 64
 """Weightings taken together: wide enough for vector units, small enough for the caches."""
 
-Progress = Callable[[Iterable[int]], Iterable[int]]
+Progress = Callable[[Iterable[Any], int], Iterable[Any]]
+"""Passes items on, given how many there will be, and may show how far they are."""
+
+
+def quiet(items: Iterable[Any], total: int) -> Iterable[Any]:
+    """A ``Progress`` that shows nothing."""
+    return items
 
 
 class Layout:
@@ -30,27 +38,31 @@ class Layout:
         self.size = self.classes_at_50.stop
 
 
-def columns(table: MatchTable, weights: np.ndarray | None = None, *, track: Progress = iter) -> np.ndarray:
+def columns(table: MatchTable, weights: np.ndarray | None = None, *, track: Progress = quiet) -> np.ndarray:
     """(S, B) numbers in percent, laid out as ``Layout``, one column for each weighting (I, B)."""
     if weights is None:
         return _column(metrics.measure(table))
-    blocks = []
-    for start in track(range(0, weights.shape[1], BLOCK)):
-        block = np.ascontiguousarray(weights[:, start : start + BLOCK])
-        blocks.append(_column(metrics.measure(table, block)))
-    return np.concatenate(blocks, axis=1)
+
+    def block(start: int) -> np.ndarray:
+        return _column(metrics.measure(table, np.ascontiguousarray(weights[:, start : start + BLOCK])))
+
+    starts = range(0, weights.shape[1], BLOCK)
+    return np.concatenate(list(track(threads.in_order(block, starts), len(starts))), axis=1)
 
 
-def swapped(both: MatchTable, flips: np.ndarray, *, track: Progress = iter) -> tuple[np.ndarray, np.ndarray]:
+def swapped(both: MatchTable, flips: np.ndarray, *, track: Progress = quiet) -> tuple[np.ndarray, np.ndarray]:
     """Columns of the two sides after swaps; ``both`` is ``resamples.merged``, flips (I, B) of 0 and 1."""
-    sides: tuple[list[np.ndarray], list[np.ndarray]] = ([], [])
-    for start in track(range(0, flips.shape[1], BLOCK)):
+
+    def block(start: int) -> tuple[np.ndarray, np.ndarray]:
         flip = np.ascontiguousarray(flips[:, start : start + BLOCK])
         ones = np.ones_like(flip)
-        for side, weights in zip(sides, ((ones - flip, flip), (flip, ones - flip)), strict=True):
-            measured = metrics.measure(both, np.concatenate(weights), positives_weights=ones)
-            side.append(_column(measured))
-    return np.concatenate(sides[0], axis=1), np.concatenate(sides[1], axis=1)
+        weights = np.concatenate([ones - flip, flip]), np.concatenate([flip, ones - flip])
+        one, other = (_column(metrics.measure(both, w, positives_weights=ones)) for w in weights)
+        return one, other
+
+    starts = range(0, flips.shape[1], BLOCK)
+    done = list(track(threads.in_order(block, starts), len(starts)))
+    return np.concatenate([one for one, _ in done], axis=1), np.concatenate([two for _, two in done], axis=1)
 
 
 def _column(measured: metrics.Measures) -> np.ndarray:

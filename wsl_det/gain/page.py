@@ -47,6 +47,9 @@ def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path 
 def class_lists(rows: list[dict[str, Any]]) -> dict[str, Any]:
     """The classes that gained and that lost most, and the largest change for scaling the bars."""
     there = sorted((row for row in rows if row["gain"] is not None), key=lambda row: -row["gain"])
+    undefined = len(rows) - len(there)
+    # Classes in a handful of images swing widest and mean least; they stand in the full table.
+    there = [row for row in there if row["interval"][0] is not None] or there
     gained = [row for row in there if row["gain"] > 0][:SHOWN_CLASSES]
     lost = [row for row in reversed(there) if row["gain"] < 0][:SHOWN_CLASSES]
     widest = max((abs(row["gain"]) for row in there), default=0.0) or 1.0
@@ -55,7 +58,7 @@ def class_lists(rows: list[dict[str, Any]]) -> dict[str, Any]:
         "lost": lost,
         "widest": widest,
         "all": rows,
-        "undefined": len(rows) - len(there),
+        "undefined": undefined,
     }
 
 

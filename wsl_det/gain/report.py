@@ -55,7 +55,7 @@ def make(
     for iou_type in _shared_types(truth, [*runs[0], *runs[1]]):
         shapes = matching.object_shapes(truth, iou_type)
         sides = [side.build(one, truth, shapes, iou_type) for one in runs]
-        track = partial(log.progress, what=f"{iou_type} resamples")
+        track = partial(log.progress, what=f"{iou_type}, resamples and swaps")
         content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
     content["meta"] = _meta(gt, baseline, candidate, options) | {
         "images": len(truth.image_ids),

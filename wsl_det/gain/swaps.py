@@ -7,7 +7,7 @@ import numpy as np
 from wsl_det.core import seed as seeds
 from wsl_det.evaluation import average_precision as ap
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
-from wsl_det.gain import measures, resamples
+from wsl_det.gain import measures, resamples, threads
 
 SWAPS = 1000
 CLASS_SWAPS = 20_000
@@ -20,7 +20,7 @@ _TIE = 1e-9
 
 
 def overall(
-    a: MatchTable, b: MatchTable, observed: np.ndarray, seed: int, track: measures.Progress = iter
+    a: MatchTable, b: MatchTable, observed: np.ndarray, seed: int, track: measures.Progress = measures.quiet
 ) -> np.ndarray:
     """(S,) two-sided p of the ``observed`` (S,) differences, laid out as ``measures.Layout``."""
     both = resamples.merged(a, b)
@@ -32,7 +32,7 @@ def overall(
 
 
 def by_class(
-    a: MatchTable, b: MatchTable, observed: np.ndarray, seed: int, track: measures.Progress = iter
+    a: MatchTable, b: MatchTable, observed: np.ndarray, seed: int, track: measures.Progress = measures.quiet
 ) -> np.ndarray:
     """(K,) two-sided p of the ``observed`` (K,) gains in the AP of each class, fine enough for control.
 
@@ -42,13 +42,15 @@ def by_class(
     """
     both = resamples.merged(a, b)
     number = np.bincount(a.object_class[a.counts[0]], minlength=a.num_classes)
-    p = np.full(a.num_classes, np.nan)
-    for k in track(range(a.num_classes)):
-        if not np.isnan(observed[k]):
-            rows = slice(both.class_starts[k], both.class_starts[k + 1])
-            rng = seeds.numpy_generator("gain class swaps", seed, k)
-            p[k] = _one_class(both, rows, int(number[k]), abs(float(observed[k])), rng)
-    return p
+
+    def one(k: int) -> float:
+        if np.isnan(observed[k]):
+            return float("nan")
+        rows = slice(both.class_starts[k], both.class_starts[k + 1])
+        rng = seeds.numpy_generator("gain class swaps", seed, k)
+        return _one_class(both, rows, int(number[k]), abs(float(observed[k])), rng)
+
+    return np.array(list(track(threads.in_order(one, range(a.num_classes)), a.num_classes)))
 
 
 def _one_class(

@@ -98,10 +98,13 @@ def test_hard_numbers(text: str) -> None:
 
 NOT_PLAIN = [
     "", "[", "{}", "[1]", "[{]", '[{"score": 1}', '[{"score": 01}]', '[{"score": .5}]', '[{"score": 5.}]',
-    '[{"score": NaN}]', '[{"score": "1"}]', '[{"score": 1e}]', '[{"score": -}]', '[{"score": 1} {"score": 2}]',
-    '[{"score": 1},]', '[{"score": 1,}]', '[{"score" 1}]', '[{"score": 1, "score": 2}]', '[{"image_id": 1.0}]',
+    '[{"score": NaN}]', '[{"score": "1"}]', '[{"score": 1e}]', '[{"score": -}]',
+    '[{"score": 1} {"score": 2}]',
+    '[{"score": 1},]', '[{"score": 1,}]', '[{"score" 1}]', '[{"score": 1, "score": 2}]',
+    '[{"image_id": 1.0}]',
     '[{"image_id": true}]', '[{"image_id": 123456789012345678901}]', '[{"bbox": [1, 2, 3]}]',
-    '[{"bbox": [1, 2, 3, 4, 5]}]', '[{"bbox": null}]', '[{"x": "unfinished}]', '[{"x": [1, 2}', '[{"score": 1}}',
+    '[{"bbox": [1, 2, 3, 4, 5]}]', '[{"bbox": null}]', '[{"x": "unfinished}]', '[{"x": [1, 2}',
+    '[{"score": 1}}',
 ]  # fmt: skip
 
 

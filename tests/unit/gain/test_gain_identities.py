@@ -39,7 +39,7 @@ def record(scene: simulation.World, a: list[str], b: list[str]) -> dict[str, Any
         )
         for names in (a, b)
     ]
-    return comparison.compare(sides[0], sides[1], OPTIONS, iter)
+    return comparison.compare(sides[0], sides[1], OPTIONS, measures.quiet)
 
 
 @pytest.fixture(scope="module")
