@@ -4,6 +4,8 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DEMO ?= demo
+# Test processes side by side; as many as cores, but no more than help.
+JOBS ?= 2
 # One thread a process in tests: two cores are shared by pytest's own child processes.
 TEST_ENV := OMP_NUM_THREADS=1
 
@@ -32,10 +34,10 @@ types: env
 	@$(BIN)/mypy
 
 test: lint types
-	$(TEST_ENV) $(BIN)/python -m pytest -m "not slow"
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-all: lint types
-	$(TEST_ENV) $(BIN)/python -m pytest
+	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS)
 
 demo: env
 	@$(BIN)/python tools/run_demo.py --output $(DEMO)

@@ -55,16 +55,21 @@ setup(
         "tqdm>=4.66",
     ],
     extras_require={
+        # Posts as parquet and as .zst; both ask for it by name when it is missing.
+        "posts": ["pyarrow>=15", "zstandard>=0.22"],
         "dev": [
             "setuptools>=68",
             "pytest>=8",
             "pytest-timeout>=2.3",
+            "pytest-xdist>=3.5",
             "hypothesis>=6.100",
             "ruff>=0.9",
             "mypy>=1.11",
             "types-PyYAML",
             "types-tqdm",
             "webdataset>=0.2.100",
+            "pyarrow>=15",
+            "zstandard>=0.22",
         ],
     },
     entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},
