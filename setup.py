@@ -75,7 +75,6 @@ setup(
     entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
-        "License :: OSI Approved :: Apache Software License",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
 )
