@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import os
 import signal
 import socket
@@ -234,7 +235,11 @@ def wrap(model: nn.Module, **options: Any) -> nn.Module:
         return model
     on_gpu = next(model.parameters()).is_cuda
     devices = [local_rank()] if on_gpu else None
-    return nn.parallel.DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, **options)
+    ddp = nn.parallel.DistributedDataParallel
+    # torch 2.13 renamed the switch and warns about the old name.
+    known = inspect.signature(ddp.__init__).parameters
+    switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
+    return ddp(model, device_ids=devices, **{switch: False}, **options)
 
 
 def gradients_kept(model: nn.Module, *, travel: bool) -> AbstractContextManager[None]:
