@@ -239,7 +239,8 @@ def wrap(model: nn.Module, **options: Any) -> nn.Module:
     # torch 2.13 renamed the switch and warns about the old name.
     known = inspect.signature(ddp.__init__).parameters
     switch = "forward_sync_buffers" if "forward_sync_buffers" in known else "broadcast_buffers"
-    return ddp(model, device_ids=devices, **{switch: False}, **options)
+    options[switch] = False
+    return ddp(model, device_ids=devices, **options)
 
 
 def gradients_kept(model: nn.Module, *, travel: bool) -> AbstractContextManager[None]:
