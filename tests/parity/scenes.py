@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import importlib.util
 import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -105,3 +106,33 @@ def run_losses(engine: Any, model: nn.Module, examples: Sequence[Example], seed:
     """Losses of one training step of ``seed``, on the graph."""
     with engine.running(seed):
         return model.train()(engine.encode(examples))
+
+
+def export_backbone(make: Callable[[], nn.Module], folder: Path, seed: int = 0) -> Any:
+    """An artifact exported from torchvision's ``make()`` with lively weights and statistics."""
+    from wsl_det.backbone import export, sources
+
+    rng = torch.Generator().manual_seed(seed)
+    with torch.device("meta"):
+        model = make()
+    model = model.to_empty(device="cpu")
+    for key, value in model.state_dict().items():
+        if value.ndim == 4:
+            nn.init.kaiming_normal_(value, mode="fan_out", generator=rng)
+        elif "mean" in key:
+            value.normal_(0, 0.1, generator=rng)
+        elif value.is_floating_point():
+            value.uniform_(0.5, 1.0, generator=rng)
+    source = folder / "torchvision.pth"
+    torch.save(model.state_dict(), source)
+    return export.export(sources.read(source), folder / "backbone.pth")[0]
+
+
+def detector_settings() -> Any:
+    """The little pictures and the tiny detector of the unit tests, which live in their conftest."""
+    path = Path(__file__).parents[1] / "unit" / "detector" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("detector_settings", path)
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module

@@ -7,29 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import scenes
 import torch
 
-from wsl_det.backbone import artifact, export, names, sources
+from wsl_det.backbone import artifact, names
 from wsl_det.backbone.trunk import ResNet
 
 
 def exported(tmp_path: Path) -> artifact.Artifact:
-    """An artifact made from torchvision's ResNet-50 with statistics that are not trivial."""
     from torchvision.models import resnet50
 
-    rng = torch.Generator().manual_seed(0)
-    with torch.device("meta"):
-        model = resnet50()
-    model = model.to_empty(device="cpu")
-    for key, value in model.state_dict().items():
-        if value.ndim == 4:
-            torch.nn.init.kaiming_normal_(value, mode="fan_out", generator=rng)
-        elif value.is_floating_point():
-            value.uniform_(0.5, 1.0, generator=rng) if "mean" not in key else value.normal_(
-                0, 0.1, generator=rng
-            )
-    torch.save(model.state_dict(), tmp_path / "resnet50.pth")
-    return export.export(sources.read(tmp_path / "resnet50.pth"), tmp_path / "backbone.pth")[0]
+    return scenes.export_backbone(resnet50, tmp_path)
 
 
 def stock(weights: Path, tmp_path: Path, **changes: Any) -> Any:

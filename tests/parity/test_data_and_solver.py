@@ -102,7 +102,7 @@ def test_pixels_boxes_and_masks_are_equal(scene, size, flip, mask_format):
 
 
 def test_a_crop_leaves_the_same_boxes_and_pixels_of_masks(scene):
-    pytest.importorskip("shapely", reason="Detectron2 cuts polygons with shapely")
+    pytest.importorskip("shapely", reason="Detectron2 cuts polygons with shapely: pip install shapely")
     from detectron2.data import transforms as T
 
     want = theirs(scene, [T.CropTransform(9, 7, 60, 40)], "polygon", "parity_crop")["instances"]

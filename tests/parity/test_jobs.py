@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+import scenes
 import torch
 
 from wsl_det.core import checkpoint, config
@@ -17,22 +17,13 @@ from wsl_det.detector import defaults, train
 from wsl_det.evaluation import coco_ap
 
 ENGINES = ("embedded", "detectron2")
-SETTINGS = Path(__file__).parents[1] / "unit" / "detector" / "conftest.py"
 Sets = dict[str, tuple[str, str]]
-
-
-def _settings() -> Any:
-    spec = importlib.util.spec_from_file_location("detector_settings", SETTINGS)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sets, Any]]:
     """A folder with a finished run of 20 steps under each engine, its data sets, its settings."""
-    root, settings = tmp_path_factory.mktemp("jobs"), _settings()
+    root, settings = tmp_path_factory.mktemp("jobs"), scenes.detector_settings()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     sets: Sets = {}
