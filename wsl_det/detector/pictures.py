@@ -68,6 +68,11 @@ def compare(
         ]
         _save(draw.side_by_side(panels), Path(output) / f"{record.image_id}_{record.path.stem}.jpg")
         drawn.written += 1
+    if records and not drawn.written:
+        first, reason = next(iter(drawn.skipped.items()))
+        raise DataError(
+            f"none of {len(records)} images could be read from {image_dir} ({first}: {reason}); check --images"
+        )
     return drawn
 
 

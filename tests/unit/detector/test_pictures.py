@@ -72,6 +72,12 @@ def predicted(scenes, tmp_path):
     return path
 
 
+def test_a_wrong_image_folder_is_an_error_and_not_no_pictures(scenes, predicted, tmp_path):
+    with pytest.raises(DataError, match=r"none of 3 images could be read .*check --images"):
+        pictures.compare(scenes["val"][0], predicted, tmp_path, tmp_path / "out", score=0.5, limit=0)
+    assert not (tmp_path / "out").exists()
+
+
 def test_annotations_and_predictions_side_by_side(scenes, predicted, tmp_path):
     gt, folder = scenes["val"]
     (Path(folder) / "2.png").write_text("no image")
