@@ -71,7 +71,7 @@ def compare(
     if records and not drawn.written:
         first, reason = next(iter(drawn.skipped.items()))
         raise DataError(
-            f"none of {len(records)} images could be read from {image_dir} ({first}: {reason}); check --images"
+            f"none of {len(records)} images could be read, such as {first} ({reason}); check --images"
         )
     return drawn
 

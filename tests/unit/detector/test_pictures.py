@@ -73,7 +73,7 @@ def predicted(scenes, tmp_path):
 
 
 def test_a_wrong_image_folder_is_an_error_and_not_no_pictures(scenes, predicted, tmp_path):
-    with pytest.raises(DataError, match=r"none of 3 images could be read .*check --images"):
+    with pytest.raises(DataError, match=r"none of 3 images could be read, .*check --images"):
         pictures.compare(scenes["val"][0], predicted, tmp_path, tmp_path / "out", score=0.5, limit=0)
     assert not (tmp_path / "out").exists()
 
