@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import resource
 import subprocess
 import sys
 import time
@@ -63,7 +64,9 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("--images", type=int, default=5000)
     parser.add_argument(
-        "--masks", action="store_true", help="masks (RLE) in place of boxes, on a tenth of the set"
+        "--masks",
+        action="store_true",
+        help="masks (RLE) in place of boxes; --images 500 is a tenth of the set",
     )
     parser.add_argument("--only", nargs="+", default=["pycocotools", "faster-coco-eval", "hotcoco", "ours"])
     parser.add_argument("--report", action="store_true", help="time tools/report_gain.py on both sides too")
@@ -171,12 +174,14 @@ def main() -> None:
         for extra in (["--attribution-bootstrap", "2"], []):
             command = [sys.executable, "tools/report_gain.py", "--gt", gt, "--baseline", a, "--candidate", b]
             command += ["--output", args.folder / "report", *extra]
-            start = time.perf_counter()
+            start, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run(
                 [str(word) for word in command], check=True, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}
             )
-            seconds = time.perf_counter() - start
-            print(f"gain report, both sides, {' '.join(extra) or 'whole card'}: {seconds:.1f} s")
+            seconds, after = time.perf_counter() - start, resource.getrusage(resource.RUSAGE_CHILDREN)
+            cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            what = "attribution by 2 resamples only" if extra else "whole card"
+            print(f"gain report, both sides, {what}: {seconds:.1f} s ({cpu:.1f} s of CPU)")
 
 
 if __name__ == "__main__":

@@ -1,25 +1,31 @@
 """Does the gain report find what was planted, and do its intervals cover? Simulated detectors, known truth.
 
 python benchmarks/bench_gain.py                     planted causes: recovered against planted
-python benchmarks/bench_gain.py --calibrate 400     coverage of the 95% intervals of the gain in AP
-python benchmarks/bench_gain.py --calibrate 400 --runs 3
+python benchmarks/bench_gain.py --calibrate 400     coverage of the 95% intervals, 1 to 5 runs a side
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from wsl_det.core import log
+from wsl_det.core import seed as seeds
+from wsl_det.evaluation import average_precision as ap
 from wsl_det.evaluation import matching, metrics
-from wsl_det.gain import attribution, comparison, factors, measures, mends, resamples, side, simulation
+from wsl_det.evaluation.match_table import FIRST_COCO
+from wsl_det.gain import attribution, comparison, factors, mends, resamples, side, simulation
 from wsl_det.gain.simulation import Detector
+from wsl_det.predictions import Predictions
 
 REGIMES = {
     "tight": Detector(),
@@ -37,6 +43,16 @@ CAUSES = {
     "class + box": {"class_error": 0.08, "box_noise": 0.85},
     "missed + background": {"missed": 0.12, "background": 1.5},
 }
+
+CASES = {
+    "zero gain": {},
+    "class errors .15 -> .10": {"class_error": 0.10},
+    "box noise x 0.9": {"box_noise": 0.054},
+}
+NUMBERS = ("AP", "AP50", "recognition", "localization")
+RUNS = (1, 2, 3, 5)
+SPREAD, FRESH = 0.12, 0.3
+"""Of several runs: log standard deviation of their class errors, and the share of draws not in common."""
 
 
 def planted(images: int) -> None:
@@ -67,32 +83,113 @@ def planted(images: int) -> None:
             print(f"   {two[0][0]:6.2f} / {two[1][0]:5.2f}")
 
 
-def calibrate(sets: int, runs: int, images: int, bootstrap: int) -> None:
-    """Coverage for a zero gain and a real one; the truth is the mean gain over all test sets and runs."""
-    for name, better in (("zero gain", Detector()), ("class errors .15 -> .10", Detector(class_error=0.10))):
-        points, intervals = [], []
-        for i in log.progress(range(sets), what=name):
-            scene = simulation.world(images=images, classes=8, seed=1000 + i)
-            shapes = matching.object_shapes(scene.truth, "bbox")
-            sides = [
-                side.build(
-                    [simulation.detect(scene, d, luck=10_000 * i + 100 * s + r) for r in range(runs)],
-                    scene.truth, shapes, "bbox",
-                )
-                for s, d in enumerate((Detector(), better))
-            ]  # fmt: skip
-            weights = resamples.multiplicities(images, bootstrap, i)
-            pair = comparison.Pair(*(side.scores(one, weights, measures.quiet) for one in sides))
-            row = measures.Layout(sides[0].tables[0]).metrics["AP"]
-            gain = pair.estimate(lambda a, b, row=row: (b - a)[[row]])[0]
-            points.append(gain.point)
-            intervals.append(gain.interval)
-        truth = 0.0 if name == "zero gain" else float(np.mean(points))
-        low, high = np.array(intervals).T
-        covered = (low <= truth) & (truth <= high)
+def run_of(base: Detector, chance: float) -> Detector:
+    """What a training seed makes of a detector: ``chance`` is standard normal."""
+    return replace(base, class_error=base.class_error * float(np.exp(SPREAD * chance)))
+
+
+def scored(scene: simulation.World, found: Predictions, weights: np.ndarray) -> np.ndarray:
+    """(3, B) AP, AP50 and AP@0.1 in percent; the part of ``measures.columns`` that the intervals need."""
+    table = matching.match(found, scene.truth, "bbox")
+    objects = ap.positives(
+        table.object_image, table.object_class, table.counts[0], weights, table.num_classes
+    )
+    by_class = ap.precision(table.class_starts, table.image, table.status[0], weights, objects)
+    by_iou = 100 * ap.mean_over_classes(by_class, 1)
+    return np.stack([by_iou[FIRST_COCO:].mean(axis=0), by_iou[FIRST_COCO], by_iou[0]])
+
+
+def gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """(4, B) the ``NUMBERS`` of two sides."""
+    return np.stack([b[0] - a[0], b[1] - a[1], *factors.two_factors(a[0], a[2], b[0], b[2])])
+
+
+def population(frequency: np.ndarray, images: int, detector: Detector, *, runs: int) -> np.ndarray:
+    """(3,) AP, AP50 and AP@0.1 over many images, averaged over the seeds that the runs are drawn from."""
+    scene = simulation.world(images=images, classes=len(frequency), seed=77, frequency=frequency)
+    # Midpoints of equal shares of the normal distribution; one of them is its middle, a run without chance.
+    chances = [NormalDist().inv_cdf((i + 0.5) / runs) for i in range(runs)]
+    ones = np.ones((images, 1), dtype=np.uint8)
+    return np.mean(
+        [scored(scene, simulation.detect(scene, run_of(detector, c)), ones)[:, 0] for c in chances], 0
+    )
+
+
+def _runs(
+    scene: simulation.World, sides: dict[str, Detector], weights: np.ndarray, place: int, number: int
+) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
+    """For each side its runs: (plain numbers (3,), numbers under resamples (3, B))."""
+    both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
+    rng = seeds.numpy_generator("calibration runs", place, number)
+    drawn: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
+    for name, detector in sides.items():
+        drawn[name] = []
+        for _ in range(number):
+            chance, luck = rng.standard_normal(), int(rng.integers(2**62))
+            if number == 1:
+                found = simulation.detect(scene, detector, luck=luck)
+            else:
+                found = simulation.detect(scene, run_of(detector, chance), luck=luck, fresh=FRESH)
+            values = scored(scene, found, both)
+            drawn[name].append((values[:, 0], values[:, 1:]))
+    return drawn
+
+
+def _side(runs: list[tuple[np.ndarray, np.ndarray]]) -> side.Numbers:
+    return side.Numbers(np.stack([plain for plain, _ in runs]), np.mean([many for _, many in runs], axis=0))
+
+
+def calibrate(sets: int, images: int, bootstrap: int, runs: Sequence[int]) -> list[dict[str, Any]]:
+    """Coverage of the 95% intervals over test sets of one population, whose gain is known from 20,000 images.
+
+    One run a side: its interval speaks of the choice of images. Several: each run is a detector of its own
+    (``SPREAD``) with a share of its own chances (``FRESH``), and the truth is the mean over such detectors.
+    """
+    frequency = seeds.numpy_generator("calibration").dirichlet(np.full(8, 2.0))
+    sides = {"baseline": Detector()} | {name: replace(Detector(), **change) for name, change in CASES.items()}
+    truth = {
+        many: {name: population(frequency, 20_000, d, runs=9 if many else 1) for name, d in sides.items()}
+        for many in {k > 1 for k in runs}
+    }
+    covered = {(name, k): np.zeros((sets, len(NUMBERS)), dtype=bool) for name in CASES for k in runs}
+    widths = {key: np.zeros((sets, len(NUMBERS))) for key in covered}
+    for i in log.progress(range(sets), sets, "test sets"):
+        scene = simulation.world(images=images, classes=8, seed=1000 + i, frequency=frequency)
+        weights = resamples.multiplicities(images, bootstrap, i)
+        drawn = {many: _runs(scene, sides, weights, i, max(runs) if many else 1) for many in truth}
+        for (name, k), hit in covered.items():
+            pair = comparison.Pair(*(_side(drawn[k > 1][side][:k]) for side in ("baseline", name)))
+            true = gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
+            for j, estimate in enumerate(pair.estimate(gains)):
+                low, high = estimate.interval
+                hit[i, j] = low <= true[j] <= high
+                widths[name, k][i, j] = high - low
+    rows = []
+    for (name, k), hit in covered.items():
+        true = gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
+        for j, what in enumerate(NUMBERS):
+            rate = float(hit[:, j].mean())
+            rows.append(
+                {
+                    "case": name,
+                    "runs": k,
+                    "number": what,
+                    "truth": float(true[j]),
+                    "coverage": 100 * rate,
+                    "error": 100 * float(np.sqrt(rate * (1 - rate) / sets)),
+                    "width": float(widths[name, k][:, j].mean()),
+                }
+            )
+    return rows
+
+
+def show(rows: list[dict[str, Any]], sets: int, images: int) -> None:
+    print(f"{sets} test sets of {images} images: coverage of the 95% intervals, %, +- its standard error")
+    print(f"{'case':26s}{'runs':>5s}  {'number':14s}{'truth':>8s}{'coverage':>10s}{'':8s}{'mean width':>10s}")
+    for row in rows:
         print(
-            f"{name}: {runs} run(s) a side, {sets} sets of {images} images, true gain {truth:.2f}: "
-            f"covered {100 * covered.mean():.1f}% +- {100 * covered.std() / np.sqrt(sets):.1f}"
+            f"{row['case']:26s}{row['runs']:5d}  {row['number']:14s}{row['truth']:8.2f}"
+            f"{row['coverage']:10.1f} +- {row['error']:3.1f} {row['width']:10.2f}"
         )
 
 
@@ -103,12 +200,15 @@ def main() -> None:
     parser.add_argument(
         "--images", type=int, default=None, help="default 1500 for causes, 300 for calibration"
     )
-    parser.add_argument("--calibrate", type=int, metavar="SETS")
-    parser.add_argument("--runs", type=int, default=1)
-    parser.add_argument("--bootstrap", type=int, default=300)
+    parser.add_argument("--calibrate", type=int, metavar="SETS", help="coverage over so many test sets")
+    parser.add_argument(
+        "--runs", type=int, nargs="+", default=list(RUNS), help="runs a side (default %(default)s)"
+    )
+    parser.add_argument("--bootstrap", type=int, default=400)
     args = parser.parse_args()
     if args.calibrate:
-        calibrate(args.calibrate, args.runs, args.images or 300, args.bootstrap)
+        images = args.images or 300
+        show(calibrate(args.calibrate, images, args.bootstrap, args.runs), args.calibrate, images)
     else:
         planted(args.images or 1500)
 

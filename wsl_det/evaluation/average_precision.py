@@ -31,12 +31,14 @@ def precision(class_starts, image, status, weights, positives):  # type: ignore[
             continue
         # Most detections are false at every threshold and only count as seen. They are added up once;
         # what a threshold goes through are the others, with how many of the false ones came before.
-        events, false_before = _events(class_starts[k], class_starts[k + 1], image, status, weights)
+        events, after_false, false_before = _events(
+            class_starts[k], class_starts[k + 1], image, status, weights
+        )
         true = np.empty((len(events), num), dtype=np.int32)
         seen = np.empty((len(events), num), dtype=np.int32)
         for t in range(num_thresholds):
-            hits = _count(t, events, false_before, image, status, weights, true, seen)
-            total = _interpolate(true, seen, hits, positives[k])
+            ends = _count(t, events, after_false, false_before, image, status, weights, true, seen)
+            total = _interpolate(true, seen, ends, positives[k])
             for b in range(num):
                 if positives[k, b] > 0:
                     result[t, k, b] = total[b] / 101
@@ -45,7 +47,11 @@ def precision(class_starts, image, status, weights, positives):  # type: ignore[
 
 @compiled
 def _events(start, stop, image, status, weights):  # type: ignore[no-untyped-def]
-    """(events (E,), false_before (E, B)): detections that are not false, or ignored, at all thresholds."""
+    """(events (E,), after_false (E,), false_before (E, B)): detections neither false nor ignored throughout.
+
+    false_before counts the detections that are false at every threshold and come before an event;
+    after_false says whether any of them comes between the event and the one before.
+    """
     num = weights.shape[1]
     events = np.empty(stop - start, dtype=np.int64)
     number = 0
@@ -57,6 +63,7 @@ def _events(start, stop, image, status, weights):  # type: ignore[no-untyped-def
             events[number] = d
             number += 1
     false_before = np.empty((number, num), dtype=np.int32)
+    after_false = np.zeros(number, dtype=np.bool_)
     seen_now = np.zeros(num, dtype=np.int32)
     e = 0
     for d in range(start, events[number - 1] + 1 if number else start):
@@ -64,63 +71,75 @@ def _events(start, stop, image, status, weights):  # type: ignore[no-untyped-def
             false_before[e] = seen_now
             e += 1
         elif status[0, d] == 0:
+            after_false[e] = True
             row = weights[image[d]]
             for b in range(num):
                 seen_now[b] += row[b]
-    return events[:number], false_before
+    return events[:number], after_false, false_before
 
 
 @compiled
-def _count(t, events, false_before, image, status, weights, true, seen):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """Fill true and seen (E, B) with the counts at the true positives of threshold t; their number."""
+def _count(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    t, events, after_false, false_before, image, status, weights, true, seen
+):
+    """Fill true and seen (E, B) with the counts at the ends of the runs of true positives; their number.
+
+    In a run of true positives with no false one between them precision only rises, so the last of them
+    answers for the recall points of all: AP needs no more than the ends.
+    """
     num = weights.shape[1]
     true_now = np.zeros(num, dtype=np.int32)
     seen_now = np.zeros(num, dtype=np.int32)
-    hits = 0
+    ends = 0
+    in_run = False
     for e in range(len(events)):
         d = events[e]
+        in_run = in_run and not after_false[e]
         if status[t, d] == 2:
             continue
         row = weights[image[d]]
         if status[t, d] == 1:
+            ends -= in_run
             before = false_before[e]
             for b in range(num):
                 true_now[b] += row[b]
                 seen_now[b] += row[b]
-                true[hits, b] = true_now[b]
-                seen[hits, b] = seen_now[b] + before[b]
-            hits += 1
+                true[ends, b] = true_now[b]
+                seen[ends, b] = seen_now[b] + before[b]
+            ends += 1
+            in_run = True
         else:
+            in_run = False
             for b in range(num):
                 seen_now[b] += row[b]
-    return hits
+    return ends
 
 
 @compiled
-def _interpolate(true, seen, hits, positives):  # type: ignore[no-untyped-def]
+def _interpolate(true, seen, ends, positives):  # type: ignore[no-untyped-def]
     """(B,) sum of interpolated precision over the 101 recall points.
 
-    From the last true positive to the first: precision becomes the highest further on, and each true
-    positive answers for the recall points that it is the first to reach. One short loop for each step
+    From the last run of true positives to the first: precision becomes the highest further on, and each
+    run answers for the recall points that it is the first to reach. One short loop for each step
     and few arrays in each, because only such loops become vector instructions.
     """
     num = len(positives)
     total, divisor = np.zeros(num), np.ones(num)
-    if hits == 0:
+    if ends == 0:
         return total
     for b in range(num):
         divisor[b] = max(positives[b], 1)
     highest, reached = np.zeros(num), np.empty(num)
-    value, before, nothing = np.empty(num), np.empty(num), np.zeros(num)
-    _points_reached(true[hits - 1], divisor, reached)
-    for j in range(hits - 1, -1, -1):
+    value, before = np.empty(num), np.empty(num)
+    _points_reached(true[ends - 1], divisor, reached)
+    for j in range(ends - 1, -1, -1):
         _precision_of(true[j], seen[j], value)
         for b in range(num):
             highest[b] = value[b] if value[b] > highest[b] else highest[b]
         if j > 0:
             _points_reached(true[j - 1], divisor, before)
         else:
-            before = nothing
+            before[:] = 0.0
         for b in range(num):
             total[b] += highest[b] * (reached[b] - before[b])
         reached, before = before, reached
@@ -136,13 +155,15 @@ def _precision_of(true, seen, value):  # type: ignore[no-untyped-def]
 
 @compiled
 def _points_reached(true, divisor, points):  # type: ignore[no-untyped-def]
-    """How many of the recall points 0, 0.01, ... 1 are reached; they are numpy.linspace's, i * 0.01."""
+    """How many of the recall points 0, 0.01, ... 1 are reached; they are numpy.linspace's, i * 0.01.
+
+    Adding 1e-9 makes up for any rounding and cannot pass a point that is not met, as recalls are at
+    least 0.01 / positives away from those; whether a point met exactly counts is left to its own rounding.
+    """
     for b in range(len(points)):
         recall = true[b] / divisor[b]
-        i = np.floor(recall * 100)
-        i = i + 1.0 if (i + 1) * 0.01 <= recall else i
-        i = i - 1.0 if i * 0.01 > recall else i
-        points[b] = i + 1.0 if i < 100.0 else 101.0
+        i = np.floor(recall * 100 + 1e-9)
+        points[b] = i if i * 0.01 > recall else i + 1.0
 
 
 @compiled

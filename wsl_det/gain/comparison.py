@@ -98,9 +98,7 @@ def _p_values(  # noqa: PLR0917
         return np.array([gain.p_value() for gain in gains])
     observed = np.array([gain.point for gain in gains])
     tables = baseline.tables[0], candidate.tables[0]
-    p = swaps.overall(*tables, observed, options.seed, track)
-    p[layout.classes] = swaps.by_class(*tables, observed[layout.classes], options.seed, track)
-    return p
+    return swaps.p_values(*tables, observed, layout.classes, options.seed, track)
 
 
 def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:

@@ -56,14 +56,22 @@ class World:
 
 
 def world(
-    *, images: int, classes: int, seed: int, objects: float = 5.0, background: float = MOST_BACKGROUND
+    *,
+    images: int,
+    classes: int,
+    seed: int,
+    objects: float = 5.0,
+    background: float = MOST_BACKGROUND,
+    frequency: np.ndarray | None = None,
 ) -> World:
     """Draw a test set: Poisson objects an image, log-normal sizes, Dirichlet class frequencies.
 
-    ``background`` is the mean number of false boxes an image to choose from.
+    ``background`` is the mean number of false boxes an image to choose from. ``frequency`` (K,) fixes
+    the shares of the classes: test sets of one population have them in common.
     """
     rng = seeds.numpy_generator("simulated world", seed)
-    frequency = rng.dirichlet(np.full(classes, 2.0))
+    drawn = rng.dirichlet(np.full(classes, 2.0))
+    frequency = drawn if frequency is None else frequency
     object_image = np.repeat(np.arange(images), rng.poisson(objects, images))
     num = len(object_image)
     object_class = rng.choice(classes, size=num, p=frequency)
@@ -90,12 +98,13 @@ def world(
     )
 
 
-def detect(scene: World, detector: Detector, *, luck: int | None = None) -> Predictions:
+def detect(scene: World, detector: Detector, *, luck: int | None = None, fresh: float = 1.0) -> Predictions:
     """The detections of ``detector`` in a world; another ``luck`` redraws what training seeds would.
 
-    With ``luck`` every draw but the ground truth is new: runs of one detector that differ by seed.
+    With ``luck`` a share ``fresh`` of the draws is new: runs of one detector, which differ by their seed
+    and have the rest in common, as trained detectors have what is hard in an image.
     """
-    scene = scene if luck is None else _redrawn(scene, luck)
+    scene = scene if luck is None else _redrawn(scene, luck, fresh)
     truth = scene.truth
     seen = scene.uniform["missed"] >= detector.missed
     again = seen & (scene.uniform["duplicate"] < detector.duplicates)
@@ -158,13 +167,17 @@ def to_coco(scene: World, found: Predictions) -> tuple[dict[str, Any], list[dict
     return {"images": images, "categories": categories, "annotations": annotations}, results
 
 
-def _redrawn(scene: World, luck: int) -> World:
+def _redrawn(scene: World, luck: int, fresh: float) -> World:
     rng = seeds.numpy_generator("simulated run", luck)
-    return replace(
-        scene,
-        uniform={kind: rng.random(len(values)) for kind, values in scene.uniform.items()},
-        normal={kind: rng.standard_normal(values.shape) for kind, values in scene.normal.items()},
-    )
+    again = {
+        "uniform": {kind: rng.random(len(values)) for kind, values in scene.uniform.items()},
+        "normal": {kind: rng.standard_normal(values.shape) for kind, values in scene.normal.items()},
+    }
+    for group in ("uniform", "normal") if fresh < 1 else ():
+        for kind, values in getattr(scene, group).items():
+            kept = rng.random(len(values)) >= fresh
+            again[group][kind][kept] = values[kept]
+    return replace(scene, **again)
 
 
 def _boxes(rng: np.random.Generator, num: int) -> np.ndarray:
@@ -194,13 +207,12 @@ def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def _touches(
     image: np.ndarray, boxes: np.ndarray, object_image: np.ndarray, objects: np.ndarray, images: int
 ) -> np.ndarray:
-    """(N,) whether a box overlaps any object of its image by 0.1 or more."""
-    starts = np.searchsorted(object_image, np.arange(images + 1))
+    """(N,) whether a box overlaps any object of its image by 0.1 or more; both are ordered by image."""
+    starts, rows = (np.searchsorted(of, np.arange(images + 1)) for of in (object_image, image))
     touches = np.zeros(len(boxes), dtype=bool)
-    for i in np.unique(image):
-        rows = np.flatnonzero(image == i)
-        here = objects[starts[i] : starts[i + 1]]
-        touches[rows] = (_overlap(boxes[rows, None], here[None]) >= 0.1).any(axis=1)
+    for i in range(images):
+        there, here = slice(rows[i], rows[i + 1]), slice(starts[i], starts[i + 1])
+        touches[there] = (_overlap(boxes[there, None], objects[None, here]) >= 0.1).any(axis=1)
     return touches
 
 
