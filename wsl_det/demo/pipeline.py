@@ -23,7 +23,7 @@ _ARMS = {  # folder -> config; the same detector, data, seed and schedule
     "baseline": "configs/quick/demo_mask_rcnn_scratch.yaml",
 }
 _SHORT_PRETRAIN = ("SOLVER.TOTAL_IMAGES", "4800", "SOLVER.WARMUP_UPDATES", "20")
-_SHORT_DETECT = ("SOLVER.MAX_ITER", "60", "SOLVER.STEPS", "(45,)", "SOLVER.WARMUP_ITERS", "20")
+_SHORT_DETECT = ("SOLVER.MAX_ITER", "90", "SOLVER.STEPS", "(70,)", "SOLVER.WARMUP_ITERS", "20")
 
 
 @dataclass(frozen=True)
