@@ -6,7 +6,9 @@ With REQUIRE_DETECTRON2=1, which the job that has Detectron2 sets, such a skip i
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,6 +16,9 @@ import scenes
 import torch
 
 from wsl_det.detector.engine import installed, select_engine
+
+# What starts whole runs stands beside this folder.
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import zlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -126,13 +125,3 @@ def export_backbone(make: Callable[[], nn.Module], folder: Path, seed: int = 0) 
     source = folder / "torchvision.pth"
     torch.save(model.state_dict(), source)
     return export.export(sources.read(source), folder / "backbone.pth")[0]
-
-
-def detector_settings() -> Any:
-    """The little pictures and the tiny detector of the unit tests, which live in their conftest."""
-    path = Path(__file__).parents[1] / "unit" / "detector" / "conftest.py"
-    spec = importlib.util.spec_from_file_location("detector_settings", path)
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module

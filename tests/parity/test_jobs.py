@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import scenes
 import torch
+import train_runs
 
 from wsl_det.core import checkpoint, config
 from wsl_det.core.config import Config
@@ -23,7 +23,7 @@ Sets = dict[str, tuple[str, str]]
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Sets, Any]]:
     """A folder with a finished run of 20 steps under each engine, its data sets, its settings."""
-    root, settings = tmp_path_factory.mktemp("jobs"), scenes.detector_settings()
+    root, settings = tmp_path_factory.mktemp("jobs"), train_runs.settings()
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     sets: Sets = {}

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import scenes
 import torch
+import train_runs
 
 from wsl_det.core import checkpoint, config
 from wsl_det.detector import defaults, weights
@@ -57,7 +58,7 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, An
     made = scenes.export_backbone(
         lambda: ResNet(Bottleneck, [3, 4, 23, 3], groups=4, width_per_group=4), root
     )
-    path = scenes.detector_settings().write_scenes(root / "train", 4)
+    path = train_runs.settings().write_scenes(root / "train", 4)
     register_coco_instances("stock_train", {}, str(path), str(path.parent / "images"))
     cfg = get_cfg()
     cfg.merge_from_file(str(ROOT / "configs" / "mask_rcnn_ig.yaml"))

@@ -76,15 +76,21 @@ class MetricSink:
     def rewind(self, iteration: int) -> None:
         """Forget records at or after ``iteration`` (those a resumed run will make again)."""
         self._file.close()
-        kept = []
-        for line in self.path.read_text(encoding="utf-8").splitlines():
-            try:
-                if json.loads(line).get("iteration", -1) < iteration:
-                    kept.append(line)
-            except json.JSONDecodeError:
-                continue  # the last line of a killed run can be half a record
+        kept = [line for line, record in self._records() if record.get("iteration", -1) < iteration]
         files.write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
+
+    def holds_hooks(self, iteration: int) -> bool:
+        """Whether a record of ``iteration`` is there beside its step's, such as an evaluation's."""
+        found = (record for _, record in self._records() if record.get("iteration") == iteration)
+        return any("total_loss" not in record for record in found)
+
+    def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        for line in self.path.read_text(encoding="utf-8").splitlines():
+            try:
+                yield line, json.loads(line)
+            except json.JSONDecodeError:
+                continue  # the last line of a killed run can be half a record
 
     def close(self) -> None:
         """Close the files; the sink cannot be used afterwards."""

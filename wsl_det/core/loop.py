@@ -123,6 +123,8 @@ class Loop:
         """
         self.model.train()
         with _Listening(self._signals):
+            if start > 0:
+                self._catch_up(start - 1)
             for iteration in range(start, self.plan.max_iter):
                 self._iterate(batches, iteration)
 
@@ -228,16 +230,25 @@ class Loop:
         period = plan.checkpoint_period
         if self._signals or last or (period > 0 and (iteration + 1) % period == 0):
             self.save(iteration)
-        for hook in plan.hooks:
-            if hook.due(iteration, plan.max_iter):
-                found = hook.call(iteration)
-                self.model.train()
-                if found and self.metrics is not None:
-                    self.metrics.write({"iteration": iteration, **found})
+        self._call_hooks(iteration)
         if signal.SIGTERM in self._signals:
             log.get("loop").info("SIGTERM: saved at iteration %d; continue with --resume", iteration)
             raise SystemExit(128 + signal.SIGTERM)
         self._signals.clear()
+
+    def _call_hooks(self, iteration: int) -> None:
+        for hook in self.plan.hooks:
+            if hook.due(iteration, self.plan.max_iter):
+                found = hook.call(iteration)
+                self.model.train()
+                if found and self.metrics is not None:
+                    self.metrics.write({"iteration": iteration, **found})
+
+    def _catch_up(self, iteration: int) -> None:
+        """The hooks of a checkpoint's own iteration, when its run was killed before they had written."""
+        written = self.metrics is not None and self.metrics.holds_hooks(iteration)
+        if not dist.broadcast_object(written):
+            self._call_hooks(iteration)
 
     def save(self, iteration: int) -> None:
         """Write the checkpoint of a finished iteration; a full disk is reported and survived."""

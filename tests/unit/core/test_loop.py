@@ -33,7 +33,13 @@ def _net() -> nn.Module:
 
 
 def _train(
-    folder: Path, max_iter: int, resume: bool = False, stop_at: int = -1, bad_at: int = -1, lr: float = 0.05
+    folder: Path,
+    max_iter: int,
+    resume: bool = False,
+    stop_at: int = -1,
+    bad_at: int = -1,
+    lr: float = 0.05,
+    hooks: tuple[loop.Hook, ...] = (),
 ) -> dict[str, Tensor]:
     net = _net()
     model = dist.wrap(net)
@@ -53,6 +59,7 @@ def _train(
         checkpoint_period=2,
         fingerprint={"lr": lr},
         describe=lambda b: "ids",
+        hooks=hooks,
     )
     stepper = loop.Loop(
         model=model,
@@ -82,6 +89,30 @@ def test_resume_after_sigterm_is_bit_identical(tmp_path: Path) -> None:
         "model_0000005.pth",
         "model_0000006.pth",
     ]
+
+
+def test_a_run_killed_in_its_evaluation_evaluates_when_resumed(tmp_path: Path) -> None:
+    called: list[int] = []
+
+    def evaluate(iteration: int) -> dict[str, float]:
+        called.append(iteration)
+        if called == [1, 3]:
+            raise KeyboardInterrupt
+        return {"AP": float(iteration)}
+
+    hooks = (loop.Hook(2, evaluate),)
+    with pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, 7, hooks=hooks)
+    _train(tmp_path, 7, resume=True, hooks=hooks)
+    assert called == [1, 3, 3, 5]
+    # From here on nothing is missing: the checkpoint of the last iteration has no evaluation of its own.
+    _train(tmp_path, 7, resume=True, hooks=hooks)
+    assert called == [1, 3, 3, 5]
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert [(x["iteration"], x.get("AP")) for x in lines if "AP" in x] == [(1, 1.0), (3, 3.0), (5, 5.0)]
+    (tmp_path / "model_0000006.pth").unlink()
+    _train(tmp_path, 7, resume=True, hooks=hooks)
+    assert called == [1, 3, 3, 5]
 
 
 def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
