@@ -3,8 +3,7 @@
     python benchmarks/imagenet_top1.py WEIGHTS.pth PHOTOS            # resize 256, centre crop 224
     python benchmarks/imagenet_top1.py WEIGHTS.pth PHOTOS --whole    # the whole photo at its stored size
 
-The model is torchvision's or timm's, not ours. Class i is the i-th folder name in sorted order. The
-figures of ../shared/data/README.md (76.6% and 69.3%) are those of whole photos, to within one photo.
+The model is torchvision's or timm's, not ours. Class i is the i-th folder name in sorted order.
 """
 
 from __future__ import annotations
