@@ -14,6 +14,7 @@ import train_runs
 from wsl_det.core import checkpoint, config
 from wsl_det.core.config import Config
 from wsl_det.detector import defaults, train
+from wsl_det.errors import DataError
 from wsl_det.evaluation import coco_ap
 
 ENGINES = ("embedded", "detectron2")
@@ -89,3 +90,14 @@ def test_stock_detectron2_reads_our_detector_exactly(runs: tuple[Path, Sets, Any
     state = model.state_dict()
     assert state.keys() == wanted.keys()
     assert all(torch.equal(state[key], value) for key, value in wanted.items())
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_run_that_diverges_names_iteration_and_images(
+    runs: tuple[Path, Sets, Any], tmp_path: Path, engine: str
+) -> None:
+    _, sets, settings = runs
+    cfg = _cfg(settings, tmp_path, "SOLVER.BASE_LR", 1e18, "SOLVER.MAX_ITER", 20, "DATASETS.TEST", [])
+    message = r"not finite at iteration \d+ \(rank 0 of images \[1\d, 1\d\]\).*learning rate"
+    with pytest.raises(DataError, match=f"(?s){message}"):
+        train.run(_job(cfg, sets, engine))

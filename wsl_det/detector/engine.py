@@ -54,6 +54,7 @@ class DetectorEngine(Protocol):
         """Around a training step: whatever the model draws in it (anchors, boxes) comes from ``seed``.
 
         Equal seeds draw equal samples in both engines. Evaluation draws nothing and needs no such block.
+        An engine that checks its own numbers raises FloatingPointError for those that are not finite.
         """
         ...
 

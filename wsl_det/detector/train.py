@@ -220,8 +220,15 @@ class _Run:
         def losses(batch: list[Example], iteration: int) -> dict[str, Any]:
             # Anchors and boxes are sampled as a function of the place in the run, so that a resumed
             # run draws what it would have drawn.
-            with self.engine.running(seeds.derive(seed, "step", iteration, rank)):
-                return wrapped(self.engine.encode(batch))
+            try:
+                with self.engine.running(seeds.derive(seed, "step", iteration, rank)):
+                    return wrapped(self.engine.encode(batch))
+            except FloatingPointError as error:  # Detectron2's own check comes before there are losses
+                raise DataError(
+                    f"the predictions are not finite at iteration {iteration} (rank {rank} of "
+                    f"{_image_ids(batch)}): {error} Lower the learning rate, lengthen the warm-up or clip "
+                    "gradients. The last checkpoint is untouched."
+                ) from error
 
         return losses
 

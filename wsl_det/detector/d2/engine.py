@@ -61,13 +61,7 @@ class Engine:
         """See the protocol: seeds the global generators, which Detectron2 draws from, and puts them back."""
         with torch.random.fork_rng(_cuda(self._device)), EventStorage(0):
             torch.manual_seed(seed)
-            try:
-                yield
-            except FloatingPointError as error:
-                raise EngineError(
-                    f"Detectron2 stopped the step: {error} Lower SOLVER.BASE_LR or lengthen its warm-up, "
-                    "and check that the weights fit the config"
-                ) from error
+            yield
 
 
 def translate(cfg: Config) -> CfgNode:
