@@ -11,7 +11,7 @@ import numpy as np
 
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
-from wsl_det.gain import attribution, estimates, factors, measures, resamples, swaps
+from wsl_det.gain import attribution, estimates, factors, groups, measures, power, resamples, swaps
 from wsl_det.gain.estimates import Estimate, number
 from wsl_det.gain.mends import KINDS
 from wsl_det.gain.side import Numbers, Side, mended, scores
@@ -75,6 +75,10 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
         "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
         "attribution": _attribution(oracles),
         "by_class": _by_class(pair, gains, layout, table, p_values),
+        "by_group": _by_group(pair, gains, layout, table),
+        "power": power.power(
+            gains[layout.metrics["AP"]], table.num_images, (baseline.num_runs, candidate.num_runs)
+        ),
         "resamples": {
             "class_absent": _absent(pair, layout, table),
             "two_factor_undefined": {tau: _undefined(pair, layout, tau) for tau in ANCHORS},
@@ -186,6 +190,29 @@ def _by_class(
         if images < FEWEST_IMAGES:
             rows[-1] |= {"interval": [None, None], "AP50": rows[-1]["AP50"] | {"interval": [None, None]}}
     return rows
+
+
+def _by_group(
+    pair: Pair, gains: list[Estimate], layout: measures.Layout, table: MatchTable
+) -> dict[str, list[dict[str, Any]]]:
+    by_size = [group | _row(pair, gains, layout.metrics[group["metric"]]) for group in groups.sizes(table)]
+    thirds = groups.frequencies(table)
+    if not thirds:
+        return {"size": by_size, "frequency": []}
+    members = [classes for _, classes in thirds]
+
+    def mean_of(side: np.ndarray) -> np.ndarray:
+        return groups.mean_of(side[layout.classes], members)
+
+    gain = pair.estimate(lambda a, b: mean_of(b) - mean_of(a))
+    points = [mean_of(side.mean[:, None])[:, 0] for side in (pair.a, pair.b)]
+    by_frequency = [
+        facts
+        | {"baseline": number(points[0][i]), "candidate": number(points[1][i])}
+        | {"gain": number(gain[i].point), "interval": gain[i].record()}
+        for i, (facts, _) in enumerate(thirds)
+    ]
+    return {"size": by_size, "frequency": by_frequency}
 
 
 def _absent(pair: Pair, layout: measures.Layout, table: MatchTable) -> int:

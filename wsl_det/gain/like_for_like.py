@@ -17,7 +17,16 @@ BACKBONE_KEYS = (
     "MODEL.RESNETS.",
     "MODEL.BACKBONE.FREEZE_AT",
 )
-RUN_KEYS = ("SEED", "OUTPUT_DIR", "DATALOADER.NUM_WORKERS", "MODEL.DEVICE")
+RUN_KEYS = (
+    "SEED",
+    "OUTPUT_DIR",
+    "DATALOADER.NUM_WORKERS",
+    "MODEL.DEVICE",
+    # What is logged and kept; the size of a sweep matters only where the learning rates differ.
+    "WSL_DET.LOG_PERIOD",
+    "WSL_DET.KEEP_CHECKPOINTS",
+    "WSL_DET.LR_SWEEP_SIZE",
+)
 LEARNING_RATE = "SOLVER.BASE_LR"
 
 

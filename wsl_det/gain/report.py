@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from wsl_det.core import files, log, provenance
 from wsl_det.errors import DataError
 from wsl_det.evaluation import coco_ap, matching, reading
 from wsl_det.evaluation.ground_truth import GroundTruth
-from wsl_det.gain import comparison, like_for_like, side
+from wsl_det.gain import comparison, like_for_like, side, swaps, verdict
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
 
@@ -21,7 +22,10 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class GainReport:
-    """A finished comparison: ``content`` is gain.json; truth and runs are kept for the gallery."""
+    """A finished comparison: ``content`` is gain.json; truth and runs are kept for the gallery.
+
+    Printed, it is a table; as the last value of a notebook's cell, the page.
+    """
 
     content: dict[str, Any]
     truth: GroundTruth
@@ -30,6 +34,20 @@ class GainReport:
 
     def iou_types(self) -> list[str]:
         return [name for name in coco_ap.IOU_TYPES if name in self.content]
+
+    def __str__(self) -> str:
+        return verdict.table(self.content)
+
+    def html(self, images: str | Path | None = None) -> str:
+        """The page gain.html; ``images`` is the folder of the test images, for the gallery."""
+        from wsl_det.gain import figures, page
+
+        return page.render(self, figures.draw(self.content), images)
+
+    def _repr_html_(self) -> str:
+        # In a frame of its own, so that the page's style and the notebook's leave each other alone.
+        page = escape(self.html(), quote=True)
+        return f'<iframe srcdoc="{page}" sandbox style="width:100%;height:56rem;border:0"></iframe>'
 
 
 def make(
@@ -61,6 +79,9 @@ def make(
         "images": len(truth.image_ids),
         "objects": truth.num_objects,
         "options": asdict(options),
+        "p": swaps.METHOD
+        if len(baseline) == len(candidate) == 1
+        else "Welch's t over image and seed variance",
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
         "differences": [asdict(difference) for difference in differences],
         "notes": notes + coco_ap.describe(truth, runs[0][0])["notes"] + _seed_notes(baseline, candidate),

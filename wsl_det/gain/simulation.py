@@ -169,15 +169,14 @@ def to_coco(scene: World, found: Predictions) -> tuple[dict[str, Any], list[dict
 
 def _redrawn(scene: World, luck: int, fresh: float) -> World:
     rng = seeds.numpy_generator("simulated run", luck)
-    again = {
-        "uniform": {kind: rng.random(len(values)) for kind, values in scene.uniform.items()},
-        "normal": {kind: rng.standard_normal(values.shape) for kind, values in scene.normal.items()},
-    }
-    for group in ("uniform", "normal") if fresh < 1 else ():
-        for kind, values in getattr(scene, group).items():
-            kept = rng.random(len(values)) >= fresh
-            again[group][kind][kept] = values[kept]
-    return replace(scene, **again)
+    uniform = {kind: rng.random(len(values)) for kind, values in scene.uniform.items()}
+    normal = {kind: rng.standard_normal(values.shape) for kind, values in scene.normal.items()}
+    if fresh < 1:
+        for before, again in ((scene.uniform, uniform), (scene.normal, normal)):
+            for kind, values in before.items():
+                kept = rng.random(len(values)) >= fresh
+                again[kind][kept] = values[kept]
+    return replace(scene, uniform=uniform, normal=normal)
 
 
 def _boxes(rng: np.random.Generator, num: int) -> np.ndarray:

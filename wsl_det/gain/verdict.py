@@ -51,6 +51,49 @@ def summary(content: dict[str, Any]) -> list[str]:
     return lines
 
 
+def table(content: dict[str, Any]) -> str:
+    """The comparison as a plain table: verdict, the twelve numbers, two factors, kinds of error."""
+    lines = []
+    for iou_type in (name for name in WHAT if name in content):
+        one = content[iou_type]
+        lines += [headline(content, iou_type), reading(content, iou_type), ""]
+        lines.append(
+            f"{iou_type:16s}{'baseline':>9s}{'candidate':>11s}{'gain':>8s}   {'95% interval':18s}{'p':>6s}"
+        )
+        for name, row in one["metrics"].items():
+            numbers = "".join(
+                f"{'–' if row[side] is None else format(row[side], '.2f'):>{width}s}"
+                for side, width in (("baseline", 9), ("candidate", 11))
+            )
+            p = "–" if row["p"] is None else f"{row['p']:.3f}"
+            lines.append(
+                f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {_span(row['interval']):18s}{p:>6s}"
+            )
+        lines.append("")
+        for name in ("recognition", "localization"):
+            split = one["two_factor"]["0.1"]
+            lines.append(f"  {name:34s}{signed(split[name], 2):>8s}   {_span(split['interval'][name])}")
+        lines += [
+            f"  {kind + ' (by oracle)':34s}{signed(share['gain'], 2):>8s}   {_span(share['interval'])}"
+            for kind, share in one["attribution"].items()
+        ]
+        lines.append("")
+    return "\n".join(lines + [f"note: {note}" for note in content["meta"]["notes"]]).rstrip()
+
+
+def power(record: dict[str, Any] | None) -> str:
+    """How large a gain has to be for this comparison to show it, as a sentence; empty where unknown."""
+    if record is None:
+        return ""
+    runs = record["runs"]
+    several = max(runs.values()) > 1
+    seeds = f"{runs['baseline']} and {runs['candidate']} runs" if several else "one run a side"
+    return (
+        f"With {record['images']} images and {seeds}, a true gain of {record['smallest_gain']:.1f} points of "
+        f"AP is told from chance {100 * record['chance']:.0f} times in a hundred, a smaller one less often."
+    )
+
+
 def signed(value: float | None, digits: int = 1) -> str:
     """A number with its sign, a true minus, and no negative zero; a dash where undefined."""
     if value is None:
@@ -59,6 +102,10 @@ def signed(value: float | None, digits: int = 1) -> str:
     if float(text) == 0:
         return text
     return ("+" if value > 0 else "−") + text
+
+
+def _span(interval: list[float | None]) -> str:
+    return "–" if interval[0] is None else f"{signed(interval[0], 2)} to {signed(interval[1], 2)}"
 
 
 def _with_interval(value: float | None, interval: list[float | None]) -> str:

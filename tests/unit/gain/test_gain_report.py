@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import copy
 import json
+import math
 import re
 import shutil
 import subprocess
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +17,10 @@ import pytest
 from PIL import Image
 
 from tools import report_gain
-from wsl_det import errors, predictions
+from wsl_det import errors, gain, predictions
 from wsl_det.core import files
 from wsl_det.errors import DataError
-from wsl_det.gain import estimates, report, simulation, student_t, verdict
+from wsl_det.gain import estimates, power, report, simulation, student_t, verdict
 from wsl_det.gain.comparison import Options
 from wsl_det.gain.simulation import Detector
 
@@ -27,6 +29,7 @@ CONFIG: dict[str, Any] = {
     "SEED": 1,
     "MODEL": {"WEIGHTS": "a.pth", "MASK_ON": True, "RESNETS": {"NORM": "BN"}},
     "SOLVER": {"BASE_LR": 0.02, "MAX_ITER": 90},
+    "WSL_DET": {"LOG_PERIOD": 20, "LR_SWEEP_SIZE": 0, "AMP_DTYPE": "float16"},
 }
 HOSTILE = "<script>alert('x')</script> & \"q\""
 
@@ -156,6 +159,8 @@ def header_pair(folder: Path, tmp_path: Path, a: dict[str, Any], b: dict[str, An
         ({}, {"config": {"MODEL.MASK_ON": False}}, "MODEL.MASK_ON"),
         ({}, {"config": {"SOLVER.BASE_LR": 0.01}}, "SOLVER.BASE_LR"),
         ({"sweep": {"size": 3}}, {"config": {"SOLVER.BASE_LR": 0.01}, "sweep": {"size": 3}}, None),
+        ({}, {"config": {"WSL_DET.LOG_PERIOD": 5, "WSL_DET.LR_SWEEP_SIZE": 3}}, None),
+        ({}, {"config": {"WSL_DET.AMP_DTYPE": "bfloat16"}}, "WSL_DET.AMP_DTYPE"),
         (
             {"sweep": {"size": 3}},
             {"config": {"SOLVER.BASE_LR": 0.01}, "sweep": {"size": 5}},
@@ -206,6 +211,62 @@ def test_several_runs_widen_the_interval_by_their_spread(folder: Path) -> None:
     total = one["variance"]["image_variance"] + seed
     reach = student_t.quantile(0.975, one["variance"]["df"]) * np.sqrt(total)
     assert one["interval"] == pytest.approx([one["gain"] - reach, one["gain"] + reach], abs=1e-9)
+
+
+def test_the_notebook_interface_prints_the_table_and_shows_the_page(folder: Path) -> None:
+    card = gain.compare(
+        folder / "gt.json", folder / "a.json", [folder / "b.json"], bootstrap=20, attribution_bootstrap=4
+    )
+    one = card.content["bbox"]
+    text = str(card)
+    for name, row in one["metrics"].items():
+        assert re.search(rf"^  {name} .* {re.escape(verdict.signed(row['gain'], 2))} ", text, re.MULTILINE)
+    assert "missed (by oracle)" in text
+    assert verdict.headline(card.content, "bbox") in text
+    frame = card._repr_html_()
+    assert frame.startswith("<iframe srcdoc=")
+    assert "<script" not in frame
+    page = unescape(re.search(r'srcdoc="([^"]*)"', frame).group(1))  # type: ignore[union-attr]
+    assert page == card.html()
+
+
+def test_groups_are_the_classes_and_sizes_they_name(folder: Path) -> None:
+    one = report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], Options(20, 4)).content
+    groups, classes = one["bbox"]["by_group"], one["bbox"]["by_class"]
+    for row in groups["size"]:
+        assert {key: row[key] for key in ("baseline", "gain", "interval")} == {
+            key: one["bbox"]["metrics"][row["metric"]][key] for key in ("baseline", "gain", "interval")
+        }
+    assert sum(row["objects"] for row in groups["size"]) == one["meta"]["objects"]
+    ranked = sorted(classes, key=lambda row: row["objects"])
+    assert [row["name"] for row in groups["frequency"]] == ["rare", "common", "frequent"]
+    for i, row in enumerate(groups["frequency"]):
+        members = ranked[2 * i : 2 * i + 2]
+        assert row["objects"] == sum(member["objects"] for member in members)
+        assert row["gain"] == pytest.approx(np.mean([member["gain"] for member in members]), abs=1e-9)
+        assert row["interval"][0] <= row["gain"] <= row["interval"][1]
+
+
+def test_power_scales_with_images_and_stops_at_the_seeds() -> None:
+    one = estimates.Estimate(2.0, (1.0, 3.0), 0.5, 0.25, None, math.inf, 0)
+    made = power.power(one, 100, (1, 1))
+    assert made is not None
+    # 1.960 + 0.842 standard errors; four times the images halve what can be found.
+    assert made["smallest_gain"] == pytest.approx(0.5 * 2.80158, abs=1e-4)
+    assert [row["images"] for row in made["needed"]] == [785, 197, 50]
+    assert {row["runs"] for row in made["needed"]} == {None}
+    assert [row["observed"] for row in made["needed"]] == [False, False, True]
+    seeds = estimates.Estimate(1.5, (0.0, 3.0), 0.5, 0.05, 0.2, 4.0, 0)
+    needed = power.power(seeds, 100, (3, 3))["needed"]  # type: ignore[index]
+    assert needed[0]["images"] is None, "no number of images makes up for the seeds"
+    assert needed[0]["runs"] is None, "nor any number of seeds for these images"
+    few = needed[2]["runs"]
+    assert 3 < few < 20
+    total = 0.05 + 0.6 / few
+    df = total**2 / ((0.6 / few) ** 2 / 2 / (few - 1))
+    reach = student_t.quantile(0.975, df) + student_t.quantile(0.8, df)
+    assert reach * np.sqrt(total) <= 1.5
+    assert power.power(estimates.Estimate(0.0, (0, 0), 0.0, 0.0, None, math.inf, 0), 9, (1, 1)) is None
 
 
 def test_empty_predictions_give_nulls_with_reasons(folder: Path, tmp_path: Path) -> None:
