@@ -14,7 +14,7 @@ import train_runs
 from wsl_det.core import checkpoint, config
 from wsl_det.core.config import Config
 from wsl_det.detector import defaults, train
-from wsl_det.errors import DataError
+from wsl_det.errors import DataError, EngineError
 from wsl_det.evaluation import coco_ap
 
 ENGINES = ("embedded", "detectron2")
@@ -101,3 +101,30 @@ def test_a_run_that_diverges_names_iteration_and_images(
     message = r"not finite at iteration \d+ \(rank 0 of images \[1\d, 1\d\]\).*learning rate"
     with pytest.raises(DataError, match=f"(?s){message}"):
         train.run(_job(cfg, sets, engine))
+
+
+@pytest.mark.parametrize(
+    "pairs",
+    [
+        ("MODEL.ROI_HEADS.NAME", "CascadeROIHeads", "MODEL.ROI_BOX_HEAD.CLS_AGNOSTIC_BBOX_REG", True),
+        ("MODEL.FPN.NORM", "LN"),
+    ],
+    ids=lambda pairs: str(pairs[0]),
+)
+def test_what_the_embedded_engine_refuses_runs_under_detectron2(
+    runs: tuple[Path, Sets, Any], tmp_path: Path, pairs: tuple[Any, ...]
+) -> None:
+    """The message that names ``--engine detectron2`` must be true."""
+    _, sets, settings = runs
+    cfg = _cfg(settings, tmp_path / "run", "SOLVER.MAX_ITER", 2, *pairs)
+    with pytest.raises(EngineError, match="--engine detectron2"):
+        train.run(_job(cfg, sets, "embedded"))
+    train.run(_job(cfg, sets, "detectron2"))
+    assert len(_losses(tmp_path / "run")) == 2
+
+
+def test_deformable_convolutions_train_on_gpus_only(runs: tuple[Path, Sets, Any], tmp_path: Path) -> None:
+    _, sets, settings = runs
+    deformed = ("MODEL.RESNETS.DEFORM_ON_PER_STAGE", [False, False, False, True])
+    with pytest.raises(EngineError, match=r"MODEL\.DEVICE cuda"):
+        train.run(_job(_cfg(settings, tmp_path / "run", *deformed), sets, "detectron2"))

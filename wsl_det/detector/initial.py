@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from wsl_det.core import seed as seeds
+from wsl_det.errors import EngineError
 
 Filler = Callable[[Tensor, torch.Generator], None]
 
@@ -30,17 +31,24 @@ def _normal(std: float) -> Filler:
     return fill
 
 
-# The distributions of Detectron2's layers, by where a weight stands in the model.
+def _zero(weight: Tensor, rng: torch.Generator) -> None:
+    nn.init.zeros_(weight)
+
+
+# The distributions of Detectron2's layers, by where a weight stands in the model; a cascade numbers
+# its heads.
 _WEIGHTS: tuple[tuple[re.Pattern[str], Filler], ...] = tuple(
     (re.compile(pattern), fill)
     for pattern, fill in (
+        # Deformable convolutions begin as ordinary ones.
+        (r"backbone\.bottom_up\..*\.conv2_offset\.weight", _zero),
         (r"backbone\.bottom_up\..*", _he_fan_out),
         (r"backbone\.fpn_(lateral|output)\d+\.weight", _caffe_xavier),
         (r"proposal_generator\.rpn_head\..*", _normal(0.01)),
-        (r"roi_heads\.box_head\.conv\d+\.weight", _he_fan_out),
-        (r"roi_heads\.box_head\.fc\d+\.weight", _caffe_xavier),
-        (r"roi_heads\.box_predictor\.cls_score\.weight", _normal(0.01)),
-        (r"roi_heads\.box_predictor\.bbox_pred\.weight", _normal(0.001)),
+        (r"roi_heads\.box_head\.(\d+\.)?conv\d+\.weight", _he_fan_out),
+        (r"roi_heads\.box_head\.(\d+\.)?fc\d+\.weight", _caffe_xavier),
+        (r"roi_heads\.box_predictor\.(\d+\.)?cls_score\.weight", _normal(0.01)),
+        (r"roi_heads\.box_predictor\.(\d+\.)?bbox_pred\.weight", _normal(0.001)),
         (r"roi_heads\.mask_head\.(mask_fcn\d+|deconv)\.weight", _he_fan_out),
         (r"roi_heads\.mask_head\.predictor\.weight", _normal(0.001)),
     )
@@ -53,7 +61,8 @@ def draw(model: nn.Module, seed: int) -> None:
 
     Each weight has a generator of its own, made of ``seed`` and its name, so neither the engine nor
     the order of construction nor the width of another layer moves it. Weights of norms become 1, all
-    biases 0; buffers (statistics of batch norms) are left alone. Drawn in float32 on the CPU.
+    biases 0; buffers (statistics of batch norms) are left alone. Drawn in float32 on the CPU. Raises
+    EngineError for a parameter of another kind of model.
     """
     for name, parameter in model.named_parameters():
         if name.endswith(".bias"):
@@ -70,4 +79,7 @@ def _filler(name: str) -> Filler:
     for pattern, fill in _WEIGHTS:
         if pattern.fullmatch(name):
             return fill
-    raise ValueError(f"no initial distribution is known for parameter {name}")
+    raise EngineError(
+        f"no initial distribution is known for parameter {name}: wsl_det trains Faster, Mask and Cascade "
+        "R-CNN over a ResNet with FPN; choose such a model, or train this one with Detectron2's own tools"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -37,3 +38,23 @@ def test_our_own_keys_stand_below_one_name():
 def test_an_unknown_key_names_its_neighbour():
     with pytest.raises(ConfigError, match=r"SOLVER\.BASE_LR"):
         config.merge(defaults.TREE, {"SOLVER": {"BASE_L": 0.1}})
+
+
+# Keys that do nothing unless a switch is on, and that switch is refused by the embedded engine
+# (embedded/honoured.py) or by both (settings.check).
+OFF = (
+    *("MODEL.RETINANET", "MODEL.SEM_SEG_HEAD", "MODEL.PANOPTIC_FPN", "MODEL.ROI_BOX_CASCADE_HEAD"),
+    *("MODEL.ROI_KEYPOINT_HEAD", "TEST.KEYPOINT_OKS_SIGMAS", "TEST.AUG.", "TEST.PRECISE_BN."),
+    *("MODEL.ANCHOR_GENERATOR.ANGLES", "MODEL.ROI_BOX_HEAD.FED_LOSS", "MODEL.RESNETS.DEFORM"),
+    *("DATASETS.PRECOMPUTED_PROPOSAL_TOPK", "VERSION", "GLOBAL.HACK"),
+)
+
+
+def test_no_key_is_passed_over_in_silence():
+    """Every key is named in the code of the embedded engine and its loop, or belongs to what is refused."""
+    room = Path(defaults.__file__).parent
+    files = [p for p in [*room.glob("*.py"), *room.glob("embedded/*.py")] if p.name != "defaults.py"]
+    words = set(re.findall(r"\w+", "\n".join(p.read_text() for p in files)))
+    keys = [k for k, _ in _leaves(defaults.DETECTRON2) if not k.startswith(OFF)]
+    assert len(keys) > 120
+    assert [k for k in keys if k.rpartition(".")[2] not in words] == []

@@ -59,6 +59,11 @@ class Engine:
     @contextmanager
     def running(self, seed: int) -> Iterator[None]:
         """See the protocol: seeds the global generators, which Detectron2 draws from, and puts them back."""
+        if self._device.type == "cpu" and any(self._cfg.MODEL.RESNETS.DEFORM_ON_PER_STAGE):
+            raise EngineError(
+                "Detectron2 trains deformable convolutions on GPUs only (on a CPU it just detects); "
+                "set MODEL.DEVICE cuda, or all of MODEL.RESNETS.DEFORM_ON_PER_STAGE to False"
+            )
         with torch.random.fork_rng(_cuda(self._device)), EventStorage(0):
             torch.manual_seed(seed)
             yield

@@ -124,6 +124,11 @@ def test_initial_weights_depend_on_name_and_seed_only() -> None:
     assert not torch.equal(model.get_parameter(name), wider.get_parameter(name))
 
 
+def test_a_model_whose_weights_nobody_can_draw_is_named() -> None:
+    with pytest.raises(EngineError, match=r"parameter head\.weight: .*Cascade"):
+        initial.draw(torch.nn.ModuleDict({"head": torch.nn.Linear(2, 2)}), seed=0)
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
