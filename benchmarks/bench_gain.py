@@ -139,8 +139,10 @@ def _side(runs: list[tuple[np.ndarray, np.ndarray]]) -> side.Numbers:
     return side.Numbers(np.stack([plain for plain, _ in runs]), np.mean([many for _, many in runs], axis=0))
 
 
-def calibrate(sets: int, images: int, bootstrap: int, runs: Sequence[int]) -> list[dict[str, Any]]:
-    """Coverage of the 95% intervals over test sets of one population, whose gain is known from 20,000 images.
+def calibrate(
+    sets: int, images: int, bootstrap: int, runs: Sequence[int], whole: int = 20_000
+) -> list[dict[str, Any]]:
+    """Coverage of the 95% intervals over test sets of one population, known from ``whole`` images of it.
 
     One run a side: its interval speaks of the choice of images. Several: each run is a detector of its own
     (``SPREAD``) with a share of its own chances (``FRESH``), and the truth is the mean over such detectors.
@@ -148,7 +150,7 @@ def calibrate(sets: int, images: int, bootstrap: int, runs: Sequence[int]) -> li
     frequency = seeds.numpy_generator("calibration").dirichlet(np.full(8, 2.0))
     sides = {"baseline": Detector()} | {name: replace(Detector(), **change) for name, change in CASES.items()}
     truth = {
-        many: {name: population(frequency, 20_000, d, runs=9 if many else 1) for name, d in sides.items()}
+        many: {name: population(frequency, whole, d, runs=9 if many else 1) for name, d in sides.items()}
         for many in {k > 1 for k in runs}
     }
     covered = {(name, k): np.zeros((sets, len(NUMBERS)), dtype=bool) for name in CASES for k in runs}
