@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import os
-import shlex
+import itertools
 import shutil
-import subprocess
-import sys
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from wsl_det.core import config, files
-from wsl_det.errors import DataError, WslError
+from wsl_det.core import files
+from wsl_det.demo import commands
+from wsl_det.demo.commands import Stage
+from wsl_det.errors import DataError
 
 SCHEMA = 1
 _SETTINGS = "demo.json"
@@ -25,16 +24,6 @@ _ARMS = {  # folder -> config; the same detector, data, seed and schedule
 }
 _SHORT_PRETRAIN = ("SOLVER.TOTAL_IMAGES", "4800", "SOLVER.WARMUP_UPDATES", "20")
 _SHORT_DETECT = ("SOLVER.MAX_ITER", "90", "SOLVER.STEPS", "(70,)", "SOLVER.WARMUP_ITERS", "20")
-
-
-@dataclass(frozen=True)
-class Stage:
-    """One command of the demo, and the file by which its being done is known."""
-
-    title: str
-    tool: str
-    arguments: tuple[str, ...]
-    product: Path
 
 
 def stages(root: Path, *, short: bool) -> list[Stage]:
@@ -89,13 +78,16 @@ def run(root: str | Path, tools: Path, *, short: bool = False, fresh: bool = Fal
     plan = stages(root, short=short)
     began = time.monotonic()
     took: list[tuple[str, float | None]] = []
-    for number, stage in enumerate(plan, 1):
-        print(f"\n== {number}/{len(plan)} {stage.title}", flush=True)
-        if stage.product.exists():
-            print(f"{stage.product} is there; skipped (--fresh makes everything again)", flush=True)
-            took.append((stage.title, None))
-            continue
-        took.append((stage.title, _call(tools, stage)))
+    for _, group in itertools.groupby(enumerate(plan, 1), lambda s: s[1].together or s[0]):
+        waiting = []
+        for number, stage in group:
+            print(f"\n== {number}/{len(plan)} {stage.title}", flush=True)
+            if stage.product.exists():
+                print(f"{stage.product} is there; skipped (--fresh makes everything again)", flush=True)
+                took.append((stage.title, None))
+            else:
+                waiting.append(stage)
+        took += _done(tools, waiting)
     for title, seconds in took:
         print(f"{title:34s} {'earlier' if seconds is None else f'{seconds:6.1f} s'}")
     print(f"{'all':34s} {time.monotonic() - began:6.1f} s\n")
@@ -117,6 +109,14 @@ def outcome(root: Path) -> list[str]:
     ]
 
 
+def _done(tools: Path, waiting: Sequence[Stage]) -> list[tuple[str, float | None]]:
+    if len(waiting) > 1:
+        seconds = commands.call_together(tools, waiting)
+    else:
+        seconds = [commands.call(tools, stage) for stage in waiting]
+    return [(stage.title, s) for stage, s in zip(waiting, seconds, strict=True)]
+
+
 def _stage(title: str, tool: str, product: Path, *arguments: object) -> Stage:
     return Stage(title, tool, tuple(str(a) for a in arguments), product)
 
@@ -129,31 +129,8 @@ def _arm(root: Path, scenes: Path, arm: str, short: bool) -> Stage:
     weights = ("MODEL.WEIGHTS", root / "backbone.pth") if arm == "candidate" else ()
     keys = ("OUTPUT_DIR", root / arm, *weights, *(_SHORT_DETECT if short else ()))
     command = ("--config-file", _ARMS[arm], "--resume", *registered, *keys)
-    return _stage(f"fine-tune the {arm}", "train_net", root / arm / "results.json", *command)
-
-
-def _call(tools: Path, stage: Stage) -> float:
-    """Run a stage as a user would; the seconds it took."""
-    shown = ["python", f"tools/{stage.tool}.py", *stage.arguments]
-    print(f"$ {shlex.join(shown)}", flush=True)
-    began = time.monotonic()
-    arguments = [str(config.config_path(a)) if a.startswith("configs/") else a for a in stage.arguments]
-    # Threads that wait by spinning slow each other down when the cores have other work too: measured
-    # 14 s a step against 2.1 s at load 7 on two cores.
-    environment = {"OMP_WAIT_POLICY": "passive", **os.environ}
-    command = [sys.executable, str(tools / f"{stage.tool}.py"), *arguments]
-    # No pipe: the tool's progress bars and messages go straight to the terminal.
-    done = subprocess.run(command, check=False, env=environment)
-    if done.returncode != 0:
-        raise WslError(
-            f"the demo stopped at '{stage.title}': {stage.tool} ended with code {done.returncode}, its "
-            "message is above; finished stages are kept, and the same command goes on from here"
-        )
-    if not stage.product.exists():
-        raise WslError(f"{stage.tool} ended without making {stage.product}; please report this")
-    seconds = time.monotonic() - began
-    print(f"-- {stage.title}: {seconds:.1f} s", flush=True)
-    return seconds
+    stage = _stage(f"fine-tune the {arm}", "train_net", root / arm / "results.json", *command)
+    return replace(stage, together="arms", mark=arm)
 
 
 def _claim(root: Path, *, short: bool, fresh: bool) -> None:

@@ -30,7 +30,9 @@ def tools(tmp_path, monkeypatch) -> Path:
             f"pathlib.Path({str(tmp_path / 'ran')!r}).open('a').write({tool!r} + chr(10))\n"
             f"if pathlib.Path({str(tmp_path / 'broken')!r}).exists() and {tool!r} == 'export_backbone':\n"
             "    sys.exit('error: the weights are wet')\n"
-            f"path = next(p for p in map(pathlib.Path, {paths!r}) if not p.exists())\n"
+            f"paths = [pathlib.Path(p) for p in {paths!r} if not pathlib.Path(p).exists()]\n"
+            # The two arms run at once: each makes what its own command line asks for.
+            "path = next(p for p in paths if str(p.parent) in sys.argv or p.name != 'results.json')\n"
             "path.parent.mkdir(parents=True, exist_ok=True)\n"
             "path.write_text('made')\n"
             "if path.name == 'gain.html':\n"
@@ -80,6 +82,20 @@ def test_a_failure_stops_and_a_second_call_goes_on_from_there(tools, tmp_path, c
     pipeline.run(tmp_path / "demo", tools)
     assert _ran(tmp_path)[len(first) :][0] == "export_backbone"
     assert "skipped" in capfd.readouterr().out
+
+
+def test_when_one_arm_fails_the_demo_names_it(tools, tmp_path, capfd):
+    broken = tools / "train_net.py"
+    text = broken.read_text(encoding="utf-8")
+    broken.write_text(
+        "import sys, time\nif any('scratch' in a for a in sys.argv): sys.exit('error: no luck')\ntime.sleep(30)\n"
+    )
+    with pytest.raises(WslError, match="stopped at 'fine-tune the baseline': train_net ended with code 1"):
+        pipeline.run(tmp_path / "demo", tools)
+    assert "baseline  | error: no luck" in capfd.readouterr().err
+    broken.write_text(text, encoding="utf-8")
+    pipeline.run(tmp_path / "demo", tools)
+    assert (tmp_path / "demo" / "candidate" / "results.json").exists()
 
 
 def test_fresh_makes_everything_again(tools, tmp_path):
