@@ -22,7 +22,6 @@ _SHOWN = 20
 _DAMAGED = (
     *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
     *(OSError, MemoryError, OverflowError, zipfile.BadZipFile, struct.error),
-    NotImplementedError,
 )
 
 

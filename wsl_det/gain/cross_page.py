@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-import jinja2
-
-from wsl_det.gain import verdict
+from wsl_det.gain import template, verdict
 from wsl_det.gain.cross_table import METRICS
 
 _TITLES = {"bbox": "Boxes", "segm": "Masks"}
@@ -17,7 +14,8 @@ _TITLES = {"bbox": "Boxes", "segm": "Masks"}
 def render(content: Mapping[str, Any]) -> str:
     """The page of cross.json's content."""
     iou_types = [name for name in _TITLES if name in content]
-    return _template().render(
+    page = template.load("cross.html", signed=verdict.signed, interval=_interval, plain=_plain, range=_range)
+    return page.render(
         meta=content["meta"],
         first=content["meta"]["names"]["baseline"],
         second=content["meta"]["names"]["candidate"],
@@ -93,18 +91,3 @@ def _plain(value: float | None) -> str:
 def _range(bounds: list[float | None]) -> str:
     low, high = bounds
     return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["signed"] = verdict.signed
-    environment.filters["interval"] = _interval
-    environment.filters["plain"] = _plain
-    environment.filters["range"] = _range
-    return environment.get_template("cross.html")

@@ -6,10 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
-from wsl_det.gain import verdict
+from wsl_det.gain import template, verdict
 from wsl_det.gain.comparison import SHOWN_KINDS
 from wsl_det.gain.figures import Drawing
 from wsl_det.gain.report import GainReport
@@ -27,7 +26,8 @@ def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path 
 
         shots = choose(report, images)
     content = report.content
-    return _template().render(
+    page = template.load("page.html", signed=verdict.signed, plain=_plain, interval=_interval, p=_p)
+    return page.render(
         content=content,
         meta=content["meta"],
         iou_types=report.iou_types(),
@@ -98,21 +98,6 @@ def _facts(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
         elif value is not None:
             facts.append((f"{prefix}{key}".replace("_", " "), str(value)))
     return facts
-
-
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["signed"] = verdict.signed
-    environment.filters["plain"] = _plain
-    environment.filters["interval"] = _interval
-    environment.filters["p"] = _p
-    return environment.get_template("page.html")
 
 
 def _plain(value: float | None, digits: int = 1) -> str:
