@@ -53,7 +53,8 @@ def saved_with_recomputing(net: nn.Module, images: Tensor) -> int:
     net(images)
     for handle in handles:
         handle.remove()
-    largest = max(_kept(b, partial(b, x.detach().requires_grad_())) for b, x in zip(blocks, inputs, strict=True))
+    pairs = zip(blocks, inputs, strict=True)
+    largest = max(_kept(block, partial(block, x.detach().requires_grad_())) for block, x in pairs)
     recompute.recompute_blocks(net)
     outside = saved_for_backward(net, images)
     return outside + sum(x.untyped_storage().nbytes() for x in inputs) + largest

@@ -1,4 +1,4 @@
-"""torchrun's elastic launch: a worker that dies, and a host that is cut off and comes back, change no weight."""
+"""torchrun's elastic launch: a worker that dies or a host that is cut off changes no weight."""
 
 from __future__ import annotations
 
@@ -107,15 +107,14 @@ def hosts() -> Iterator[Callable[[int], tuple[str, ...]]]:
         yield lambda host: ("ip", "netns", "exec", names[host])
     finally:
         for name in names:
-            subprocess.run(["ip", "netns", "pids", name], capture_output=True)
             _end_all_in(name)
-            subprocess.run(["ip", "netns", "del", name], capture_output=True)
+            subprocess.run(["ip", "netns", "del", name], capture_output=True, check=False)
 
 
 def _end_all_in(name: str) -> None:
-    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True)
+    found = subprocess.run(["ip", "netns", "pids", name], capture_output=True, text=True, check=False)
     for pid in found.stdout.split():
-        subprocess.run(["kill", "-9", pid], capture_output=True)
+        subprocess.run(["kill", "-9", pid], capture_output=True, check=False)
 
 
 def _wait_for(path: Path, job: subprocess.Popen[bytes], launch: Launch) -> None:
@@ -135,7 +134,7 @@ def test_a_host_cut_off_and_brought_back(
         options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "cut"]
         options += ["--rdzv-endpoint", f"{ADDRESSES[0]}:29519", "--local-addr", ADDRESSES[host]]
         options += ["--rdzv-conf", f"is_host={int(host == 0)},keep_alive_interval=2,keep_alive_max_attempt=3"]
-        # Sharing its store, a torchrun that stays rank 0 tells a host that comes later no address (torch 2.14).
+        # Sharing its store, a torchrun that stays rank 0 tells a later host no address (seen with 2.14).
         env = {"GLOO_SOCKET_IFNAME": "eth0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
         return launch(*options, seconds=0.7, inside=hosts(host), **env)
 

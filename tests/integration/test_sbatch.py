@@ -34,7 +34,9 @@ def _run(slurm: Path, *words: str, **env: str) -> tuple[int, str]:
     slurm_env = {**names, "SLURM_SUBMIT_DIR": str(ROOT), "SLURM_GPUS_ON_NODE": "4", "VENV": str(slurm)}
     path = f"{slurm}{os.pathsep}{os.environ['PATH']}"
     whole = {**os.environ, **slurm_env, "PATH": path, "SAID": str(said), **env}
-    done = subprocess.run(["bash", str(SCRIPT), *words], env=whole, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["bash", str(SCRIPT), *words], env=whole, capture_output=True, text=True, check=False
+    )
     return done.returncode, said.read_text() + done.stderr
 
 

@@ -34,7 +34,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, keep: int = 3, milestone: int = 0) -> None:
-        """``keep`` of the newest stay; so does every one after a multiple of ``milestone`` iterations, if above 0."""
+        """``keep`` of the newest stay, and every one after a multiple of ``milestone`` iterations if above 0."""
         self.path = Path(path)
         self.keep, self.milestone = max(1, keep), milestone
 
@@ -67,7 +67,7 @@ class RunFolder:
             trial.unlink()
         except OSError as error:
             raise ConfigError(
-                f"nothing can be written into OUTPUT_DIR {self.path} ({error.strerror}); choose another folder"
+                f"nothing can be written into OUTPUT_DIR {self.path} ({error.strerror}); choose another"
             ) from None
 
     def check_room(self, checkpoint_bytes: int) -> None:

@@ -16,7 +16,8 @@ ARCH = model.make_arch(depth=14, groups=2, width_per_group=8, res2_channels=64, 
 
 
 def _net(seed: int = 0, **options: int) -> nn.Module:
-    return model.make(ARCH, 5, torch.Generator().manual_seed(seed), bn_group=2, zero_init_last=False, **options)
+    rng = torch.Generator().manual_seed(seed)
+    return model.make(ARCH, 5, rng, bn_group=2, zero_init_last=False, **options)
 
 
 def _images(seed: int = 1, count: int = 4) -> torch.Tensor:
