@@ -34,7 +34,7 @@ class RunFolder:
     """
 
     def __init__(self, path: str | Path, keep: int = 3, milestone: int = 0) -> None:
-        """``keep`` of the newest stay, and every one after a multiple of ``milestone`` iterations if above 0."""
+        """``keep`` of the newest stay, and those after a multiple of ``milestone`` iterations if above 0."""
         self.path = Path(path)
         self.keep, self.milestone = max(1, keep), milestone
 
