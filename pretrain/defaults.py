@@ -48,7 +48,10 @@ TREE: dict[str, Any] = {
         "BN_GROUP": 24,  # images that share BN statistics
         "BN_MOMENTUM": 0.1,  # ours, not the paper's
         "ZERO_INIT_LAST": True,  # ours, not the paper's
+        # Switches for speed and memory: the same numbers but for the order of float32 sums.
         "CHANNELS_LAST": False,
+        "COMPILE": False,  # torch.compile; needs a compiler, and minutes at the start
+        "RECOMPUTE": False,  # residual blocks run again in the backward: less memory, a third more time
     },
     "SOLVER": {
         "IMS_PER_BATCH": 8064,  # over all processes
@@ -67,11 +70,15 @@ TREE: dict[str, Any] = {
         "WEIGHT_DECAY_NORM": 1e-4,
         "WEIGHT_DECAY_BIAS": 1e-4,
         "LABEL_SMOOTHING": 0.0,
+        # Above 0: the average of the weights, moving by 1 - EMA_DECAY a step, is measured and exported.
+        "EMA_DECAY": 0.0,
         "CLIP_NORM": 0.0,  # largest norm of the gradient; 0: not clipped
         "ACCUMULATE": 1,  # pieces that each process cuts its part of a batch into
         "AMP": "none",  # none | bfloat16 | float16
+        "FUSED": False,  # the optimiser's step in one pass over the memory
         "CHECKPOINT_PERIOD": 1000,
         "CHECKPOINTS_KEPT": 3,
+        "MILESTONE_PERIOD": 0,  # checkpoints after a multiple of this many updates are kept for good
     },
     "TEST": {
         "EVAL_PERIOD": 0,  # updates between measurements of recall; 0: only at the end
@@ -94,6 +101,7 @@ FREE_ON_RESUME = frozenset(
         "MODEL.DEVICE",
         "SOLVER.CHECKPOINT_PERIOD",
         "SOLVER.CHECKPOINTS_KEPT",
+        "SOLVER.MILESTONE_PERIOD",
         "TEST.EVAL_PERIOD",
         "TEST.RECALL_AT",
         "TEST.MAX_IMAGES",

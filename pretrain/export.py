@@ -24,11 +24,13 @@ def final_payload(
     dataset_sha256: str,
     config: Mapping[str, Any],
     bn_statistics: str,
+    ema_decay: float = 0.0,
 ) -> dict[str, Any]:
     """The content of ``model_final.pth``: tensors and plain values only.
 
     ``vocabulary`` is the sha256 that names it; ``pixel_mean`` and ``pixel_std`` are RGB on the
-    0-255 scale; ``bn_statistics`` says in words how the running statistics came about.
+    0-255 scale; ``bn_statistics`` says in words how the running statistics came about; above 0,
+    ``ema_decay`` says that the weights are an average over steps.
     """
     made_from = {"dataset": f"sha256:{dataset_sha256}", "vocabulary": f"sha256:{vocabulary}"}
     about = {
@@ -41,6 +43,7 @@ def final_payload(
         "vocabulary": vocabulary,
         "dataset": dataset,
         "bn_statistics": bn_statistics,
+        "ema_decay": float(ema_decay),
         "config": dict(config),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}

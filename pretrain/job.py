@@ -36,6 +36,14 @@ def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardInd
         )
     if cfg.SOLVER.AMP not in ("none", "bfloat16", "float16"):
         raise ConfigError(f"SOLVER.AMP is {cfg.SOLVER.AMP!r}; expected none, bfloat16 or float16")
+    if not 0 <= cfg.SOLVER.EMA_DECAY < 1:
+        raise ConfigError(f"SOLVER.EMA_DECAY is {cfg.SOLVER.EMA_DECAY}; expected 0 (off) or a number below 1")
+    milestone = cfg.SOLVER.MILESTONE_PERIOD
+    if milestone and (cfg.SOLVER.CHECKPOINT_PERIOD < 1 or milestone % cfg.SOLVER.CHECKPOINT_PERIOD):
+        raise ConfigError(
+            f"SOLVER.MILESTONE_PERIOD {milestone} is no multiple of CHECKPOINT_PERIOD "
+            f"{cfg.SOLVER.CHECKPOINT_PERIOD}: there would be no checkpoint to keep"
+        )
     if not cfg.TEST.RECALL_AT or min(cfg.TEST.RECALL_AT) < 1:
         raise ConfigError(f"TEST.RECALL_AT is {list(cfg.TEST.RECALL_AT)}; expected numbers of at least 1")
     return index.open_index(cfg.DATA.SHARDS), share

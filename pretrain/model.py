@@ -84,6 +84,7 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         self.group = group
         self.groups_per_step = groups_per_step
         self._seen = 0  # groups of the step so far
+        self.recomputing = False  # a forward done again for its backward moves no statistics
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, C, H, W) normalized; in training N is a multiple of ``group``."""
@@ -95,21 +96,19 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
         return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
     def _normalize(self, piece: Tensor) -> Tensor:
+        if self.recomputing:
+            return self._batch_norm(piece, self.running_mean.clone(), self.running_var.clone(), 0.0)  # type: ignore[union-attr]
         # r <- (1 - m) r + (m / k) (s1 + ... + sk), written as k ordinary updates: the j-th takes
         # (m / k) / (1 - (k - j) m / k), and the factors (1 - that) telescope to 1 - m.
         assert self.momentum is not None
         share = self.momentum / self.groups_per_step
         rest = self.groups_per_step - 1 - self._seen
         self._seen = (self._seen + 1) % self.groups_per_step
+        return self._batch_norm(piece, self.running_mean, self.running_var, share / (1 - rest * share))
+
+    def _batch_norm(self, piece: Tensor, mean: Tensor | None, var: Tensor | None, momentum: float) -> Tensor:
         return F.batch_norm(
-            piece,
-            self.running_mean,
-            self.running_var,
-            self.weight,
-            self.bias,
-            training=True,
-            momentum=share / (1 - rest * share),
-            eps=self.eps,
+            piece, mean, var, self.weight, self.bias, training=True, momentum=momentum, eps=self.eps
         )
 
 

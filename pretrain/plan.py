@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 import torch
 from torch import Tensor, nn
 
-from pretrain import job, losses, model, sampling
+from pretrain import job, losses, model, recompute, sampling
+from wsl_det.core import checkpoint
 from wsl_det.core.config import Config
 
 _GIB = 2**30
@@ -36,6 +38,29 @@ def saved_for_backward(net: nn.Module, images: Tensor) -> int:
 
     Parameters are not counted. Works on the meta device, where nothing is computed.
     """
+    tags = losses.Tags(
+        torch.zeros((len(images), 1), dtype=torch.int64, device=images.device),
+        torch.ones(len(images), dtype=torch.int64, device=images.device),
+    )
+    return _kept(net, lambda: losses.hashtag_loss(net(images), tags))
+
+
+def saved_with_recomputing(net: nn.Module, images: Tensor) -> int:
+    """The same for ``recompute.recompute_blocks``, at the moment when the largest block runs again."""
+    inputs: list[Tensor] = []
+    blocks = recompute.residual_blocks(net)
+    handles = [b.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for b in blocks]
+    net(images)
+    for handle in handles:
+        handle.remove()
+    pairs = zip(blocks, inputs, strict=True)
+    largest = max(_kept(block, partial(block, x.detach().requires_grad_())) for block, x in pairs)
+    recompute.recompute_blocks(net)
+    outside = saved_for_backward(net, images)
+    return outside + sum(x.untyped_storage().nbytes() for x in inputs) + largest
+
+
+def _kept(net: nn.Module, run: Callable[[], object]) -> int:
     own = {p.untyped_storage()._cdata for p in net.parameters()}
     kept: dict[int, Tensor] = {}
 
@@ -46,12 +71,8 @@ def saved_for_backward(net: nn.Module, images: Tensor) -> int:
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        logits = net(images)
-        tags = losses.Tags(
-            torch.zeros((len(images), 1), dtype=torch.int64, device=images.device),
-            torch.ones(len(images), dtype=torch.int64, device=images.device),
-        )
-        losses.hashtag_loss(logits, tags)
+        found = run()
+    del found
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
@@ -71,20 +92,22 @@ def memory_estimate(cfg: Config, arch: model.Arch, num_classes: int, groups: int
         pixels = torch.empty((images, 3, size, size))
         if half:
             net, pixels = net.to(torch.bfloat16), pixels.to(torch.bfloat16)
-        activations = saved_for_backward(net.train(), pixels)
+        count = saved_with_recomputing if cfg.MODEL.RECOMPUTE else saved_for_backward
+        activations = count(net.train(), pixels)
     return {
         "weights": _FLOAT * parameters,
         "gradients": _FLOAT * parameters,
         "momentum": _FLOAT * parameters,
+        "averaged weights": _FLOAT * parameters if cfg.SOLVER.EMA_DECAY else 0,
         "half-precision weights": 2 * parameters if half else 0,
         "activations": activations,
     }
 
 
-def checkpoint_bytes(net: nn.Module) -> int:
-    """Size of one checkpoint: the state of the model and one momentum for each parameter."""
-    state = sum(t.numel() * t.element_size() for t in net.state_dict().values())
-    return state + sum(p.numel() * _FLOAT for p in net.parameters())
+def checkpoint_bytes(cfg: Config, net: nn.Module) -> int:
+    """Size of one checkpoint of a run, with the averaged weights where SOLVER.EMA_DECAY asks for them."""
+    averages = sum(t.numel() * t.element_size() for t in net.state_dict().values() if t.is_floating_point())
+    return checkpoint.state_bytes(net) + (averages if cfg.SOLVER.EMA_DECAY else 0)
 
 
 def table(archs: Sequence[model.Arch], classes: Sequence[int], size: int = 224) -> str:
@@ -156,7 +179,7 @@ def _costs(cfg: Config, ready: job.Job) -> list[str]:
     classes = len(ready.posts.vocabulary)
     with torch.device("meta"):
         net = model.build(ready.arch, classes)
-    counts, size = model.count_parameters(net), checkpoint_bytes(net)
+    counts, size = model.count_parameters(net), checkpoint_bytes(cfg, net)
     adds = model.count_multiply_adds(ready.arch, classes, cfg.INPUT.SIZE)
     kept = cfg.SOLVER.CHECKPOINTS_KEPT
     memory = memory_estimate(cfg, ready.arch, classes, ready.share.groups)

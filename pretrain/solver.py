@@ -83,8 +83,10 @@ def parameter_groups(
     return [{"params": kinds[kind], "weight_decay": decays[kind], "name": kind} for kind in kinds]
 
 
-def sgd(groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool) -> torch.optim.SGD:
-    """SGD over parameter groups; Nesterov needs momentum."""
+def sgd(
+    groups: Iterable[dict[str, Any]], *, lr: float, momentum: float, nesterov: bool, fused: bool = False
+) -> torch.optim.SGD:
+    """SGD over parameter groups; Nesterov needs momentum. ``fused`` updates in one pass over the memory."""
     if nesterov and not momentum:
         raise ConfigError("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
-    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov)
+    return torch.optim.SGD(groups, lr=lr, momentum=momentum, nesterov=nesterov, fused=fused or None)

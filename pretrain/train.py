@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
 import cv2
 import torch
 from torch import Tensor, nn
 
-from pretrain import export, losses, model, probe, solver, transforms
+from pretrain import export, losses, model, plan, probe, recompute, solver, transforms
+from pretrain.averages import WeightAverage
 from pretrain.dataset import Batch, Loader, normalize
 from pretrain.job import Job, fingerprint, heldout_images, prepare
 from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
@@ -24,7 +25,10 @@ def pretrain(cfg: Config, resume: bool = False) -> None:
     """Train to the end and write ``model_final.pth`` and ``results.json``; every process calls this."""
     device = dist.device(cfg.MODEL.DEVICE)
     job = prepare(cfg, rank=dist.rank(), world=dist.world_size())
-    folder = checkpoint.RunFolder(cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_KEPT)
+    resume = dist.resumed(resume)
+    folder = checkpoint.RunFolder(
+        cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_KEPT, milestone=cfg.SOLVER.MILESTONE_PERIOD
+    )
     folder.claim(resume)
     log.setup(cfg.OUTPUT_DIR, dist.rank())
     # Our own threads decode; OpenCV's would fight them for the same cores.
@@ -56,6 +60,12 @@ class Run:
         if cfg.MODEL.CHANNELS_LAST:
             bare = bare.to(memory_format=torch.channels_last)
         self.bare = bare.to(device)
+        decay = cfg.SOLVER.EMA_DECAY
+        self.average = WeightAverage(self.bare, decay) if decay else None
+        if cfg.MODEL.RECOMPUTE:
+            recompute.recompute_blocks(self.bare)
+        if cfg.MODEL.COMPILE:
+            self.bare.compile()  # in place: names of parameters stay
         self.model = dist.wrap(self.bare)
 
     def finished(self) -> bool:
@@ -68,6 +78,7 @@ class Run:
         with ExitStack() as closing:
             metrics = None
             if dist.is_main():
+                self.folder.check_room(plan.checkpoint_bytes(self.cfg, self.bare))
                 write_resolved(self.cfg, self.folder.path / "config.yaml")
                 metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
                 closing.callback(metrics.close)
@@ -109,6 +120,8 @@ class Run:
         if self.statistics_agree or dist.world_size() == 1:
             return
         statistics = model.running_statistics(self.bare)
+        if self.average is not None:
+            statistics += self.average.statistics()
         flat = torch.cat([t.flatten() for t in statistics])
         dist.all_reduce_sum_(flat).div_(dist.world_size())
         for own, mean in zip(statistics, flat.split([t.numel() for t in statistics]), strict=True):
@@ -123,20 +136,25 @@ class Run:
             log.get("pretrain").info("DATA.HELDOUT leaves no post to measure recall on")
             return {}
         self.average_statistics()
-        found = probe.measure(
-            self.bare,
-            posts,
-            images,
-            transforms.TestCrop(cfg.INPUT.SIZE, cfg.INPUT.TEST_RESIZE, cfg.DATA.MAX_PIXELS),
-            pixel_mean=cfg.INPUT.PIXEL_MEAN,
-            pixel_std=cfg.INPUT.PIXEL_STD,
-            ranks=cfg.TEST.RECALL_AT,
-            batch=cfg.TEST.BATCH,
-            num_threads=cfg.DATA.NUM_THREADS,
-        )
+        with self._measured_weights():
+            found = probe.measure(
+                self.bare,
+                posts,
+                images,
+                transforms.TestCrop(cfg.INPUT.SIZE, cfg.INPUT.TEST_RESIZE, cfg.DATA.MAX_PIXELS),
+                pixel_mean=cfg.INPUT.PIXEL_MEAN,
+                pixel_std=cfg.INPUT.PIXEL_STD,
+                ranks=cfg.TEST.RECALL_AT,
+                batch=cfg.TEST.BATCH,
+                num_threads=cfg.DATA.NUM_THREADS,
+            )
         shown = "  ".join(f"{name} {value:.2f}" for name, value in found.items() if "@" in name)
         log.get("pretrain").info("after %d updates, %d held-out posts: %s", iteration + 1, len(images), shown)
         return found
+
+    def _measured_weights(self) -> AbstractContextManager[None]:
+        """The weights that are measured and exported stand in the model inside this block."""
+        return nullcontext() if self.average is None else self.average.in_place()
 
     def _loader(self) -> Loader:
         cfg, job = self.cfg, self.job
@@ -170,9 +188,14 @@ class Run:
             decay_bias=cfg.SOLVER.WEIGHT_DECAY_BIAS,
         )
         optimizer = solver.sgd(
-            groups, lr=job.schedule.peak, momentum=cfg.SOLVER.MOMENTUM, nesterov=cfg.SOLVER.NESTEROV
+            groups,
+            lr=job.schedule.peak,
+            momentum=cfg.SOLVER.MOMENTUM,
+            nesterov=cfg.SOLVER.NESTEROV,
+            fused=cfg.SOLVER.FUSED,
         )
-        plan = loop.Plan(
+        follow = self.average
+        course = loop.Plan(
             max_iter=job.schedule.updates,
             lr=job.schedule.factor,
             checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
@@ -180,12 +203,13 @@ class Run:
             amp=cfg.SOLVER.AMP,
             clip=self._clip if cfg.SOLVER.CLIP_NORM else None,
             hooks=(loop.Hook(cfg.TEST.EVAL_PERIOD, self.measure),),
-            state={"stream": self.stream},
+            state={"stream": self.stream, **({"average": follow} if follow else {})},
             fingerprint=fingerprint(cfg, job),
             describe=self._describe,
             samples=lambda batch: len(batch.draws),
             pieces=lambda batch: batch.pieces(cfg.SOLVER.ACCUMULATE),
             note=lambda batch: {"stream": batch.stream[:16], "epoch": batch.epoch},
+            after_step=follow.update if follow else lambda: None,
             before_save=self.average_statistics,
         )
         return loop.Loop(
@@ -194,7 +218,7 @@ class Run:
             optimizer=optimizer,
             folder=self.folder,
             metrics=metrics,
-            plan=plan,
+            plan=course,
         )
 
     def _clip(self) -> None:
@@ -232,19 +256,21 @@ class Run:
         made_from = {"dataset": f"sha256:{posts.sha256}", "vocabulary": f"sha256:{posts.vocabulary.sha256}"}
         meta = {**provenance.header("pretraining results", 1, made_from), "stream": self.stream.value}
         results = {"recall": found, "constant_guess": chance if found else {}, "meta": meta}
-        payload = export.final_payload(
-            self.bare,
-            self.job.arch,
-            pixel_mean=cfg.INPUT.PIXEL_MEAN,
-            pixel_std=cfg.INPUT.PIXEL_STD,
-            vocabulary=posts.vocabulary.sha256,
-            dataset=posts.name,
-            dataset_sha256=posts.sha256,
-            config=cfg.to_dict(),
-            bn_statistics=_BN_STATISTICS,
-        )
         files.write_json(self.folder.path / "results.json", results)
-        path = self.folder.save_final(payload)
+        with self._measured_weights():
+            payload = export.final_payload(
+                self.bare,
+                self.job.arch,
+                pixel_mean=cfg.INPUT.PIXEL_MEAN,
+                pixel_std=cfg.INPUT.PIXEL_STD,
+                vocabulary=posts.vocabulary.sha256,
+                dataset=posts.name,
+                dataset_sha256=posts.sha256,
+                config=cfg.to_dict(),
+                bn_statistics=_BN_STATISTICS,
+                ema_decay=cfg.SOLVER.EMA_DECAY,
+            )
+            path = self.folder.save_final(payload)
         if found:
             shown = "  ".join(f"{name} {value:.2f}" for name, value in chance.items())
             log.get("pretrain").info("a constant guess scores: %s", shown)

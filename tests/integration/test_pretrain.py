@@ -219,6 +219,8 @@ def test_nothing_but_shards_and_a_folder_is_needed(shards: Path, tmp_path: Path)
         ({"MODEL.DEVICE": "cuda"}, ["torch sees no GPU"]),
         ({"SOLVER.ACCUMULATE": 3}, ["does not divide the 2 BN groups"]),
         ({"SOLVER.AMP": "int8"}, ["none, bfloat16 or float16"]),
+        ({"SOLVER.EMA_DECAY": 1.5}, ["SOLVER.EMA_DECAY is 1.5"]),
+        ({"SOLVER.MILESTONE_PERIOD": 4}, ["no multiple of CHECKPOINT_PERIOD 3"]),
         ({"MODEL.DEPTH": 99, "MODEL.BLOCKS": "[]"}, ["MODEL.DEPTH is 99"]),
     ],
 )
@@ -361,8 +363,14 @@ def test_two_processes_killed_and_resumed_are_the_same_run(pretrain: Pretrain, t
         # bfloat16 has 8 bits: a rounding of 0.4% in each layer of a first forward.
         ({"SOLVER.AMP": "bfloat16"}, 2e-2),
         ({"SOLVER.AMP": "bfloat16", "MODEL.CHANNELS_LAST": True}, 2e-2),
+        ({"SOLVER.FUSED": True}, 1e-5),
+        pytest.param(
+            {"MODEL.COMPILE": True},
+            1e-4,  # fused kernels sum in their own order
+            marks=[pytest.mark.slow, pytest.mark.timeout(900)],
+        ),
     ],
-    ids=["channels last", "bfloat16", "both"],
+    ids=["channels last", "bfloat16", "both", "fused", "compiled"],
 )
 def test_switches_for_speed_give_the_same_losses(
     switch: dict, tolerance: float, short: Path, pretrain: Pretrain, tmp_path: Path
@@ -374,6 +382,38 @@ def test_switches_for_speed_give_the_same_losses(
         assert a["loss"] == pytest.approx(b["loss"], rel=tolerance)
     saved = weights(tmp_path / "run")
     assert all(v.dtype in (torch.float32, torch.int64) and v.is_contiguous() for v in saved.values())
+
+
+def test_recomputing_gives_the_same_run(undisturbed: Path, pretrain: Pretrain, tmp_path: Path) -> None:
+    assert pretrain(tmp_path / "run", **{"MODEL.RECOMPUTE": True}) == 0
+    assert_same_run(tmp_path / "run", undisturbed)
+
+
+def test_averaged_weights_are_exported_and_resume_exactly(
+    undisturbed: Path, pretrain: Pretrain, tmp_path: Path
+) -> None:
+    """Killed after its last update and resumed: the averages come from the checkpoint."""
+    decay = ("SOLVER.EMA_DECAY", "0.5")
+    assert pretrain(tmp_path / "whole", *decay) == 0
+    run = tmp_path / "run"
+    assert pretrain.killed(partial(at_update, 7), run, *decay) == -signal.SIGKILL
+    assert pretrain(run, "--resume", *decay) == 0
+    assert_same_run(run, tmp_path / "whole")
+    # Training itself is not touched by the average, and what is exported is not the last weights.
+    assert records(run)[-1]["loss"] == records(undisturbed)[-1]["loss"]
+    last = torch.load(run / f"model_{UPDATES - 1:07d}.pth", weights_only=True)
+    ours, name = weights(run), "fc.weight"
+    assert torch.equal(last["model"][name], weights(undisturbed)[name])
+    assert torch.equal(last["state"]["average"][name], ours[name])
+    assert not torch.equal(ours[name], weights(undisturbed)[name])
+    assert torch.load(run / "model_final.pth", weights_only=True)["wsl_det"]["ema_decay"] == 0.5
+
+
+def test_milestones_are_kept_for_good(pretrain: Pretrain, tmp_path: Path) -> None:
+    kept = {"SOLVER.CHECKPOINTS_KEPT": 1, "SOLVER.MILESTONE_PERIOD": 6}
+    assert pretrain(tmp_path / "run", **kept) == 0
+    found = sorted(p.name for p in (tmp_path / "run").glob("model_0*.pth"))
+    assert found == ["model_0000005.pth", "model_0000011.pth"]
 
 
 def test_the_plan_starts_nothing(pretrain: Pretrain, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import pickle
 import re
+import shutil
 import struct
 import zipfile
 from collections.abc import Mapping
@@ -31,9 +33,10 @@ class RunFolder:
     XXXXXXX is the last finished iteration, counted from 0 as in Detectron2.
     """
 
-    def __init__(self, path: str | Path, keep: int = 3) -> None:
+    def __init__(self, path: str | Path, keep: int = 3, milestone: int = 0) -> None:
+        """``keep`` of the newest stay, and those after a multiple of ``milestone`` iterations if above 0."""
         self.path = Path(path)
-        self.keep = max(1, keep)
+        self.keep, self.milestone = max(1, keep), milestone
 
     def claim(self, resume: bool) -> None:
         """Make the folder, or refuse it when it holds another run's checkpoints.
@@ -51,10 +54,36 @@ class RunFolder:
                 f"{self.path} already holds {at}; pass --resume to continue it, or change OUTPUT_DIR"
             )
         if dist.is_main():
+            self._prepare()
+        dist.barrier()
+
+    def _prepare(self) -> None:
+        trial = self.path / f".trial.{os.getpid()}"
+        try:
             self.path.mkdir(parents=True, exist_ok=True)
             for scrap in self.path.glob(".model_*.pth"):
                 scrap.unlink()  # half a checkpoint of a killed run
-        dist.barrier()
+            trial.write_bytes(b"1")
+            trial.unlink()
+        except OSError as error:
+            raise ConfigError(
+                f"nothing can be written into OUTPUT_DIR {self.path} ({error.strerror}); choose another"
+            ) from None
+
+    def check_room(self, checkpoint_bytes: int) -> None:
+        """Raise ConfigError when the disk cannot hold the checkpoints of a run, one of them on its way.
+
+        What older checkpoints of this folder take is theirs already; milestones come on top.
+        """
+        taken = sum(path.stat().st_size for _, path in self._numbered())
+        needed = (self.keep + 1) * checkpoint_bytes - taken
+        free = shutil.disk_usage(self.path).free
+        if free < needed:
+            raise ConfigError(
+                f"{self.path} has {free / 2**30:.2f} GiB free; {self.keep} checkpoints of "
+                f"{checkpoint_bytes / 2**30:.2f} GiB and one being written need {needed / 2**30:.2f} GiB: "
+                "free some, keep fewer, or choose another OUTPUT_DIR"
+            )
 
     def latest(self) -> tuple[int, Path] | None:
         """The newest checkpoint as (last finished iteration, file), or None."""
@@ -62,12 +91,13 @@ class RunFolder:
         return found[-1] if found else None
 
     def save(self, iteration: int, state: Mapping[str, Any]) -> Path:
-        """Write ``model_<iteration>.pth`` whole, then drop all but the newest ``keep``; rank 0 only."""
+        """Write ``model_<iteration>.pth`` whole, then drop old ones but milestones; rank 0 only."""
         path = self.path / f"model_{iteration:07d}.pth"
         with files.atomic_path(path) as scratch:
             torch.save({**state, "iteration": iteration}, scratch)
-        for _, old in self._numbered()[: -self.keep]:
-            old.unlink(missing_ok=True)
+        for number, old in self._numbered()[: -self.keep]:
+            if not self.milestone or (number + 1) % self.milestone:
+                old.unlink(missing_ok=True)
         return path
 
     def save_final(self, payload: Mapping[str, Any]) -> Path:
@@ -138,6 +168,12 @@ def _check_zip(path: Path) -> None:
             f"{path} is a zip whose records {how}; "
             "PyTorch never writes such files, and unpacking one can fill the memory: refused"
         )
+
+
+def state_bytes(model: nn.Module) -> int:
+    """Size of one checkpoint: the model's state, and one momentum for each parameter that learns."""
+    state = sum(t.numel() * t.element_size() for t in model.state_dict().values())
+    return state + sum(p.numel() * p.element_size() for p in model.parameters() if p.requires_grad)
 
 
 def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], what: str = "weights") -> None:

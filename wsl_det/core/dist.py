@@ -174,6 +174,15 @@ def is_main() -> bool:
     return rank() == 0
 
 
+def resumed(asked: bool) -> bool:
+    """Whether the job continues a run: asked for, or torchrun started its workers anew after a failure.
+
+    All ranks agree: a machine that comes back counts its own restarts, not those of the others.
+    """
+    restarts = int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
+    return any(all_gather_object(asked or restarts > 0))
+
+
 def barrier() -> None:
     """Wait for every process; nothing to wait for alone."""
     if _active():

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 
 from wsl_det.core import dist, log
 from wsl_det.core.checkpoint import RunFolder
+from wsl_det.core.saving import Saver
 from wsl_det.errors import CheckpointError, DataError
 
 Losses = Callable[[Any, int], Mapping[str, Tensor]]
@@ -66,6 +67,8 @@ class Plan:
     pieces: Callable[[Any], Sequence[Any]] = lambda batch: (batch,)
     # Words and numbers of a batch that go into its record of metrics.jsonl beside the losses.
     note: Callable[[Any], Mapping[str, Any]] = lambda batch: {}
+    # Called on every rank after each step of the optimiser, e.g. to follow the weights.
+    after_step: Callable[[], None] = lambda: None
     # Called on every rank before a checkpoint is put together, e.g. to average BN statistics.
     before_save: Callable[[], None] = lambda: None
 
@@ -94,6 +97,7 @@ class Loop:
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.amp == "float16")
         self._signals: set[int] = set()
+        self._saver = Saver(folder)
         self._recent: deque[tuple[float, float]] = deque(maxlen=20)
 
     def resume(self) -> int:
@@ -119,14 +123,18 @@ class Loop:
         """Train from iteration ``start``; ``batches`` begins with the batch of that iteration.
 
         Raises DataError for a non-finite loss. On SIGTERM a checkpoint is written after the step
-        and the process ends with code 143; SIGUSR1 writes one and goes on.
+        and the process ends with code 143; SIGUSR1 writes one and goes on. However it ends, a
+        checkpoint that was begun is finished first.
         """
         self.model.train()
-        with _Listening(self._signals):
-            if start > 0:
-                self._catch_up(start - 1)
-            for iteration in range(start, self.plan.max_iter):
-                self._iterate(batches, iteration)
+        try:
+            with _Listening(self._signals):
+                if start > 0:
+                    self._catch_up(start - 1)
+                for iteration in range(start, self.plan.max_iter):
+                    self._iterate(batches, iteration)
+        finally:
+            self._saver.wait()
 
     def _iterate(self, batches: Iterator[Any], iteration: int) -> None:
         plan, began = self.plan, time.perf_counter()
@@ -163,6 +171,7 @@ class Loop:
             self.plan.clip()
         self.scaler.step(self.optimizer)
         self.scaler.update()
+        self.plan.after_step()
         return values
 
     def _backward(self, batch: Any, iteration: int, share: float) -> dict[str, Tensor]:
@@ -232,6 +241,7 @@ class Loop:
             self.save(iteration)
         self._call_hooks(iteration)
         if signal.SIGTERM in self._signals:
+            self._saver.wait()
             log.get("loop").info("SIGTERM: saved at iteration %d; continue with --resume", iteration)
             raise SystemExit(128 + signal.SIGTERM)
         self._signals.clear()
@@ -251,7 +261,7 @@ class Loop:
             self._call_hooks(iteration)
 
     def save(self, iteration: int) -> None:
-        """Write the checkpoint of a finished iteration; a full disk is reported and survived."""
+        """Begin to write the checkpoint of a finished iteration; a full disk is reported and survived."""
         self.plan.before_save()
         buffers = dist.all_gather_object(_statistics(self.model)) if dist.world_size() > 1 else None
         if not dist.is_main():
@@ -264,15 +274,7 @@ class Loop:
             "state": {name: part.state_dict() for name, part in self.plan.state.items()},
             "fingerprint": dict(self.plan.fingerprint),
         }
-        try:
-            self.folder.save(iteration, state)
-        except (OSError, RuntimeError) as error:
-            # torch reports a full disk as RuntimeError from its zip writer.
-            log.get("loop").warning(
-                "checkpoint at iteration %d was not written (%s); training goes on, older ones are kept",
-                iteration,
-                error,
-            )
+        self._saver.save(iteration, state)
 
     def _check_fingerprint(self, saved: Mapping[str, Any]) -> None:
         now = dict(self.plan.fingerprint)

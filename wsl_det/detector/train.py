@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import nn
 
 from wsl_det.core import config, dist, files, log, loop, provenance
 from wsl_det.core import seed as seeds
-from wsl_det.core.checkpoint import RunFolder
+from wsl_det.core.checkpoint import RunFolder, state_bytes
 from wsl_det.core.config import Config
 from wsl_det.detector import coco, datasets, infer, loader, pictures, settings, solver, weights
 from wsl_det.detector.coco import CocoDataset, Record
@@ -49,7 +49,9 @@ def run(job: Job) -> dict[str, Any]:
     is touched. Raises ConfigError, DataError, CheckpointError and EngineError.
     """
     log.setup(None, dist.rank())
-    return _evaluate_only(job) if job.eval_only else _train(job)
+    if job.eval_only:
+        return _evaluate_only(job)
+    return _train(replace(job, resume=dist.resumed(job.resume)))
 
 
 def _train(job: Job) -> dict[str, Any]:
@@ -70,6 +72,8 @@ def _train(job: Job) -> dict[str, Any]:
     start = weights.load(model, cfg, cfg.SEED)
     folder = RunFolder(cfg.OUTPUT_DIR, cfg.WSL_DET.KEEP_CHECKPOINTS)
     folder.claim(job.resume)
+    if dist.is_main():
+        folder.check_room(state_bytes(model))
     run_ = _Run(job, cfg, engine, model, start, folder, test_sets)
     run_.announce([*train_sets, *test_sets])
     run_.fit(records, train_sets)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import shutil
 import signal
+import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, log, loop, seed
+from wsl_det.core import dist, log, loop, saving, seed
 from wsl_det.core.checkpoint import RunFolder, load_weights
 from wsl_det.errors import CheckpointError, ConfigError, DataError
 
@@ -134,6 +138,92 @@ def test_damaged_newest_checkpoint_falls_back(tmp_path: Path) -> None:
     newest.write_bytes(newest.read_bytes()[:100])
     again = _train(tmp_path, 5, resume=True)
     assert all(torch.equal(whole[k], again[k]) for k in whole)
+
+
+def _state(value: float) -> dict[str, Tensor]:
+    return {"x": torch.full((3,), value)}
+
+
+def test_a_checkpoint_is_the_state_of_its_moment(tmp_path: Path) -> None:
+    """Written in the background: what happens to the weights meanwhile does not reach the file."""
+    begun, go = threading.Event(), threading.Event()
+
+    class Slow(RunFolder):
+        def save(self, iteration: int, state: Any) -> Path:
+            begun.set()
+            assert go.wait(60)
+            return super().save(iteration, state)
+
+    folder = Slow(tmp_path)
+    folder.claim(resume=False)
+    saver = saving.Saver(folder)
+    state = {"model": _state(1.0), "list": [_state(1.0)["x"]]}
+    saver.save(4, state)
+    assert begun.wait(60)
+    state["model"]["x"].fill_(2)
+    state["list"][0].fill_(2)
+    assert folder.latest() is None
+    go.set()
+    saver.wait()
+    saved = load_weights(tmp_path / "model_0000004.pth")
+    assert saved["model"]["x"].tolist() == saved["list"][0].tolist() == [1, 1, 1]
+
+
+def test_a_full_disk_is_survived_and_a_bug_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    folder = RunFolder(tmp_path)
+    folder.claim(resume=False)
+    saver = saving.Saver(folder)
+    saver.save(0, _state(0))
+    saver.wait()
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(torch, "save", full)
+    log.get().propagate = True
+    with caplog.at_level("WARNING"):
+        saver.save(1, _state(1))
+        saver.wait()
+    assert "No space left on device" in caplog.text
+    assert [p.name for p in tmp_path.iterdir()] == ["model_0000000.pth"]
+    monkeypatch.setattr(torch, "save", lambda *_: 1 / 0)
+    saver.save(2, _state(2))
+    with pytest.raises(ZeroDivisionError):
+        saver.wait()
+
+
+def test_milestones_stay(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path, keep=2, milestone=4)
+    for iteration in range(1, 14, 2):
+        folder.save(iteration, _state(iteration))
+    kept = sorted(int(p.stem.split("_")[1]) + 1 for p in tmp_path.glob("model_*.pth"))
+    assert kept == [4, 8, 12, 14]
+
+
+def test_folders_that_cannot_hold_a_run_are_refused_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ConfigError, match="nothing can be written into OUTPUT_DIR"):
+        RunFolder(tmp_path / "file" / "run").claim(resume=False)
+    folder = RunFolder(tmp_path / "run", keep=2)
+    folder.claim(resume=False)
+    assert list(folder.path.iterdir()) == []
+    usage = shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=300))
+    folder.check_room(100)
+    with pytest.raises(ConfigError, match="GiB free"):
+        folder.check_room(101)
+    folder.save(0, _state(0))
+    folder.check_room(101)  # what is there already needs no more room
+
+
+def test_workers_that_torchrun_started_anew_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert not dist.resumed(False) and dist.resumed(True)
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    assert dist.resumed(False)
 
 
 def test_non_finite_loss_stops_and_names_the_batch(tmp_path: Path) -> None:

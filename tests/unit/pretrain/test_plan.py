@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from pretrain import defaults, job, model, plan
-from wsl_det.core import config
+from pretrain.averages import WeightAverage
+from wsl_det.core import checkpoint, config
 
 ROOT = Path(__file__).parents[3]
 
@@ -69,9 +70,33 @@ def test_checkpoint_is_as_large_as_told(tmp_path: Path) -> None:
     sgd.step()
     torch.save({"model": net.state_dict(), "optimizer": sgd.state_dict()}, tmp_path / "x.pth")
     # The archive's names and padding to 64 bytes come on top.
-    assert (
-        plan.checkpoint_bytes(net) <= (tmp_path / "x.pth").stat().st_size < 1.1 * plan.checkpoint_bytes(net)
-    )
+    size = (tmp_path / "x.pth").stat().st_size
+    assert checkpoint.state_bytes(net) <= size < 1.1 * checkpoint.state_bytes(net)
+    cfg = config.merge(defaults.TREE, {}, ["SOLVER.EMA_DECAY", 0.9])
+    assert plan.checkpoint_bytes(config.merge(defaults.TREE, {}), net) == checkpoint.state_bytes(net)
+    averages = WeightAverage(net, 0.9).state_dict().values()
+    assert plan.checkpoint_bytes(cfg, net) == checkpoint.state_bytes(net) + sum(a.nbytes for a in averages)
+
+
+def test_recomputing_keeps_inputs_of_blocks_and_one_block() -> None:
+    arch = plan.paper_archs()[-1]
+    images = torch.empty((4, 3, 64, 64), device="meta")
+    with torch.device("meta"):
+        nets = [model.build(arch, 10, bn_group=4).train() for _ in range(2)]
+    whole = plan.saved_for_backward(nets[0], images)
+    assert 0.1 * whole < plan.saved_with_recomputing(nets[1], images) < 0.3 * whole
+
+
+def test_the_widest_trunk_fits_one_gpu_of_80_gb() -> None:
+    """32x48d under a 17k head, 24 images at 224 in bfloat16, beside a margin for workspaces and buckets."""
+    opts = ["SOLVER.AMP", "bfloat16"]
+    cfg = config.load(ROOT / "configs/pretrain/resnext101_32x48d.yaml", defaults.TREE, opts)
+    needed = plan.memory_estimate(cfg, job.make_arch(cfg), 17_000, 1)
+    assert 20 * 2**30 < sum(needed.values()) < 60e9
+    # The exact count of facts.md section 5.
+    assert needed["weights"] == 4 * 861_195_176
+    thrifty = plan.memory_estimate(cfg.override(MODEL__RECOMPUTE=True), job.make_arch(cfg), 17_000, 1)
+    assert thrifty["activations"] < 0.3 * needed["activations"]
 
 
 def test_describe_model_prints_the_exact_table(capsys: pytest.CaptureFixture) -> None:
