@@ -64,7 +64,7 @@ def both(path, columns=None):
     ]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(lines(), max_size=12), separator=st.sampled_from([None, None, ";", "|", " ", "::"]))
 def test_equal_to_the_readable_path(rows, separator, tmp_path):
     path = tmp_path / "posts.jsonl"
