@@ -98,7 +98,7 @@ def test_the_tool_writes_the_same_bytes(local, tmp_path, monkeypatch, tool):
     for who in (["--workers", "1"], ["--workers=2"], ["--scheduler", local.address]):
         monkeypatch.setattr(sys, "argv", ["build_vocab.py", *words, *who])
         assert tool("build_vocab")([*words, *who]) == 0
-        written.append([Path(name).read_bytes() for name in ("vocab.json",)])
+        written.append([Path(name).read_bytes() for name in ("vocab.json", "vocab.html")])
     assert written[0] == written[1] == written[2]
 
 
