@@ -9,7 +9,8 @@ from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from pretrain import mapping, post_files, wordnet
-from pretrain.hashtags import Resolved, Resolver, Rules
+from pretrain.frequent import Frequent
+from pretrain.hashtags import Resolved, Resolver, Rules, Unknown
 from pretrain.post_files import Part
 from pretrain.posts import Columns, Ledger, Post, from_record
 from wsl_det.core import log
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
 
 # Distinct raw spellings remembered while counting; beyond it the memory is emptied and refills
 # with what is frequent, so memory does not grow with the corpus.
-_REMEMBERED = 1_000_000
+_REMEMBERED = 500_000
 # Below this many bytes of posts, Python is done before the compiled scanner is loaded.
 _WORTH_COMPILING = 64 << 20
 
@@ -35,6 +36,8 @@ class Tally:
     known_tags: int = 0
     classes: Counter[tuple[int, ...]] = field(default_factory=Counter)  # set of synsets -> posts
     hashtags: Counter[Resolved] = field(default_factory=Counter)  # canonical hashtag -> uses
+    excluded: Counter[str] = field(default_factory=Counter)  # canonical hashtag on the user's list -> uses
+    unknown: Frequent = field(default_factory=Frequent)  # canonical hashtags that WordNet does not know
 
     def add(self, other: Tally) -> None:
         """Add the counts of other posts; the order of additions does not matter."""
@@ -45,12 +48,18 @@ class Tally:
         self.known_tags += other.known_tags
         self.classes.update(other.classes)
         self.hashtags.update(other.hashtags)
+        self.excluded.update(other.excluded)
+        self.unknown.add(other.unknown)
 
 
 def count_files(
-    paths: Sequence[str], columns: Columns, rules: Rules, workers: int | None = None
+    paths: Sequence[str],
+    columns: Columns,
+    rules: Rules,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> tuple[Tally, Ledger]:
-    """Tally and ledger of all posts; the same for any number of workers.
+    """Tally and ledger of all posts; the same whoever counts (see ``mapping.in_order``).
 
     Raises DataError when a file cannot be read, and when no file holds a post.
     """
@@ -59,7 +68,8 @@ def count_files(
     compiled = sum(map(post_files.size, paths)) >= _WORTH_COMPILING
     work = partial(count_part, columns=columns, rules=rules, compiled=compiled)
     busy = min(mapping.num_workers(workers), len(parts))
-    for counts, met in log.progress(mapping.in_order(work, parts, busy), len(parts), "parts of posts"):
+    counted = mapping.in_order(work, parts, busy, scheduler)
+    for counts, met in log.progress(counted, len(parts), "parts of posts"):
         tally.add(counts)
         ledger.add(met)
     post_files.must_hold_posts(paths, columns, ledger)
@@ -70,9 +80,12 @@ def count_part(part: Part, columns: Columns, rules: Rules, compiled: bool) -> tu
     """Tally and ledger of one part; ``compiled`` decides about speed only."""
     resolver = _resolver(rules)
     if compiled and post_files.is_lines(part.path):
-        scanner = _scanner(rules, columns)
+        scanners = _scanners(rules, columns)
+        scanner = scanners.pop() if scanners else _new_scanner(rules, columns)
         if scanner.usable:
-            return _count_blocks(part, columns, resolver, scanner)
+            counted = _count_blocks(part, columns, resolver, scanner)
+            scanners.append(scanner)
+            return counted
     ledger = Ledger()
     return count(post_files.read_part(part, columns, ledger), resolver), ledger
 
@@ -80,17 +93,22 @@ def count_part(part: Part, columns: Columns, rules: Rules, compiled: bool) -> tu
 def count(posts: Iterable[Post], resolver: Resolver) -> Tally:
     """The tally of ``posts``."""
     tally = Tally()
-    remembered: dict[str, Resolved | None] = {}
+    remembered: dict[str, Resolved | Unknown] = {}
+    unknown: Counter[str] = Counter()
     for post in posts:
-        if len(remembered) > _REMEMBERED:
+        if len(remembered) > _REMEMBERED or len(unknown) > _REMEMBERED:
             remembered.clear()
+            tally.unknown.update(unknown)
+            unknown.clear()
         known = []
         for tag in post.hashtags:
-            if tag not in remembered:
-                remembered[tag] = resolver.resolve(tag)
-            meaning = remembered[tag]
-            if meaning is not None:
+            meaning = remembered.get(tag) or remembered.setdefault(tag, resolver.read(tag))
+            if isinstance(meaning, Resolved):
                 known.append(meaning)
+            elif meaning.excluded:
+                tally.excluded[meaning.hashtag] += 1
+            else:
+                unknown[meaning.hashtag] += 1
         tally.posts += 1
         tally.tags += len(post.hashtags)
         tally.known_tags += len(known)
@@ -98,6 +116,7 @@ def count(posts: Iterable[Post], resolver: Resolver) -> Tally:
         tally.meant += bool(known)
         tally.hashtags.update(known)
         tally.classes.update({meaning.synsets for meaning in known})
+    tally.unknown.update(unknown)
     return tally
 
 
@@ -129,7 +148,15 @@ def _posts_of_blocks(part: Part, columns: Columns, scanner: scan.Scanner, ledger
 
 
 @cache
-def _scanner(rules: Rules, columns: Columns) -> scan.Scanner:
+def _scanners(rules: Rules, columns: Columns) -> list[scan.Scanner]:
+    """Idle scanners, which remember what hashtags mean; a thread takes one for itself alone.
+
+    One that an error interrupted does not come back, and with it go its half counts.
+    """
+    return []
+
+
+def _new_scanner(rules: Rules, columns: Columns) -> scan.Scanner:
     from pretrain import scan  # numba takes a second to load
 
     return scan.Scanner(_resolver(rules), columns)

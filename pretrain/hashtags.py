@@ -74,6 +74,13 @@ class Resolved(NamedTuple):
     synsets: tuple[int, ...]
 
 
+class Unknown(NamedTuple):
+    """A canonical hashtag that means nothing, and whether it is the user's list that excludes it."""
+
+    hashtag: str
+    excluded: bool
+
+
 @dataclass(frozen=True)
 class Rules:
     """What the user decides about meanings.
@@ -97,7 +104,12 @@ class Resolver:
         self.excluded = self.rules.excluded
 
     def resolve(self, tag: str) -> Resolved | None:
-        """What a raw hashtag means, or None when it means nothing that WordNet's nouns know.
+        """What a raw hashtag means, or None when it means nothing; see ``read``."""
+        found = self.read(tag)
+        return found if isinstance(found, Resolved) else None
+
+    def read(self, tag: str) -> Resolved | Unknown:
+        """What a raw hashtag means to WordNet's nouns and the user's lists.
 
         Every way of splitting the hashtag into words is looked up at once, because lemmas are keyed
         without their separators; the synsets of all splits are united (facts.md 1.1). Lemmas
@@ -105,21 +117,22 @@ class Resolver:
         """
         key = canonical(tag)
         if key in self.excluded:
-            return None
+            return Unknown(key, True)
         if key in self.synonyms:
             target = self._meaning(self.synonyms[key])
-            return Resolved(key, target.synsets) if target else None
+            return Resolved(key, target.synsets) if isinstance(target, Resolved) else target
         return self._meaning(key)
 
-    def _meaning(self, key: str) -> Resolved | None:
+    def _meaning(self, key: str) -> Resolved | Unknown:
         synsets = self.wordnet.synsets(key)
         if synsets:
             return Resolved(key, synsets)
         if not self.rules.morphology:
-            return None
-        bases = [base for base in self.wordnet.base_forms(key) if base not in self.excluded]
+            return Unknown(key, False)
+        forms = self.wordnet.base_forms(key)
+        bases = [base for base in forms if base not in self.excluded]
         if not bases:
-            return None
+            return Unknown(key, bool(forms))
         # An inflection of one lemma is that lemma; of several (axes: ax, axis) it stays itself.
         united = {synset for base in bases for synset in self.wordnet.synsets(base)}
         return Resolved(bases[0] if len(bases) == 1 else key, tuple(sorted(united)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from typing import TypeVar
 
 import numpy as np
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 
 from pretrain import scan_kernel as kernel
 from pretrain.counting import Tally
-from pretrain.hashtags import Resolved, Resolver, character_kinds
+from pretrain.frequent import Frequent
+from pretrain.hashtags import Resolved, Resolver, Unknown, canonical, character_kinds
 from pretrain.posts import Columns
 from pretrain.scan_json import AUTO_SEPARATOR, Names
 from pretrain.scan_text import is_utf8
@@ -22,6 +24,7 @@ _POSTS = 1 << 18
 _SLOW = 1 << 18
 _MOST_TEXT = kernel.MOST_BYTES + kernel.LONGEST_LINE
 _ARENA = 4 * _MOST_TEXT
+_UNKNOWN, _EXCLUDED = -1, -2  # meanings of hashtags without one
 
 
 class Scanner:
@@ -113,8 +116,11 @@ class Scanner:
         starts = self._memory.starts[before : self._size + 1].tolist()
         text = self._memory.arena[starts[0] : starts[-1]].tobytes()
         for entry, (start, stop) in enumerate(itertools.pairwise(starts), before):
-            meaning = self._resolver.resolve(text[start - starts[0] : stop - starts[0]].decode())
-            self._meaning[entry] = -1 if meaning is None else self._number(meaning)
+            meaning = self._resolver.read(text[start - starts[0] : stop - starts[0]].decode())
+            if isinstance(meaning, Unknown):
+                self._meaning[entry] = _EXCLUDED if meaning.excluded else _UNKNOWN
+            else:
+                self._meaning[entry] = self._number(meaning)
 
     def _number(self, meaning: Resolved) -> int:
         if meaning not in self._meanings:
@@ -127,13 +133,52 @@ class Scanner:
         return self._meanings[meaning]
 
     def _settle(self) -> None:
-        """Move the uses of remembered hashtags to those of their meanings."""
+        """Move the uses of remembered hashtags to those of their meanings, or to the tally."""
         meaning, uses = self._meaning[: self._size], self._entry_uses[: self._size]
         totals = np.zeros(len(self._meanings), np.int64)
         np.add.at(totals, meaning[meaning >= 0], uses[meaning >= 0])
         for number in np.flatnonzero(totals).tolist():
             self._uses[number] = self._uses.get(number, 0) + int(totals[number])
+        used = uses > 0
+        self._tally.excluded.update(self._spelled(np.flatnonzero(used & (meaning == _EXCLUDED))))
+        unknown = used & (meaning == _UNKNOWN)
+        # Two summaries: other scripts' spellings may be of one hashtag, and add up before any gives way.
+        foreign = self._foreign()
+        self._tally.unknown.add(self._most_used(np.flatnonzero(unknown & ~foreign)))
+        self._tally.unknown.update(self._spelled(np.flatnonzero(unknown & foreign)))
         uses[:] = 0
+
+    def _most_used(self, entries: NDArray[np.int64]) -> Frequent:
+        """A summary of ASCII hashtags, made without spelling those that give way."""
+        found = Frequent()
+        uses = self._entry_uses[entries]
+        if len(entries) > found.capacity:
+            least = int(np.partition(uses, -found.capacity - 1)[-found.capacity - 1])
+            entries, found.error = entries[uses > least], least
+        found.update({tag: uses - found.error for tag, uses in self._spelled(entries).items()})
+        return found
+
+    def _foreign(self) -> NDArray[np.bool_]:
+        """Which remembered hashtags are spelled with other bytes than ASCII."""
+        starts = self._memory.starts[: self._size + 1]
+        others = np.zeros(int(starts[-1]) + 1, np.int64)
+        np.cumsum(self._memory.arena[: starts[-1]] > 127, out=others[1:])
+        return np.diff(others[starts]) > 0
+
+    def _spelled(self, entries: NDArray[np.int64]) -> Counter[str]:
+        """Uses of remembered hashtags, by canonical spelling."""
+        found: Counter[str] = Counter()
+        starts, arena = self._memory.starts, self._memory.arena
+        text = arena[: starts[self._size]].tobytes()
+        rows = zip(
+            starts[entries].tolist(),
+            starts[entries + 1].tolist(),
+            self._entry_uses[entries].tolist(),
+            strict=True,
+        )
+        for start, stop, uses in rows:
+            found[canonical(text[start:stop].decode())] += uses
+        return found
 
     def _forget(self) -> None:
         """Empty the memory of hashtags."""

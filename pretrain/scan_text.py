@@ -6,6 +6,8 @@ must read the text, because something in it is rare (a # after a slash, a # spel
 
 from __future__ import annotations
 
+import numpy as np
+
 from pretrain.scan_json import (
     AUTO_SEPARATOR,
     CAPTION,
@@ -20,6 +22,13 @@ from pretrain.scan_json import (
 # Of hashtags.py; numba takes them as constants.
 _NOTHING, _LETTER, _MARK, _KNOWN = 0, 1, 3, 0x20000
 _SIGN = 0xFF03  # the full-width #
+# One look-up a byte: what opens a hashtag, an escape or a URL, as bytes of a caption; what ASCII goes on
+# with a hashtag (1: a letter, 2: another), 3 for bytes of other scripts.
+_IN_CAPTION = np.array([byte in (35, 46, 47, 92, 0xEF) for byte in range(256)])
+_IN_TAG = np.array(
+    [1 if chr(b).isalpha() else 2 if chr(b).isdigit() or b == 95 else 0 for b in range(128)] + [3] * 128,
+    np.uint8,
+)
 
 
 @compiled
@@ -58,6 +67,10 @@ def _of_caption(block: Bytes, span: Numbers, kinds: Bytes, tags: Numbers, num_ta
     in_url = False  # a slash or www. stands in the run of printable ASCII that p is in
     p, stop = span[0], span[1]
     while p < stop:
+        while not in_url and p < stop and not _IN_CAPTION[block[p]]:
+            p += 1
+        if p == stop:
+            break
         byte = block[p]
         if byte == 35 or (byte == 0xEF and _is_sign(block, p)):
             # &#39; is no hashtag, nor is what follows # in a URL; Python knows better where one ends.
@@ -91,11 +104,16 @@ def _tag(block: Bytes, start: int, stop: int, kinds: Bytes) -> tuple[int, bool]:
     """The byte after the hashtag that starts at ``start`` (-1: ask Python), and whether it has a letter."""
     p, letter = start, False
     while p < stop:
-        code, size = int(block[p]), 1
-        if code >= 128:
-            code, size = _code_point(block, p)
-            if code >= _KNOWN:
-                return -1, False
+        ascii_kind = _IN_TAG[block[p]]
+        if ascii_kind == 0:
+            break
+        if ascii_kind < 3:
+            letter = letter or ascii_kind == 1
+            p += 1
+            continue
+        code, size = _code_point(block, p)
+        if code >= _KNOWN:
+            return -1, False
         kind = kinds[code]
         if kind == _NOTHING or (kind == _MARK and p == start):
             break

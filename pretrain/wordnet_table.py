@@ -1,4 +1,4 @@
-"""Writes the WordNet table that the package ships, from nltk's corpus reader; runs once, by hand."""
+"""Writes the WordNet tables that the package ships, from nltk's corpus reader; runs once, by hand."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrain import wordnet
+from pretrain import wordnet, wordnet_relations
 from wsl_det.core import files
 from wsl_det.errors import DataError
 
@@ -18,7 +18,7 @@ _VERSION = "3.0"
 
 
 def write(folder: str | Path) -> dict[str, int]:
-    """Write table, IN-1k list and licence into ``folder``; returns what was counted.
+    """Write tables, IN-1k list and licence into ``folder``; returns what was counted.
 
     Reads nltk's "wordnet" corpus from $NLTK_DATA (must be WordNet 3.0) and timm's list of the
     1,000 ImageNet synsets. Raises DataError when the corpus is absent or of another version.
@@ -29,6 +29,8 @@ def write(folder: str | Path) -> dict[str, int]:
     folder = Path(folder)
     # mtime=0 and no name: the same corpus gives the same bytes.
     files.write_bytes(folder / wordnet.TABLE, gzip.compress(table.encode("ascii"), 9, mtime=0))
+    packed = gzip.compress(encode_relations(corpus).encode("ascii"), 9, mtime=0)
+    files.write_bytes(folder / wordnet_relations.TABLE, packed)
     files.write_text(folder / wordnet.IN1K, "".join(f"{wnid}\n" for wnid in wnids))
     files.write_text(folder / wordnet.LICENCE, licence(corpus))
     return {**counts, "in1k": len(wnids), "bytes": (folder / wordnet.TABLE).stat().st_size}
@@ -63,6 +65,19 @@ def encode(corpus: WordNetCorpusReader) -> tuple[str, dict[str, int]]:
     exceptions = [line.strip() for line in corpus.open("noun.exc") if line.strip()]
     counts = {"synsets": len(synsets), "lemmas": len(lemmas), "exceptions": len(exceptions)}
     return "\n".join([f"{wordnet.MAGIC}", *rows, "", *exceptions, ""]), counts
+
+
+def encode_relations(corpus: WordNetCorpusReader) -> str:
+    """The table of topics and broader synsets (format: see ``wordnet_relations.Relations.parse``)."""
+    synsets = sorted(corpus.all_synsets("n"), key=lambda synset: synset.offset())
+    place = {synset.offset(): number for number, synset in enumerate(synsets)}
+    topics = sorted({synset.lexname().removeprefix("noun.") for synset in synsets})
+    rows = []
+    for number, synset in enumerate(synsets):
+        broader = [place[s.offset()] - number for s in [*synset.hypernyms(), *synset.instance_hypernyms()]]
+        topic = topics.index(synset.lexname().removeprefix("noun."))
+        rows.append(" ".join(map(str, [topic, *sorted(broader)])))
+    return "\n".join([wordnet_relations.MAGIC, " ".join(topics), *rows, ""])
 
 
 def in1k_wnids() -> list[str]:

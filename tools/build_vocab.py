@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pretrain.post_arguments import add_post_arguments, columns
+from pretrain.worker_arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -25,23 +26,32 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--extend", metavar="OLD.json", help="keep this vocabulary's ids and append new classes"
     )
-    parser.add_argument("--workers", type=int, help="processes that count (default: every core)")
+    add_worker_arguments(parser, "count")
     parser.add_argument("--output", required=True, metavar="vocab.json")
+    pages = parser.add_mutually_exclusive_group()
+    pages.add_argument("--audit", metavar="FILE", help="page to read (default: --output with .html)")
+    pages.add_argument("--no-audit", action="store_true", help="write no page")
+    parser.add_argument(
+        "--truth", metavar="FILE", help="jsonl with id and wnid: prints precision and recall of the labels"
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from pretrain import user_lists, vocabulary, vocabulary_builder
+    from pretrain import user_lists, vocabulary, vocabulary_job
 
-    selection = vocabulary_builder.Selection(args.kind, args.size, args.min_count)
-    rules = user_lists.rules(not args.no_morphology, args.exclude, args.synonyms)
-    old = vocabulary.read(args.extend) if args.extend else None
-    built, tally, ledger = vocabulary_builder.build(
-        args.posts, columns(args), rules, selection, old=old, workers=args.workers
+    job = vocabulary_job.Job(
+        posts=args.posts,
+        columns=columns(args),
+        rules=user_lists.rules(not args.no_morphology, args.exclude, args.synonyms),
+        selection=vocabulary_job.Selection(args.kind, args.size, args.min_count),
+        output=args.output,
+        audit=None if args.no_audit else vocabulary_job.page_beside(args.output, args.audit),
+        truth=args.truth,
     )
-    built.write(args.output)
-    print("\n".join([*ledger.summary(), vocabulary_builder.describe(built, tally, args.output)]))
+    old = vocabulary.read(args.extend) if args.extend else None
+    print("\n".join(vocabulary_job.run(job, old=old, workers=args.workers, scheduler=args.scheduler)))
     return 0
 
 

@@ -6,14 +6,13 @@ import copy
 import json
 import math
 import re
-import shutil
-import subprocess
 from html import unescape
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from browser import open_in_browser
 from PIL import Image
 
 from tools import report_gain
@@ -125,22 +124,9 @@ def test_the_page_is_one_file_and_escapes_what_comes_from_data(made: Path) -> No
 
 @pytest.mark.parametrize("width", [1100, 500])
 def test_a_browser_opens_it_without_error_or_request(made: Path, tmp_path: Path, width: int) -> None:
-    browser = shutil.which("chromium") or shutil.which("chromium-browser")
-    if browser is None:
-        pytest.skip("chromium is not installed")
-    shot = tmp_path / "shot.png"
-    command = [
-        browser, "--headless", "--no-sandbox", "--disable-gpu", "--enable-logging=stderr", "--v=0",
-        f"--user-data-dir={tmp_path / 'profile'}", f"--log-net-log={tmp_path / 'net.json'}",
-        f"--window-size={width},3000", f"--screenshot={shot}", (made / "gain.html").as_uri(),
-    ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
-    assert "CONSOLE" not in done.stderr
-    assert Image.open(shot).size == (width, 3000)
-    events = (tmp_path / "net.json").read_text()
-    asked = set(re.findall(r'"url":"(https?://[^"]+)"', events))
-    # The browser's own services are not the page's requests.
-    assert {url for url in asked if not re.search(r"google|gvt1|chrome", url)} == set()
+    opened = open_in_browser(made / "gain.html", tmp_path, width)
+    assert opened.console == [] and opened.asked == set()
+    assert opened.picture.size == (width, 3000)
 
 
 def header_pair(folder: Path, tmp_path: Path, a: dict[str, Any], b: dict[str, Any]) -> tuple[Path, Path]:

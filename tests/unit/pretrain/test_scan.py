@@ -64,7 +64,7 @@ def both(path, columns=None):
     ]
 
 
-@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(rows=st.lists(lines(), max_size=12), separator=st.sampled_from([None, None, ";", "|", " ", "::"]))
 def test_equal_to_the_readable_path(rows, separator, tmp_path):
     path = tmp_path / "posts.jsonl"
@@ -91,7 +91,7 @@ def test_most_lines_are_taken(tmp_path):
         {"id": 8, "hashtags": ["Café", "new york", "#"], "caption": "#x"},
     ]
     block = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    scanner = counting._scanner(Rules(), Columns())
+    scanner = counting._new_scanner(Rules(), Columns())
     scanner.finish()
     assert scanner.feed(block) == (8, [])
     tally = scanner.finish()
@@ -113,11 +113,11 @@ def test_memory_is_emptied_when_it_is_full(tmp_path, monkeypatch):
         for i in range(500)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    counting._scanner.cache_clear()
+    counting._scanners.cache_clear()
     try:
         slow, fast = both(path)
     finally:
-        counting._scanner.cache_clear()
+        counting._scanners.cache_clear()
     assert fast == slow and slow[0].posts == 500
 
 
@@ -150,7 +150,7 @@ def test_kinds_are_those_of_the_regular_expression():
 
 @pytest.mark.parametrize("separator", ["::", "é"])
 def test_separators_the_kernel_cannot_read_are_left_to_python(separator):
-    assert not counting._scanner(Rules(), Columns(separator=separator)).usable
+    assert not counting._new_scanner(Rules(), Columns(separator=separator)).usable
 
 
 @settings(max_examples=300, deadline=None)
