@@ -104,7 +104,7 @@ class ImageFolder:
             raise Rejected(_MISSING) from None
         if not path.is_file():
             raise Rejected("not a file")
-        return Located(str(path), 0, status.st_size)
+        return Located(str(path.absolute()), 0, status.st_size)
 
 
 class ImageTar:
@@ -126,7 +126,7 @@ class ImageTar:
         clean = _clean(name)
         for full in (clean, self._top + clean):
             if full in self.members:
-                return Located(str(self.path), *self.members[full])
+                return Located(str(self.path.absolute()), *self.members[full])
             if full in self.refused:
                 raise Rejected(self.refused[full])
         raise Rejected(_MISSING)

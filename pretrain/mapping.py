@@ -52,9 +52,7 @@ def _in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) 
         with pool:
             yield from ahead(pool, function, items, 2 * workers)
     except BrokenProcessPool:
-        raise DataError(
-            "a worker process died (out of memory?); nothing was kept: use fewer --workers"
-        ) from None
+        raise DataError("a worker process died (out of memory?); use fewer --workers") from None
 
 
 def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:

@@ -88,7 +88,7 @@ def read_tar(
             ledger.read += 1
             name, offset, size = members[image]
             post = Post(post.id, f"{path.name}/{name}", post.hashtags)
-            yield Sample(post, Located(str(path), offset, size, orientation_noted(record)))
+            yield Sample(post, Located(str(path.absolute()), offset, size, orientation_noted(record)))
 
 
 class SampleTars:

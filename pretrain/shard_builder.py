@@ -10,7 +10,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pretrain import dataset_json, images, index, mapping, post_files, posts, samples, shards, vocabulary
+from pretrain import (
+    dataset_json,
+    images,
+    index,
+    mapping,
+    post_files,
+    posts,
+    samples,
+    shards,
+    vocabulary,
+    worker_arguments,
+)
 from pretrain.dataset_json import Naming
 from pretrain.labels import Labeller
 from pretrain.partial_folder import WORK, partial_folder
@@ -22,14 +33,16 @@ from wsl_det.errors import ConfigError, DataError
 
 @dataclass(frozen=True)
 class Options:
-    """How shards are made; none of it but ``workers`` changes what is in them.
+    """How shards are made; who makes them (``workers``, ``scheduler``) changes nothing in them.
 
     ``shard_mb`` is megabytes (2**20 bytes) of image files a shard; ``workers`` None takes every
-    core; ``role`` and ``source`` open the data set's name (train-IG-940M-1.5k).
+    core; ``scheduler`` is the address of a Dask scheduler whose workers are taken instead;
+    ``role`` and ``source`` open the data set's name (train-IG-940M-1.5k).
     """
 
     shard_mb: int = 128
     workers: int | None = None
+    scheduler: str | None = None
     role: str = "train"
     source: str = "posts"
     max_short_side: int = images.MAX_SHORT_SIDE
@@ -118,7 +131,8 @@ def _build(
             raise DataError(dataset_json.nothing_left(job.names, remedy, totals))
         files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
         dataset = dataset_json.describe(Naming(options.role, options.source), vocab, totals, ledger)
-        header = provenance.header("shards", index.SCHEMA, {"vocabulary": vocab_path, **job.made_from})
+        made_from = {"vocabulary": vocab_path, **job.made_from}
+        header = provenance.header("shards", index.SCHEMA, made_from, worker_arguments.FREE)
         files.write_json(folder / "dataset.json", {**header, **dataset})
     return dataset, ledger
 
@@ -146,8 +160,10 @@ def _move(folder: Path, role: str, shard: Written, number: int) -> str:
 
 def _written(work: Path, plan: Iterable[Planned], options: Options) -> Iterable[Written]:
     """Finished shards in the order of the plan, made by a pool of processes or here."""
-    write = partial(_write_numbered, work, max_short_side=options.max_short_side)
-    return mapping.in_order(write, enumerate(plan), mapping.num_workers(options.workers))
+    # Whoever does the work may run in another folder.
+    write = partial(_write_numbered, work.absolute(), max_short_side=options.max_short_side)
+    workers = mapping.num_workers(options.workers)
+    return mapping.in_order(write, enumerate(plan), workers, options.scheduler)
 
 
 def _write_numbered(work: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:

@@ -10,7 +10,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pretrain import dataset_json, images, index, mapping, posts, samples, vocabulary
+from pretrain import dataset_json, images, index, mapping, posts, samples, vocabulary, worker_arguments
 from pretrain.dataset_json import Naming
 from pretrain.images import Rejected
 from pretrain.labels import Labeller
@@ -36,6 +36,7 @@ class Options:
     """
 
     workers: int | None = None
+    scheduler: str | None = None
     decode: bool = True
     absolute: bool = False
     naming: Naming = Naming()  # noqa: RUF009 (frozen)
@@ -80,7 +81,7 @@ def build(
     ledger, refused = posts.Ledger(), dict[str, str]()
     shared = samples.namesakes(tars)
     tasks = [
-        _Task(number, tar, str(vocab_path), columns, options.decode, shared)
+        _Task(number, tar.absolute(), str(Path(vocab_path).absolute()), columns, options.decode, shared)
         for number, tar in enumerate(tars)
     ]
     with partial_folder(output) as folder:
@@ -98,7 +99,9 @@ def build(
             raise DataError(dataset_json.nothing_left(", ".join(map(str, patterns)), remedy, totals))
         files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
         dataset = dataset_json.describe(options.naming, vocab, totals, ledger)
-        header = provenance.header("index of shards", index.SCHEMA, {"vocabulary": vocab_path})
+        header = provenance.header(
+            "index of shards", index.SCHEMA, {"vocabulary": vocab_path}, worker_arguments.FREE
+        )
         files.write_json(folder / "dataset.json", {**header, **dataset, "decoded": options.decode})
     return dataset, ledger
 
@@ -121,8 +124,8 @@ def _unique(shards: Iterable[Written], seen: Seen) -> Iterator[Written]:
         new = [i for i, key in enumerate(shard.keys) if seen.add(key)]
         if repeated := len(shard.keys) - len(new):
             shard.dropped["id seen before"] += repeated
-            for rows in (shard.keys, shard.ids, shard.spans, shard.labels):
-                rows[:] = [rows[i] for i in new]  # type: ignore[call-overload, index]
+            shard.keys, shard.ids = [shard.keys[i] for i in new], [shard.ids[i] for i in new]
+            shard.spans, shard.labels = [shard.spans[i] for i in new], [shard.labels[i] for i in new]
         yield shard
 
 

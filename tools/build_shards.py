@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pretrain.post_arguments import add_post_arguments, columns
+from pretrain.worker_arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -32,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--shard-mb", type=int, default=128, help="megabytes of images a shard (default: 128)"
     )
-    parser.add_argument("--workers", type=int, help="processes that decode (default: every core)")
+    add_worker_arguments(parser, "decode")
     parser.add_argument("--role", default="train", help="train, val or test: opens the name (default: train)")
     parser.add_argument("--source", default="posts", help="where the images come from, for the name")
     parser.add_argument(
@@ -55,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = shard_builder.Options(
         shard_mb=args.shard_mb,
         workers=args.workers,
+        scheduler=args.scheduler,
         role=args.role,
         source=args.source,
         max_short_side=args.max_short_side,

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pretrain.post_arguments import add_column_arguments, columns
+from pretrain.worker_arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -21,7 +22,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--shards", nargs="+", required=True, metavar="TAR", help="globs are expanded")
     parser.add_argument("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
     parser.add_argument("--output", required=True, metavar="DIR", help="a new folder for the index")
-    parser.add_argument("--workers", type=int, help="processes that decode (default: every core)")
+    add_worker_arguments(parser, "decode")
     parser.add_argument("--no-decode", action="store_true", help="believe that every image is sound")
     parser.add_argument(
         "--absolute", action="store_true", help="state the tars' full paths (default: relative to DIR)"
@@ -39,6 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     options = shard_indexer.Options(
         workers=args.workers,
+        scheduler=args.scheduler,
         decode=not args.no_decode,
         absolute=args.absolute,
         naming=dataset_json.Naming(args.role, args.source),
