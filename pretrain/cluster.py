@@ -32,14 +32,11 @@ def connect(address: str) -> Iterator[tuple[Executor, int]]:
         yield _Tasks(client), sum(client.nthreads().values())
     except distributed.KilledWorker as error:
         raise DataError(
-            f"the cluster at {address} lost worker after worker to one task (out of memory?): {error}; "
-            "nothing was kept"
+            f"the cluster at {address} lost worker after worker to one task (out of memory?): {error}"
         ) from None
     except (CancelledError, distributed.comm.CommClosedError) as error:
         # Not to be taken for the Ctrl-C of the user.
-        raise DataError(
-            f"the cluster at {address} was lost ({type(error).__name__}); nothing was kept"
-        ) from None
+        raise DataError(f"the cluster at {address} was lost ({type(error).__name__})") from None
     finally:
         client.close()
 
