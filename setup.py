@@ -57,6 +57,8 @@ setup(
     extras_require={
         # Posts as parquet and as .zst; both ask for it by name when it is missing.
         "posts": ["pyarrow>=15", "zstandard>=0.22"],
+        # --scheduler: the work of a map over files on a Dask cluster.
+        "cluster": ["dask>=2024.4", "distributed>=2024.4"],
         "dev": [
             "setuptools>=68",
             "pytest>=8",
@@ -70,6 +72,8 @@ setup(
             "webdataset>=0.2.100",
             "pyarrow>=15",
             "zstandard>=0.22",
+            "dask>=2024.4",
+            "distributed>=2024.4",
         ],
     },
     entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},

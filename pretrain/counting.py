@@ -48,9 +48,13 @@ class Tally:
 
 
 def count_files(
-    paths: Sequence[str], columns: Columns, rules: Rules, workers: int | None = None
+    paths: Sequence[str],
+    columns: Columns,
+    rules: Rules,
+    workers: int | None = None,
+    scheduler: str | None = None,
 ) -> tuple[Tally, Ledger]:
-    """Tally and ledger of all posts; the same for any number of workers.
+    """Tally and ledger of all posts; the same whoever counts (see ``mapping.in_order``).
 
     Raises DataError when a file cannot be read, and when no file holds a post.
     """
@@ -59,7 +63,8 @@ def count_files(
     compiled = sum(map(post_files.size, paths)) >= _WORTH_COMPILING
     work = partial(count_part, columns=columns, rules=rules, compiled=compiled)
     busy = min(mapping.num_workers(workers), len(parts))
-    for counts, met in log.progress(mapping.in_order(work, parts, busy), len(parts), "parts of posts"):
+    counted = mapping.in_order(work, parts, busy, scheduler)
+    for counts, met in log.progress(counted, len(parts), "parts of posts"):
         tally.add(counts)
         ledger.add(met)
     post_files.must_hold_posts(paths, columns, ledger)
@@ -70,9 +75,12 @@ def count_part(part: Part, columns: Columns, rules: Rules, compiled: bool) -> tu
     """Tally and ledger of one part; ``compiled`` decides about speed only."""
     resolver = _resolver(rules)
     if compiled and post_files.is_lines(part.path):
-        scanner = _scanner(rules, columns)
+        scanners = _scanners(rules, columns)
+        scanner = scanners.pop() if scanners else _new_scanner(rules, columns)
         if scanner.usable:
-            return _count_blocks(part, columns, resolver, scanner)
+            counted = _count_blocks(part, columns, resolver, scanner)
+            scanners.append(scanner)
+            return counted
     ledger = Ledger()
     return count(post_files.read_part(part, columns, ledger), resolver), ledger
 
@@ -129,7 +137,15 @@ def _posts_of_blocks(part: Part, columns: Columns, scanner: scan.Scanner, ledger
 
 
 @cache
-def _scanner(rules: Rules, columns: Columns) -> scan.Scanner:
+def _scanners(rules: Rules, columns: Columns) -> list[scan.Scanner]:
+    """Idle scanners, which remember what hashtags mean; a thread takes one for itself alone.
+
+    One that an error interrupted does not come back, and with it go its half counts.
+    """
+    return []
+
+
+def _new_scanner(rules: Rules, columns: Columns) -> scan.Scanner:
     from pretrain import scan  # numba takes a second to load
 
     return scan.Scanner(_resolver(rules), columns)

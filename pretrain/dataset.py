@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretrain import sampling
+from pretrain import chance, sampling
 from pretrain.losses import Tags, pack_tags
 from pretrain.transforms import NUM_CHANCES, Pixels, UnreadableImage
 from wsl_det.core import seed as seeds
@@ -174,7 +174,7 @@ class Loader:
 
     def _chances(self, places: NDArray[np.uint64]) -> NDArray[np.float64]:
         lanes = np.arange(NUM_CHANCES, dtype=np.uint64)
-        return sampling.uniforms(self._chance_key, places[:, None] * np.uint64(_LANES) + lanes)
+        return chance.uniforms(self._chance_key, places[:, None] * np.uint64(_LANES) + lanes)
 
     def _decode(self, pending: _Pending, rows: range) -> list[tuple[int, str]]:
         pixels = pending.images.numpy()
@@ -195,8 +195,7 @@ class Loader:
         original = pending.draws.copy()
         for row in failures:
             self._substitute(pending, original, row, failures)
-        offsets, values = self._posts.label_offsets, self._posts.label_values
-        tags = pack_tags([values[offsets[i] : offsets[i + 1]] for i in pending.draws])
+        tags = pack_tags(self._stream.tags(pending.draws))
         return Batch(pending.step, pending.images, tags, pending.draws, pending.epoch, stream_hash)
 
     def _substitute(

@@ -15,6 +15,10 @@ TREE: dict[str, Any] = {
         "SHARDS": "",
         # Share of the posts, by hash of their id, that is never trained on.
         "HELDOUT": 0.02,
+        # Share of the other posts that is trained on, by a hash of id and SEED; 0.01 lies inside 0.03.
+        "SUBSET": 1.0,
+        # Share of the tags trained on that is replaced by others, drawn by how often they occur.
+        "LABEL_NOISE": 0.0,
         # natural | sqrt | uniform: max(1, phi(t / f)) for a tag of frequency f, the largest for an image.
         "RESAMPLE": "sqrt",
         # t; 0 is the median frequency of the tags that occur (ours, not the paper's).

@@ -45,6 +45,7 @@ class ShardIndex:
         self.dataset: dict[str, Any] = _dataset(self.folder)
         self.name: str = self.dataset["name"]
         self.sha256: str = self.dataset["sha256"]
+        # A foreign shard's path may be absolute, or lead out of the folder.
         self.shards: list[Path] = [self.folder / entry["file"] for entry in self.dataset["shards"]]
         self._map_arrays()
         # pid and tars: a forked worker must not share the parent's table.
@@ -110,7 +111,7 @@ class ShardIndex:
                 table = OrderedDict()
                 self._tars = (os.getpid(), table)
             if shard not in table:
-                table[shard] = _Tar(self.shards[shard])
+                table[shard] = _Tar(self.shards[shard], self.dataset["shards"][shard].get("bytes"))
             table.move_to_end(shard)
             if len(table) > _OPEN_FILES:
                 table.popitem(last=False)
@@ -130,12 +131,18 @@ class ShardIndex:
 class _Tar:
     """An open tar that closes itself when nobody holds it any more."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, size: int | None) -> None:
         self.descriptor = -1
         try:
             self.descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             raise DataError(f"shard {path} is gone; copy or build the shards again") from None
+        found = os.fstat(self.descriptor).st_size
+        if size is not None and found != size:
+            raise DataError(
+                f"shard {path} has {found:,} bytes, {size:,} when it was indexed: it is truncated or was "
+                "changed; copy, build or index it again"
+            )
 
     def __del__(self) -> None:
         if self.descriptor >= 0:
@@ -143,7 +150,7 @@ class _Tar:
 
 
 def open_index(folder: str | Path) -> ShardIndex:
-    """The index of a folder made by tools/build_shards.py; raises DataError when it is none."""
+    """The index of a folder made by tools/build_shards.py or index_shards.py; DataError when it is none."""
     return ShardIndex(folder)
 
 

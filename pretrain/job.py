@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pretrain import defaults, index, model, sampling, solver
+from pretrain import chance, defaults, index, model, sampling, selection, solver
 from pretrain.dataset import Share, start_hash
 from wsl_det.core import seed
 from wsl_det.core.config import Config
@@ -46,7 +46,7 @@ def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
     posts, share = check(cfg, rank=rank, world=world)
     schedule, arch = make_schedule(cfg), make_arch(cfg)
     stream = make_stream(cfg, posts)
-    keys = ("HELDOUT", "RESAMPLE", "RESAMPLE_THRESHOLD", "SHUFFLE_SHARDS")
+    keys = ("HELDOUT", "SUBSET", "LABEL_NOISE", "RESAMPLE", "RESAMPLE_THRESHOLD", "SHUFFLE_SHARDS")
     name = start_hash(
         dataset=posts.sha256, seed=cfg.SEED, batch=share.batch, **{key: cfg.DATA[key] for key in keys}
     )
@@ -62,11 +62,17 @@ def make_stream(cfg: Config, posts: index.ShardIndex) -> sampling.SampleStream:
         shard_starts=posts.shard_starts,
         num_tags=len(posts.vocabulary),
         seed=cfg.SEED,
-        heldout=cfg.DATA.HELDOUT,
+        selection=make_selection(cfg),
+        label_noise=cfg.DATA.LABEL_NOISE,
         policy=cfg.DATA.RESAMPLE,
         threshold=cfg.DATA.RESAMPLE_THRESHOLD,
         window=cfg.DATA.SHUFFLE_SHARDS,
     )
+
+
+def make_selection(cfg: Config) -> selection.Selection:
+    """Which posts a configuration trains on."""
+    return selection.Selection(cfg.DATA.HELDOUT, cfg.DATA.SUBSET, cfg.SEED)
 
 
 def make_arch(cfg: Config) -> model.Arch:
@@ -99,10 +105,10 @@ def make_schedule(cfg: Config) -> solver.Schedule:
 
 def heldout_images(cfg: Config, posts: index.ShardIndex) -> sampling.Ints:
     """The posts that recall is measured on, at most TEST.MAX_IMAGES of them, by a fixed draw."""
-    images = sampling.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT)
+    images = selection.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT)
     if len(images) <= cfg.TEST.MAX_IMAGES:
         return images
-    return images[sampling.shuffled(seed.derive("heldout"), len(images))[: cfg.TEST.MAX_IMAGES]]
+    return images[chance.shuffled(seed.derive("heldout"), len(images))[: cfg.TEST.MAX_IMAGES]]
 
 
 def fingerprint(cfg: Config, job: Job) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from pretrain import hashtags, wordnet
 from pretrain.vocabulary import Vocabulary
 
 _REMEMBERED = 1_000_000
+_NEW = -1
 
 
 class Labeller:
@@ -33,9 +34,9 @@ class Labeller:
             remembered.clear()
         found = set()
         for tag in tags:
-            if tag not in remembered:
-                remembered[tag] = self._label(tag)
-            label = remembered[tag]
+            label = remembered.get(tag, _NEW)
+            if label == _NEW:
+                label = remembered[tag] = self._label(tag)
             if label is not None:
                 found.add(label)
         return sorted(found)

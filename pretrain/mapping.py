@@ -1,4 +1,4 @@
-"""A map over many items on a pool of processes: results in order, so the pool never shows in them."""
+"""A map over many items on an executor: results in order, so the executor never shows in them."""
 
 from __future__ import annotations
 
@@ -24,23 +24,35 @@ def num_workers(asked: int | None) -> int:
     return asked or len(os.sched_getaffinity(0))
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+def in_order(
+    function: Callable[[T], R], items: Iterable[T], workers: int, scheduler: str | None = None
+) -> Iterator[R]:
     """``function`` of every item, in order, in ``workers`` processes (1: in this one).
 
-    ``function`` and items must pickle. Raises DataError when a process dies.
+    With ``scheduler``, the address of a Dask scheduler, its workers do it instead and ``workers``
+    does not count; a worker that dies there is made up for by the others. ``function`` and items
+    must pickle, and files they name must be where the workers see them. Raises DataError when a
+    process dies, ConfigError when there is no such cluster.
     """
-    if workers == 1:
+    if scheduler is not None:
+        from pretrain import cluster
+
+        with cluster.connect(scheduler) as (executor, slots):
+            yield from ahead(executor, function, items, 2 * slots)
+    elif workers == 1:
         yield from map(function, items)
-        return
+    else:
+        yield from _in_processes(function, items, workers)
+
+
+def _in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
     # Spawned, not forked: whoever calls this may have threads (torch, a test runner).
     pool = ProcessPoolExecutor(workers, mp_context=multiprocessing.get_context("spawn"))
     try:
         with pool:
             yield from ahead(pool, function, items, 2 * workers)
     except BrokenProcessPool:
-        raise DataError(
-            "a worker process died (out of memory?); nothing was kept: use fewer --workers"
-        ) from None
+        raise DataError("a worker process died (out of memory?); use fewer --workers") from None
 
 
 def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:

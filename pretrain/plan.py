@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from pretrain import job, losses, model, sampling
+from pretrain import job, losses, model, resampling_table, sampling, selection
 from wsl_det.core.config import Config
 
 _GIB = 2**30
@@ -115,15 +115,32 @@ def paper_archs() -> list[model.Arch]:
 
 def _data(cfg: Config, ready: job.Job) -> list[str]:
     posts, stream = ready.posts, ready.stream
-    heldout = len(sampling.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT))
+    heldout = len(selection.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT))
     draws = stream.epoch(0).draws
     epochs = ready.schedule.updates * ready.share.batch / draws
-    return [
+    lines = [
         f"data        {posts.name}: {stream.num_images:,} images to train on, {heldout:,} held out, "
         f"{len(posts.vocabulary):,} classes",
         f"stream      {cfg.DATA.RESAMPLE} resampling: {draws:,} draws in the first epoch; "
         f"about {epochs:.2f} epochs; {ready.stream_hash[:16]}",
     ]
+    if told := studied(cfg, stream):
+        lines.append(f"study       {told}")
+    names = [entry.name for entry in posts.vocabulary.classes]
+    return lines + [f"            {line}" for line in resampling_table.describe(stream, names)]
+
+
+def studied(cfg: Config, stream: sampling.SampleStream) -> str:
+    """The subset and the label noise of a study, in words; empty for a plain run."""
+    parts = []
+    if cfg.DATA.SUBSET < 1:
+        parts.append(f"subset {cfg.DATA.SUBSET:g} of the posts")
+    if cfg.DATA.LABEL_NOISE:
+        tags = int(stream.tag_counts.sum())
+        parts.append(
+            f"label noise {cfg.DATA.LABEL_NOISE:g}: {stream.num_replaced:,} of {tags:,} tags replaced"
+        )
+    return "; ".join(parts)
 
 
 def _batches(cfg: Config, ready: job.Job) -> list[str]:

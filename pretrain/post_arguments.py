@@ -9,15 +9,20 @@ if TYPE_CHECKING:
     from pretrain.posts import Columns
 
 
-def add_post_arguments(parser: argparse.ArgumentParser) -> None:
+def add_post_arguments(parser: argparse.ArgumentParser, required: bool = True) -> None:
     """Add --posts and the options that name columns."""
     parser.add_argument(
         "--posts",
         nargs="+",
-        required=True,
+        required=required,
         metavar="FILE",
         help="posts as .jsonl, .csv, .tsv or .parquet, plain or .gz or .zst; globs are expanded",
     )
+    add_column_arguments(parser)
+
+
+def add_column_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the options that name columns."""
     group = parser.add_argument_group("columns of the posts")
     for name in ("id", "image", "caption", "hashtags"):
         group.add_argument(f"--{name}-column", default=name, metavar="NAME", help="default: %(default)s")

@@ -29,11 +29,20 @@ _FIELD_LIMIT = 1 << 24
 
 
 class Part(NamedTuple):
-    """The lines of ``path`` that start in bytes start..stop-1; the whole file when ``stop`` is None."""
+    """The lines of ``path`` that start in bytes start..stop-1; the whole file when ``stop`` is None.
+
+    A relative path is one from ``folder``: whoever reads the part may run in another.
+    """
 
     path: str
     start: int = 0
     stop: int | None = None
+    folder: str = ""
+
+    @property
+    def place(self) -> str:
+        """Where the file is to be opened."""
+        return os.path.join(self.folder, self.path)
 
 
 def expand(patterns: Sequence[str | Path]) -> list[str]:
@@ -60,11 +69,13 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
 def parts(paths: Iterable[str]) -> list[Part]:
     """The files in parts of about ``PART_BYTES``, in order; only plain jsonl files are cut."""
     cut: list[Part] = []
+    folder = os.getcwd()
     for path in paths:
         if is_lines(path) and not _suffixes(path)[1] and size(path) > PART_BYTES:
-            cut += [Part(path, start, start + PART_BYTES) for start in range(0, size(path), PART_BYTES)]
+            starts = range(0, size(path), PART_BYTES)
+            cut += [Part(path, start, start + PART_BYTES, folder) for start in starts]
         else:
-            cut.append(Part(path))
+            cut.append(Part(path, folder=folder))
     return cut
 
 
@@ -94,9 +105,9 @@ def read_part(part: Part, columns: Columns, ledger: Ledger) -> Iterator[Post]:
     """The posts of one part; format and compression by the file's name (unknown endings: jsonl)."""
     form, _ = _suffixes(part.path)
     if form == ".parquet":
-        records = _parquet(part.path, columns)
+        records = _parquet(part.place, columns)
     elif form in _TABLES:
-        records = _table(part.path, _TABLES[form], columns)
+        records = _table(part.place, _TABLES[form], columns)
     else:
         records = map(record_of_line, lines(part))
     for record in records:
@@ -121,7 +132,7 @@ def blocks(part: Part) -> Iterator[bytes]:
 
     Raises DataError for UTF-16 and for lines too long to be posts.
     """
-    with open_bytes(part.path) as file:
+    with open_bytes(part.place) as file:
         left = sys.maxsize if part.stop is None else part.stop - part.start
         if part.start:
             # The line that runs into this part belongs to the part before.

@@ -1,9 +1,9 @@
 """Which image stands at which place of the training stream: a pure function of (seed, epoch, step).
 
-Replication follows the paper's resampling (Mahajan et al. 2018, the form written down in
-Detectron2's ``RepeatFactorTrainingSampler``): a tag of frequency f has the factor
-max(1, phi(t / f)), phi the identity ("uniform") or the square root ("sqrt"), an image the
-largest factor of its tags, and the fraction is rounded at random anew in every epoch.
+The paper (Mahajan et al. 2018) compares natural, square-root and uniform resampling of hashtags;
+the rule here is that of Detectron2's ``RepeatFactorTrainingSampler``: a tag of frequency f has
+the factor max(1, phi(t / f)), phi the identity ("uniform") or the square root ("sqrt"), an image
+the largest factor of its tags, and the fraction is rounded at random anew in every epoch.
 Chance comes from a counter-based generator, so any stretch of the stream can be computed
 without what came before it; that is what makes resuming and re-splitting exact.
 """
@@ -11,60 +11,25 @@ without what came before it; that is what makes resuming and re-splitting exact.
 from __future__ import annotations
 
 from bisect import bisect_right
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.chance import shuffled, uniforms
+from pretrain.label_noise import LabelNoise, check_noise
+from pretrain.selection import Selection
 from wsl_det.core import seed as seeds
 from wsl_det.errors import ConfigError, DataError
 
 POLICIES = ("natural", "sqrt", "uniform")
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
 # Labels are looked at this many images at a time: bounded memory for indexes of billions.
 _CHUNK = 1 << 20
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-
-
-def splitmix64(key: int, counters: NDArray[np.uint64]) -> NDArray[np.uint64]:
-    """The ``counters``-th outputs (from 0) of the SplitMix64 generator seeded with ``key``."""
-    z = np.uint64(key & 0xFFFFFFFFFFFFFFFF) + (counters + np.uint64(1)) * _GOLDEN
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
-
-
-def uniforms(key: int, counters: NDArray[np.uint64]) -> Floats:
-    """Numbers in [0, 1) with 53 random bits, one for each counter, in the shape of ``counters``."""
-    return (splitmix64(key, counters) >> np.uint64(11)).astype(np.float64) * 2.0**-53
-
-
-def shuffled(key: int, length: int) -> Ints:
-    """A permutation of 0..length-1 that depends on ``key`` alone and on no library version."""
-    return np.argsort(splitmix64(key, np.arange(length, dtype=np.uint64)), kind="stable")
-
-
-def held_out(post_hash: NDArray[np.uint64], fraction: float) -> NDArray[np.bool_]:
-    """True for the posts whose hash falls in the lowest ``fraction`` of its range.
-
-    A post's side depends on its id alone: adding posts to a data set moves none across.
-    """
-    if not 0 <= fraction < 1:
-        raise ConfigError(f"DATA.HELDOUT is {fraction}; expected a fraction in [0, 1)")
-    return post_hash < np.uint64(int(fraction * 2.0**64))
-
-
-def held_out_images(post_hash: NDArray[np.uint64], label_offsets: Ints, fraction: float) -> Ints:
-    """The held-out images that have tags, ascending."""
-    found = []
-    for first in range(0, len(post_hash), _CHUNK):
-        part = held_out(np.asarray(post_hash[first : first + _CHUNK]), fraction)
-        part &= np.diff(label_offsets[first : first + len(part) + 1]) > 0
-        found.append(np.flatnonzero(part) + first)
-    return np.concatenate(found) if found else np.empty(0, dtype=np.int64)
 
 
 def tag_factors(frequencies: Floats, *, policy: str, threshold: float) -> Floats:
@@ -167,23 +132,34 @@ class SampleStream:
         shard_starts: Ints,
         num_tags: int,
         seed: int,
-        heldout: float = 0.0,
+        selection: Selection = Selection(),  # noqa: B008 (frozen: it cannot be changed by a call)
+        label_noise: float = 0.0,
         policy: str = "natural",
         threshold: float = 0.0,
         window: int = 16,
     ) -> None:
-        """``shard_starts`` (shards + 1,): first image of each shard, then the number of images."""
+        """``shard_starts`` (shards + 1,): first image of each shard, then the number of images.
+
+        ``label_noise`` is the fraction of the tags of posts trained on that is replaced by others.
+        """
         if window < 1:
             raise ConfigError(f"DATA.SHUFFLE_SHARDS is {window}; expected at least 1")
         self._offsets, self._values, self._hash = label_offsets, label_values, post_hash
         self._shards = np.asarray(shard_starts, dtype=np.int64)
-        self._seed, self._heldout, self._window = seed, heldout, window
+        self._seed, self._selection, self._window = seed, selection, window
+        self.policy, self.threshold = policy, threshold
+        check_noise(label_noise)
+        self._noise: LabelNoise | None = None
+        self.num_replaced = 0
         self.tag_counts, self.num_images = self._count(num_tags)
         if not self.num_images:
             raise DataError(
                 f"no image is left to train on: {len(post_hash)} images, "
-                f"of which {heldout:.3g} are held out and the rest have no tag of the vocabulary"
+                f"of which {selection} and the rest have no tag of the vocabulary"
             )
+        if label_noise:
+            self._noise = LabelNoise(label_noise, self.tag_counts, seed)
+            self.tag_counts, _ = self._count(num_tags)
         frequencies = self.tag_counts / self.num_images
         self._factors = tag_factors(frequencies, policy=policy, threshold=threshold)
         self._ends: list[int] = []  # draws up to the end of each epoch planned so far
@@ -221,12 +197,39 @@ class SampleStream:
         return self._plans[number]
 
     def factors(self, first: int, last: int) -> Floats:
-        """Replication factors of the images ``first`` .. ``last - 1``; 0 for held-out and untagged ones."""
-        found = image_factors(
-            np.asarray(self._offsets[first : last + 1], dtype=np.int64), self._values, self._factors
-        )
-        found[held_out(np.asarray(self._hash[first:last]), self._heldout)] = 0
+        """Replication factors of the images ``first`` .. ``last - 1``; 0 for those not trained on."""
+        training, offsets, values = self.labelled(first, last)
+        found = image_factors(offsets, values, self._factors)
+        found[~training] = 0
         return found
+
+    def labelled(self, first: int, last: int) -> tuple[NDArray[np.bool_], Ints, NDArray[np.int32]]:
+        """The images ``first`` .. ``last - 1``: which are trained on, and their tags with label noise.
+
+        Row i's tags are the third, from the second's [i] to its [i + 1].
+        """
+        offsets = np.asarray(self._offsets[first : last + 1], dtype=np.int64)
+        values = np.asarray(self._values[offsets[0] : offsets[-1]])
+        offsets = offsets - offsets[0]
+        hashes = np.asarray(self._hash[first:last])
+        training = self._selection.training(hashes) & (np.diff(offsets) > 0)
+        if self._noise is not None:
+            values = self._noise.apply(hashes, offsets, values)
+        return training, offsets, values
+
+    def chunks(self) -> Iterator[tuple[NDArray[np.bool_], Ints, NDArray[np.int32]]]:
+        """``labelled`` of all images, a bounded number at a time."""
+        for first in range(0, len(self._hash), _CHUNK):
+            yield self.labelled(first, min(first + _CHUNK, len(self._hash)))
+
+    def tags(self, images: Ints) -> list[NDArray[np.int32]]:
+        """The tags that training shows for each of ``images``, label noise included."""
+        rows = [self._values[self._offsets[i] : self._offsets[i + 1]] for i in images]
+        if self._noise is None or not rows:
+            return rows
+        offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
+        noisy = self._noise.apply(np.asarray(self._hash[images]), offsets, np.concatenate(rows))
+        return np.split(noisy, offsets[1:-1])
 
     def _locate(self, start: int) -> tuple[Epoch, int]:
         while not self._ends or self._ends[-1] <= start:
@@ -255,12 +258,12 @@ class SampleStream:
         return self._drawn[1]
 
     def _count(self, num_tags: int) -> tuple[Ints, int]:
-        counts, images = np.zeros(num_tags, dtype=np.int64), 0
-        for first in range(0, len(self._hash), _CHUNK):
-            last = min(first + _CHUNK, len(self._hash))
-            offsets = np.asarray(self._offsets[first : last + 1], dtype=np.int64)
-            training = ~held_out(np.asarray(self._hash[first:last]), self._heldout) & (np.diff(offsets) > 0)
-            tags = np.asarray(self._values[offsets[0] : offsets[-1]])
-            counts += np.bincount(tags[np.repeat(training, np.diff(offsets))], minlength=num_tags)
+        counts, images, self.num_replaced, start = np.zeros(num_tags, dtype=np.int64), 0, 0, 0
+        for training, offsets, tags in self.chunks():
+            kept = np.repeat(training, np.diff(offsets))
+            counts += np.bincount(tags[kept], minlength=num_tags)
             images += int(training.sum())
+            clean = self._values[start : start + len(tags)]
+            self.num_replaced += int((tags != clean)[kept].sum())
+            start += len(tags)
         return counts, images

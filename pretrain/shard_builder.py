@@ -2,38 +2,47 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import os
-import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+import shutil
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from pretrain import images, index, mapping, post_files, posts, shards, vocabulary
-from pretrain.index_writer import IndexWriter
+from pretrain import (
+    dataset_json,
+    images,
+    index,
+    mapping,
+    post_files,
+    posts,
+    samples,
+    shards,
+    vocabulary,
+    worker_arguments,
+)
+from pretrain.dataset_json import Naming
 from pretrain.labels import Labeller
-from pretrain.shards import Planned, Rejection, Written
-from pretrain.vocabulary import Vocabulary
+from pretrain.partial_folder import WORK, partial_folder
+from pretrain.shard_records import finished_shard, restore
+from pretrain.shards import Planned, Written
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
-
-_NAME_PART = re.compile(r"[A-Za-z0-9_]+")
 
 
 @dataclass(frozen=True)
 class Options:
-    """How shards are made; none of it but ``workers`` changes what is in them.
+    """How shards are made; who makes them (``workers``, ``scheduler``) changes nothing in them.
 
     ``shard_mb`` is megabytes (2**20 bytes) of image files a shard; ``workers`` None takes every
-    core; ``role`` and ``source`` open the data set's name (train-IG-940M-1.5k).
+    core; ``scheduler`` is the address of a Dask scheduler whose workers are taken instead;
+    ``role`` and ``source`` open the data set's name (train-IG-940M-1.5k).
     """
 
     shard_mb: int = 128
     workers: int | None = None
+    scheduler: str | None = None
     role: str = "train"
     source: str = "posts"
     max_short_side: int = images.MAX_SHORT_SIDE
@@ -43,157 +52,130 @@ class Options:
             if getattr(self, name) < 1:
                 raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
         mapping.num_workers(self.workers)
-        for part in (self.role, self.source):
-            if not _NAME_PART.fullmatch(part):
-                raise ConfigError(f"{part!r} is part of file names: use letters, digits and _ only")
-
-
-@dataclass
-class Totals:
-    """What was written and what was left out."""
-
-    written: list[dict[str, Any]]
-    class_counts: Counter[int]
-    rejected: Counter[str]
-    array_hashes: dict[str, str]
-    num_images: int = 0
+        Naming(self.role, self.source)
 
 
 def build(
     paths: Sequence[str | Path],
     columns: posts.Columns,
     *,
-    image_source: str | Path,
+    image_source: str | Path | Sequence[str | Path],
     vocab_path: str | Path,
     output: str | Path,
     options: Options,
 ) -> tuple[dict[str, Any], posts.Ledger]:
     """Make the shard folder ``output``, whole or not at all; returns dataset.json's value.
 
-    Raises DataError when ``output`` is a filled folder, when posts, images or vocabulary cannot be
-    read, and when no image is left.
+    A run that was killed is gone on with: shards that it finished are not made again. Raises
+    DataError when ``output`` is a filled folder, when posts, images or vocabulary cannot be read,
+    when the disk is full, and when no image is left.
     """
-    output = Path(output)
-    _must_be_new(output)
-    vocab = vocabulary.read(vocab_path)
+    must_be_new(Path(output))
     source = images.open_source(image_source)
     paths = post_files.expand(paths)
     ledger = posts.Ledger()
-    planner = shards.Planner(Labeller(vocab), source, options.shard_mb << 20)
-    with files.atomic_dir(output) as folder:
-        plan = planner.plan(post_files.read(paths, columns, ledger))
-        totals = _write_all(folder, plan, options)
+    stream = post_files.read(paths, columns, ledger)
+    made_from = {f"posts {path}": path for path in paths}
+    where = image_source if isinstance(image_source, str | Path) else " ".join(map(str, image_source))
+    remedy = f"check that --images {where} is what the posts' image paths are relative to"
+    job = _Job(stream, source, ", ".join(paths), remedy, made_from)
+    return _build(job, ledger, vocab_path, Path(output), options)
+
+
+def build_from_samples(
+    tars: Sequence[str | Path],
+    columns: posts.Columns,
+    *,
+    vocab_path: str | Path,
+    output: str | Path,
+    options: Options,
+) -> tuple[dict[str, Any], posts.Ledger]:
+    """As ``build``, from WebDataset tars whose samples hold image and post (img2dataset's output)."""
+    must_be_new(Path(output))
+    source = samples.SampleTars(samples.expand(tars))
+    ledger = posts.Ledger()
+    names = ", ".join(map(str, tars))
+    remedy = "check that the samples have a .json or .txt that holds their hashtags"
+    job = _Job(source.read(columns, ledger), source, names, remedy, {})
+    return _build(job, ledger, vocab_path, Path(output), options)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Posts and where their images are, and what to say of them."""
+
+    stream: Iterable[posts.Post]
+    source: images.Source
+    names: str
+    remedy: str
+    made_from: dict[str, str]
+
+
+def _build(
+    job: _Job, ledger: posts.Ledger, vocab_path: str | Path, output: Path, options: Options
+) -> tuple[dict[str, Any], posts.Ledger]:
+    vocab = vocabulary.read(vocab_path)
+    planner = shards.Planner(Labeller(vocab), job.source, options.shard_mb << 20)
+    with partial_folder(output) as folder:
+        begin_again(folder)
+        written = _written(folder / WORK, planner.plan(job.stream), options)
+        progress = log.progress(written, None, "shards")
+        totals = dataset_json.collect(
+            folder, progress, job.source.refused, partial(_move, folder, options.role)
+        )
+        totals.dropped.update(planner.dropped)
         if not totals.num_images:
-            raise DataError(_nothing_left(paths, image_source, vocab_path, planner.dropped + totals.rejected))
+            # Nothing of this is worth going on with.
+            shutil.rmtree(folder / WORK)
+            remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"
+            raise DataError(dataset_json.nothing_left(job.names, remedy, totals))
         files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
-        dataset = _describe(options, vocab, totals, planner.dropped, ledger)
-        made_from = {"vocabulary": vocab_path, **{f"posts {path}": path for path in paths}}
-        header = provenance.header("shards", index.SCHEMA, made_from)
+        dataset = dataset_json.describe(Naming(options.role, options.source), vocab, totals, ledger)
+        made_from = {"vocabulary": vocab_path, **job.made_from}
+        header = provenance.header("shards", index.SCHEMA, made_from, worker_arguments.FREE)
         files.write_json(folder / "dataset.json", {**header, **dataset})
     return dataset, ledger
 
 
-def _must_be_new(output: Path) -> None:
+def must_be_new(output: Path) -> None:
+    """Raise DataError when ``output`` holds something."""
     if output.is_dir() and not any(output.iterdir()):
         return
     if output.exists() or output.is_symlink():
         raise DataError(f"{output} already holds something; choose another --output, or remove it first")
 
 
-def _write_all(folder: Path, plan: Iterable[Planned], options: Options) -> Totals:
-    totals = Totals([], Counter(), Counter(), {})
-    with IndexWriter(folder) as writer, open(folder / "rejected.jsonl", "w", encoding="utf-8") as rejected:
-        for shard in log.progress(_written(folder, plan, options), None, "shards"):
-            for rejection in shard.rejected:
-                rejected.write(json.dumps(rejection._asdict()) + "\n")
-                totals.rejected[rejection.reason] += 1
-            if shard.keys:
-                _take(shard, folder, options.role, writer, totals)
-        totals.array_hashes = writer.finish()
-        totals.num_images = writer.num_images
-    return totals
+def begin_again(folder: Path) -> None:
+    """Bring a folder that a killed run left to where its finished shards are all under their work names."""
+    restore(folder, folder / WORK)
+    shutil.rmtree(folder / index.FOLDER, ignore_errors=True)
 
 
-def _take(shard: Written, folder: Path, role: str, writer: IndexWriter, totals: Totals) -> None:
+def _move(folder: Path, role: str, shard: Written, number: int) -> str:
     # Shards whose images were all rejected leave no gap in the numbers: braces must expand.
-    name = f"{role}-{writer.num_shards:06d}.tar"
+    name = f"{role}-{number:06d}.tar"
     os.replace(shard.file, folder / name)
-    writer.add(shard)
-    entry = {"file": name, "images": len(shard.keys), "bytes": shard.bytes, "sha256": shard.sha256}
-    totals.written.append(entry)
-    for labels in shard.labels:
-        totals.class_counts.update(labels)
+    return name
 
 
-def _written(folder: Path, plan: Iterable[Planned], options: Options) -> Iterator[Written]:
+def _written(work: Path, plan: Iterable[Planned], options: Options) -> Iterable[Written]:
     """Finished shards in the order of the plan, made by a pool of processes or here."""
-    write = partial(_write_numbered, folder, max_short_side=options.max_short_side)
-    return mapping.in_order(write, enumerate(plan), mapping.num_workers(options.workers))
+    # Whoever does the work may run in another folder.
+    write = partial(_write_numbered, work.absolute(), max_short_side=options.max_short_side)
+    workers = mapping.num_workers(options.workers)
+    return mapping.in_order(write, enumerate(plan), workers, options.scheduler)
 
 
-def _write_numbered(folder: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:
+def _write_numbered(work: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:
     number, planned = numbered
-    return shards.write_shard(folder / f".unfinished-{number:06d}.tar", planned, max_short_side)
-
-
-def _describe(
-    options: Options, vocab: Vocabulary, totals: Totals, dropped: Counter[str], ledger: posts.Ledger
-) -> dict[str, Any]:
-    labels = [totals.class_counts[entry.id] for entry in vocab.classes]
-    content = [vocab.sha256, *(entry["sha256"] for entry in totals.written), *totals.array_hashes.values()]
-    return {
-        "name": shards.data_set_name(options.role, options.source, totals.num_images, len(vocab)),
-        "sha256": hashlib.sha256("\n".join(content).encode()).hexdigest(),
-        "role": options.role,
-        "source": options.source,
-        "vocabulary": vocab.sha256,
-        "images": totals.num_images,
-        "classes": len(vocab),
-        "classes_with_images": sum(count > 0 for count in labels),
-        "labels": sum(labels),
-        "posts": ledger.read,
-        "skipped": {
-            "records": dict(sorted(ledger.skipped.items())),
-            "posts": dict(sorted(dropped.items())),
-            "images": dict(sorted(totals.rejected.items())),
-        },
-        "shards": totals.written,
-        "arrays": totals.array_hashes,
-        "class_counts": labels,
-    }
-
-
-def _nothing_left(paths: Sequence[str | Path], source: object, vocab: object, why: Counter[str]) -> str:
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in why.most_common()) or "no posts"
-    return (
-        f"no image is left of {', '.join(map(str, paths))}: {reasons}; check that "
-        f"--images {source} is what the posts' image paths are relative to, and that --vocab {vocab} fits "
-        "these posts; nothing was written"
-    )
+    return finished_shard(work, number, planned, max_short_side)
 
 
 def summary(dataset: dict[str, Any], ledger: posts.Ledger, output: str | Path) -> str:
     """What to print: what was read, left out and written."""
-    lines = ledger.summary()
-    lines += [
-        f"{count:>14,} {what} skipped: {reason}"
-        for what in ("posts", "images")
-        for reason, count in sorted(dataset["skipped"][what].items(), key=lambda item: -item[1])
-    ]
-    size = sum(entry["bytes"] for entry in dataset["shards"])
-    lines += [
-        f"{dataset['posts']:>14,} posts read",
-        f"{dataset['images']:>14,} images with {dataset['labels']:,} labels of "
-        f"{dataset['classes_with_images']:,} classes (vocabulary: {dataset['classes']:,})",
-        f"{len(dataset['shards']):>14,} shards, {size / 2**20:,.1f} MB",
-        f"wrote {output}: {dataset['name']}, sha256 {dataset['sha256']}",
-    ]
-    if dataset["skipped"]["images"]:
-        lines.append(f"the rejected images are listed in {Path(output) / 'rejected.jsonl'}")
-    return "\n".join(lines)
+    return dataset_json.summary(dataset, ledger, output)
 
 
-def rejections(folder: str | Path) -> list[Rejection]:
+def rejections(folder: str | Path) -> list[shards.Rejection]:
     """The images that were left out of a shard folder, with the reason."""
-    text = (Path(folder) / "rejected.jsonl").read_text(encoding="utf-8")
-    return [Rejection(**json.loads(line)) for line in text.splitlines()]
+    return list(dataset_json.rejections(folder))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import re
 import tarfile
 from collections import Counter
@@ -15,6 +16,7 @@ from typing import BinaryIO, NamedTuple
 from pretrain import images, posts
 from pretrain.images import Located, Rejected, Source
 from pretrain.labels import Labeller
+from pretrain.seen import Seen
 
 # A shard closes at this many images even when they are small, so that workers share the job.
 MAX_IMAGES = 10_000
@@ -51,7 +53,7 @@ class Planned:
 class Written:
     """What one shard holds, row by row, and what was rejected while checking its images."""
 
-    file: Path
+    file: Path  # what holds the images; gone when there are none
     keys: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)  # offset and size of each JPEG
@@ -59,6 +61,7 @@ class Written:
     rejected: list[Rejection] = field(default_factory=list)
     bytes: int = 0
     sha256: str = ""
+    dropped: Counter[str] = field(default_factory=Counter)  # posts left out, by reason
 
 
 class Planner:
@@ -74,7 +77,7 @@ class Planner:
         self.source = source
         self.shard_bytes = shard_bytes
         self.dropped: Counter[str] = Counter()
-        self._seen: set[str] = set()
+        self._seen = Seen()
 
     def plan(self, stream: Iterable[posts.Post]) -> Iterator[Planned]:
         """The shards to be made, in order."""
@@ -98,10 +101,9 @@ class Planner:
             self.dropped["no hashtag of the vocabulary"] += 1
         elif post.image is None:
             self.dropped["no image named"] += 1
-        elif key in self._seen:
+        elif not self._seen.add(key):
             self.dropped["id seen before"] += 1
         else:
-            self._seen.add(key)
             try:
                 return Item(key, post, labels, self.source.locate(post.image))
             except Rejected as rejected:
@@ -127,7 +129,7 @@ def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
     with open(path, "wb") as file:
         for item in planned.items:
             try:
-                jpeg = images.to_jpeg(item.where.read(), max_short_side)
+                jpeg = images.to_jpeg(item.where.read(), max_short_side, item.where.orientation)
             except Rejected as rejected:
                 shard.rejected.append(Rejection(item.post.id, item.post.image or "", str(rejected)))
                 continue
@@ -140,6 +142,9 @@ def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
         file.write(bytes(2 * _BLOCK))
         file.write(bytes(-file.tell() % tarfile.RECORDSIZE))
         shard.bytes = file.tell()
+        # Before anybody notes that this shard is finished, a power cut must not be able to undo it.
+        file.flush()
+        os.fsync(file.fileno())
     if not shard.keys:
         path.unlink()
         return shard

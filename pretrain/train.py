@@ -10,7 +10,7 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from pretrain import export, losses, model, probe, solver, transforms
+from pretrain import export, losses, model, plan, probe, resampling_table, solver, transforms
 from pretrain.dataset import Batch, Loader, normalize
 from pretrain.job import Job, fingerprint, heldout_images, prepare
 from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
@@ -222,6 +222,11 @@ class Run:
             job.share.world,
             job.schedule.peak,
         )
+        if dist.is_main():
+            told = plan.studied(self.cfg, job.stream)
+            names = [entry.name for entry in posts.vocabulary.classes]
+            for line in [*([told] if told else []), *resampling_table.describe(job.stream, names)]:
+                log.get("pretrain").info("%s", line)
 
     def _write_end(self, found: Mapping[str, float]) -> None:
         cfg, posts = self.cfg, self.job.posts

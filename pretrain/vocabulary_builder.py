@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pretrain import counting, post_files, posts, vocabulary, wordnet
+from pretrain import counting, post_files, posts, vocabulary, wordnet, worker_arguments
 from pretrain.counting import Tally
 from pretrain.hashtags import Resolver, Rules
 from pretrain.vocabulary import Vocabulary, VocabularyClass
@@ -59,6 +59,7 @@ def build(
     *,
     old: Vocabulary | None = None,
     workers: int | None = None,
+    scheduler: str | None = None,
 ) -> tuple[Vocabulary, Tally, posts.Ledger]:
     """The vocabulary of all posts in ``paths``; a pure function of their content, whatever its order.
 
@@ -67,10 +68,10 @@ def build(
     """
     paths = post_files.expand(paths)
     resolver = Resolver(wordnet.load(), rules)
-    tally, ledger = counting.count_files(paths, columns, rules, workers)
+    tally, ledger = counting.count_files(paths, columns, rules, workers, scheduler)
     made_from = {f"posts {path}": path for path in paths}
     meta = {
-        **provenance.header("vocabulary", vocabulary.SCHEMA, made_from),
+        **provenance.header("vocabulary", vocabulary.SCHEMA, made_from, worker_arguments.FREE),
         **described(resolver, selection),
         "extends": old.sha256 if old else None,
         "counts": summary(tally),

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from pretrain.post_arguments import add_post_arguments, columns
+from pretrain.worker_arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -25,7 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--extend", metavar="OLD.json", help="keep this vocabulary's ids and append new classes"
     )
-    parser.add_argument("--workers", type=int, help="processes that count (default: every core)")
+    add_worker_arguments(parser, "count")
     parser.add_argument("--output", required=True, metavar="vocab.json")
     return parser.parse_args(argv)
 
@@ -38,7 +39,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     rules = user_lists.rules(not args.no_morphology, args.exclude, args.synonyms)
     old = vocabulary.read(args.extend) if args.extend else None
     built, tally, ledger = vocabulary_builder.build(
-        args.posts, columns(args), rules, selection, old=old, workers=args.workers
+        args.posts,
+        columns(args),
+        rules,
+        selection,
+        old=old,
+        workers=args.workers,
+        scheduler=args.scheduler,
     )
     built.write(args.output)
     print("\n".join([*ledger.summary(), vocabulary_builder.describe(built, tally, args.output)]))

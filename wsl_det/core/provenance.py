@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -27,24 +27,37 @@ def versions() -> dict[str, str]:
     return found
 
 
-def header(kind: str, schema: int, made_from: Mapping[str, str | Path | None]) -> dict[str, Any]:
+def header(
+    kind: str, schema: int, made_from: Mapping[str, str | Path | None], free: Collection[str] = ()
+) -> dict[str, Any]:
     """The header of a written file.
 
+    ``free`` are options with a value, such as "--workers", that decide nothing about what is
+    written: they are left out of the command, so that the same output is the same file.
     ``made_from`` maps a role ("vocabulary", "predictions") to a file on disk, or to a hash
     that is already known as ``"sha256:<64 hex>"``; None values are left out.
     """
     return {
         "kind": kind,
         "schema": schema,
-        "command": shlex.join(_command()),
+        "command": shlex.join(_command(free)),
         "versions": versions(),
         "made_from": {role: _source(path) for role, path in made_from.items() if path is not None},
     }
 
 
-def _command() -> list[str]:
+def _command(free: Collection[str]) -> list[str]:
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-    return [name, *sys.argv[1:]]
+    return [name, *_without(sys.argv[1:], free)]
+
+
+def _without(words: Sequence[str], options: Collection[str]) -> list[str]:
+    kept, value = [], False
+    for word in words:
+        if not value and word.partition("=")[0] not in options:
+            kept.append(word)
+        value = not value and word in options
+    return kept
 
 
 def _source(path: str | Path) -> dict[str, str]:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain import dataset, sampling
+from pretrain import chance, dataset, sampling
 from pretrain.dataset import Batch, Loader, Share, SkipBudget
 from pretrain.transforms import TrainCrop
 from wsl_det.errors import ConfigError, DataError
@@ -23,7 +23,7 @@ class MemoryPosts:
         rows = [[i % 4, 4 + i % 3] if i % 2 else [i % 4] for i in range(number)]
         self.label_offsets = np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64)
         self.label_values = np.array([t for r in rows for t in r], np.int32)
-        self.post_hash = sampling.splitmix64(2, np.arange(number, dtype=np.uint64))
+        self.post_hash = chance.splitmix64(2, np.arange(number, dtype=np.uint64))
         self.broken = broken
         self.reads: list[int] = []
 

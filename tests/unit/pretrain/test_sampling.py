@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretrain import sampling
+from pretrain import chance, sampling, selection
 from wsl_det.errors import ConfigError, DataError
 
 
@@ -20,7 +20,7 @@ def make_stream(num_images: int = 60, **options: object) -> sampling.SampleStrea
     settings: dict = {
         "label_offsets": np.concatenate([[0], np.cumsum([len(r) for r in rows])]).astype(np.int64),
         "label_values": np.array([t for r in rows for t in r], np.int32),
-        "post_hash": sampling.splitmix64(5, np.arange(num_images, dtype=np.uint64)),
+        "post_hash": chance.splitmix64(5, np.arange(num_images, dtype=np.uint64)),
         "shard_starts": np.array([*range(0, num_images, 7), num_images]),
         "num_tags": 6,
         "seed": 1,
@@ -32,16 +32,16 @@ def make_stream(num_images: int = 60, **options: object) -> sampling.SampleStrea
 def test_splitmix64_gives_the_published_outputs() -> None:
     # The generator's reference output for seed 1234567 (Vigna's splitmix64.c; also on Rosetta Code).
     want = [6457827717110365317, 3203168211198807973, 9817491932198370423]
-    assert sampling.splitmix64(1234567, np.arange(3, dtype=np.uint64)).tolist() == want
+    assert chance.splitmix64(1234567, np.arange(3, dtype=np.uint64)).tolist() == want
 
 
 def test_uniforms_are_uniform_and_addressable() -> None:
-    numbers = sampling.uniforms(3, np.arange(100_000, dtype=np.uint64))
+    numbers = chance.uniforms(3, np.arange(100_000, dtype=np.uint64))
     assert numbers.min() >= 0 and numbers.max() < 1
     # 20 bins of 5,000: a standard deviation is 69, and 5 of them are far beyond chance.
     assert np.abs(np.histogram(numbers, 20, (0, 1))[0] - 5000).max() < 5 * 69
     assert abs(np.corrcoef(numbers[:-1], numbers[1:])[0, 1]) < 0.015
-    assert sampling.uniforms(3, np.array([77], np.uint64)) == numbers[77]
+    assert chance.uniforms(3, np.array([77], np.uint64)) == numbers[77]
 
 
 def test_shuffled_is_a_permutation_that_any_library_version_must_repeat() -> None:
@@ -52,9 +52,9 @@ def test_shuffled_is_a_permutation_that_any_library_version_must_repeat() -> Non
         return z ^ (z >> 31)
 
     want = sorted(range(50), key=lambda i: splitmix64(2**62 + 1, i))
-    assert sampling.shuffled(2**62 + 1, 50).tolist() == want
-    assert sorted(sampling.shuffled(2, 1000)) == list(range(1000))
-    assert not np.array_equal(sampling.shuffled(2, 1000), sampling.shuffled(3, 1000))
+    assert chance.shuffled(2**62 + 1, 50).tolist() == want
+    assert sorted(chance.shuffled(2, 1000)) == list(range(1000))
+    assert not np.array_equal(chance.shuffled(2, 1000), chance.shuffled(3, 1000))
 
 
 @pytest.mark.parametrize(
@@ -94,8 +94,8 @@ def test_rounding_keeps_the_expected_number_of_draws() -> None:
 
 
 def test_natural_epoch_draws_every_training_image_once() -> None:
-    stream = make_stream(heldout=0.2)
-    heldout = sampling.held_out(sampling.splitmix64(5, np.arange(60, dtype=np.uint64)), 0.2)
+    stream = make_stream(selection=selection.Selection(heldout=0.2))
+    heldout = selection.held_out(chance.splitmix64(5, np.arange(60, dtype=np.uint64)), 0.2)
     allowed = set(range(60)) - set(np.flatnonzero(heldout)) - {3}
     assert 0 < heldout.sum() < 30
     assert stream.num_images == len(allowed) == stream.epoch(0).draws
@@ -156,20 +156,20 @@ def test_nothing_left_to_train_on_is_said() -> None:
 
 
 def test_held_out_posts_do_not_move_when_others_arrive() -> None:
-    hashes = sampling.splitmix64(1, np.arange(10_000, dtype=np.uint64))
-    some = sampling.held_out(hashes[:5000], 0.02)
-    assert np.array_equal(some, sampling.held_out(hashes, 0.02)[:5000])
+    hashes = chance.splitmix64(1, np.arange(10_000, dtype=np.uint64))
+    some = selection.held_out(hashes[:5000], 0.02)
+    assert np.array_equal(some, selection.held_out(hashes, 0.02)[:5000])
     # Expected 200 of 10,000, standard deviation 14.
-    assert 140 < sampling.held_out(hashes, 0.02).sum() < 260
+    assert 140 < selection.held_out(hashes, 0.02).sum() < 260
     offsets = np.arange(10_001)
     offsets[6:] -= 1  # image 5 has no tag
-    images = sampling.held_out_images(hashes, offsets, 0.02)
-    assert set(images) == set(np.flatnonzero(sampling.held_out(hashes, 0.02))) - {5}
+    images = selection.held_out_images(hashes, offsets, 0.02)
+    assert set(images) == set(np.flatnonzero(selection.held_out(hashes, 0.02))) - {5}
 
 
 def test_fractions_outside_the_range_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"DATA\.HELDOUT is 1"):
-        sampling.held_out(np.zeros(1, np.uint64), 1.0)
+        selection.held_out(np.zeros(1, np.uint64), 1.0)
 
 
 def test_world_sizes() -> None:
@@ -183,3 +183,13 @@ def test_world_sizes() -> None:
         sampling.check_world_size(100, 24, 1)
     with pytest.raises(ConfigError, match="nearest legal batches: 24"):
         sampling.check_world_size(10, 24, 1)
+
+
+def test_the_stream_shows_only_what_is_selected() -> None:
+    hashes = chance.splitmix64(5, np.arange(60, dtype=np.uint64))
+    chosen = selection.Selection(heldout=0.2, subset=0.5, seed=4, excluded=hashes[10:14])
+    stream = make_stream(selection=chosen)
+    allowed = set(np.flatnonzero(chosen.training(hashes))) - {3}
+    assert 10 < len(allowed) < 40 and not allowed & {10, 11, 12, 13}
+    assert Counter(stream.take(0, len(allowed)).tolist()) == Counter(dict.fromkeys(allowed, 1))
+    assert stream.num_images == len(allowed)

@@ -91,7 +91,7 @@ def test_most_lines_are_taken(tmp_path):
         {"id": 8, "hashtags": ["Café", "new york", "#"], "caption": "#x"},
     ]
     block = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    scanner = counting._scanner(Rules(), Columns())
+    scanner = counting._new_scanner(Rules(), Columns())
     scanner.finish()
     assert scanner.feed(block) == (8, [])
     tally = scanner.finish()
@@ -113,11 +113,11 @@ def test_memory_is_emptied_when_it_is_full(tmp_path, monkeypatch):
         for i in range(500)
     ]
     path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-    counting._scanner.cache_clear()
+    counting._scanners.cache_clear()
     try:
         slow, fast = both(path)
     finally:
-        counting._scanner.cache_clear()
+        counting._scanners.cache_clear()
     assert fast == slow and slow[0].posts == 500
 
 
@@ -150,7 +150,7 @@ def test_kinds_are_those_of_the_regular_expression():
 
 @pytest.mark.parametrize("separator", ["::", "é"])
 def test_separators_the_kernel_cannot_read_are_left_to_python(separator):
-    assert not counting._scanner(Rules(), Columns(separator=separator)).usable
+    assert not counting._new_scanner(Rules(), Columns(separator=separator)).usable
 
 
 @settings(max_examples=300, deadline=None)

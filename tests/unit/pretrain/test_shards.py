@@ -266,7 +266,9 @@ def test_a_full_disk_leaves_nothing(made, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(shards, "_member", full)
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(
+        DataError, match=r"disk of .*out is full \(No space left on device\); nothing was kept"
+    ):
         build(made)
     assert sorted(p.name for p in made.iterdir()) == ["images", "posts.jsonl", "vocab.json"]
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torchvision.transforms import RandomResizedCrop
 
-from pretrain import sampling, transforms
+from pretrain import chance, transforms
 from pretrain.transforms import Box, JpegInfo, TestCrop, TrainCrop, UnreadableImage
 
 WHOLE = {"area": (1.0, 1.0), "ratio": (1.0, 1.0)}
@@ -38,7 +38,7 @@ def turned(data: bytes, orientation: int) -> bytes:
 
 def chances(number: int, key: int = 0) -> list[list[float]]:
     n = transforms.NUM_CHANCES
-    return sampling.uniforms(key, np.arange(number * n, dtype=np.uint64)).reshape(number, n).tolist()
+    return chance.uniforms(key, np.arange(number * n, dtype=np.uint64)).reshape(number, n).tolist()
 
 
 def test_header_tells_the_size_and_whether_there_is_exif() -> None:
