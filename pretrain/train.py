@@ -10,7 +10,7 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from pretrain import export, losses, model, plan, probe, resampling_table, solver, transforms
+from pretrain import exclusion, export, losses, model, plan, probe, resampling_table, solver, transforms
 from pretrain.dataset import Batch, Loader, normalize
 from pretrain.job import Job, fingerprint, heldout_images, prepare
 from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
@@ -223,6 +223,8 @@ class Run:
             job.schedule.peak,
         )
         if dist.is_main():
+            if job.verdicts is not None:
+                log.get("pretrain").info("%s", exclusion.told(job.verdicts, posts))
             told = plan.studied(self.cfg, job.stream)
             names = [entry.name for entry in posts.vocabulary.classes]
             for line in [*([told] if told else []), *resampling_table.describe(job.stream, names)]:
@@ -234,7 +236,9 @@ class Run:
         chance = probe.constant_guess(
             [posts.labels(int(i)) for i in images], self.job.stream.tag_counts, cfg.TEST.RECALL_AT
         )
+        judged = self.job.verdicts
         made_from = {"dataset": f"sha256:{posts.sha256}", "vocabulary": f"sha256:{posts.vocabulary.sha256}"}
+        made_from |= {"verdicts": f"sha256:{judged.sha256}"} if judged else {}
         meta = {**provenance.header("pretraining results", 1, made_from), "stream": self.stream.value}
         results = {"recall": found, "constant_guess": chance if found else {}, "meta": meta}
         payload = export.final_payload(
@@ -247,6 +251,7 @@ class Run:
             dataset_sha256=posts.sha256,
             config=cfg.to_dict(),
             bn_statistics=_BN_STATISTICS,
+            verdicts=exclusion.ancestry(judged, posts),
         )
         files.write_json(self.folder.path / "results.json", results)
         path = self.folder.save_final(payload)

@@ -18,13 +18,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsl_det.core import files, provenance
+from wsl_det.core.verdict_args import MODES
 from wsl_det.errors import ConfigError, DataError
 
 SCHEMA = 1
 KIND = "duplicate verdicts"
 YES, NO, UNSURE = "yes", "no", "unsure"
 CHOICES = (YES, NO, UNSURE)
-MODES = ("exclude", "wrong")
 _AGAIN = "save it again from review.html"
 
 
