@@ -56,9 +56,7 @@ def read(path: str | Path | None, mode: str | None) -> Duplicates | None:
     if path is None and mode is None:
         return None
     if path is None or mode is None:
-        raise ConfigError(
-            "--verdicts and --duplicates belong together: a verdicts file, and exclude or wrong"
-        )
+        raise ConfigError("--verdicts V.json and --duplicates exclude|wrong belong together; give both")
     verdicts.check_mode(mode)
     return Duplicates(verdicts.read(path), mode)
 
@@ -67,12 +65,11 @@ def note(about: dict[str, Any]) -> str:
     """What a reader should know, as a sentence without its full stop."""
     given, images = about["verdicts"], about["images"]
     how = "left out" if about["mode"] == "exclude" else "counted as errors (a lower bound)"
-    plural = "image" if images == 1 else "images"
-    left = (
-        f"; {given['unsure']} pairs are unsure and {given['unjudged']} unjudged, and count as no duplicates"
-    )
-    more = left if given["unsure"] or given["unjudged"] else ""
-    return f"{images} duplicate test {plural} {how}, by the verdicts of {given['reader']} ({given['path']}){more}"
+    said = f"{images} duplicate test {'image' if images == 1 else 'images'} {how}"
+    said += f", by the verdicts of {given['reader']} ({given['path']})"
+    if given["unsure"] or given["unjudged"]:
+        said += f"; {given['unsure']} unsure and {given['unjudged']} unjudged pairs count as no duplicates"
+    return said
 
 
 def gt_hash(gt: Any) -> str | None:
@@ -88,13 +85,13 @@ def _without(truth: GroundTruth, seen: np.ndarray) -> GroundTruth:
         truth,
         image_ids=truth.image_ids[kept],
         image_sizes=truth.image_sizes[kept],
-        file_names=[truth.file_names[i] for i in kept],
+        file_names=list(_rows(truth.file_names, kept)),
         object_image=number[truth.object_image[objects]].astype(np.int32),
         object_class=truth.object_class[objects],
         object_boxes_xywh=truth.object_boxes_xywh[objects],
         object_area=truth.object_area[objects],
         object_crowd=truth.object_crowd[objects],
-        segmentations=[truth.segmentations[i] for i in objects],
+        segmentations=_rows(truth.segmentations, objects),
     )
 
 
@@ -111,5 +108,5 @@ def _elsewhere(run: Predictions, ids: Sequence[int]) -> Predictions:
     )
 
 
-def _rows(masks: Sequence[Any], kept: np.ndarray) -> Sequence[Any]:
-    return [masks[int(i)] for i in kept]
+def _rows(values: Sequence[Any], kept: np.ndarray) -> Sequence[Any]:
+    return [values[int(i)] for i in kept]
