@@ -15,6 +15,8 @@ TREE: dict[str, Any] = {
         "SHARDS": "",
         # Share of the posts, by hash of their id, that is never trained on.
         "HELDOUT": 0.02,
+        # Verdicts of a duplicate review (tools/find_duplicates.py): images judged copies are not trained on.
+        "VERDICTS": "",
         # Share of the other posts that is trained on, by a hash of id and SEED; 0.01 lies inside 0.03.
         "SUBSET": 1.0,
         # Share of the tags trained on that is replaced by others, drawn by how often they occur.
@@ -99,6 +101,7 @@ TREE: dict[str, Any] = {
 FREE_ON_RESUME = frozenset(
     {
         "DATA.SHARDS",  # the data set's hash stands for it
+        "DATA.VERDICTS",  # and the verdicts' hash for them
         "DATA.NUM_THREADS",
         "DATA.PREFETCH",
         "DATA.SKIP_BUDGET",

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from pretrain import chance, defaults, index, model, sampling, selection, solver
+from pretrain import chance, defaults, exclusion, index, model, sampling, selection, solver
 from pretrain.dataset import Share, start_hash
 from wsl_det.core import seed
 from wsl_det.core.config import Config
+from wsl_det.core.verdicts import Verdicts
 from wsl_det.errors import ConfigError
 
 
@@ -20,6 +21,7 @@ class Job(NamedTuple):
     arch: model.Arch
     schedule: solver.Schedule
     stream_hash: str  # name of the empty stream
+    verdicts: Verdicts | None = None  # of a duplicate review, whose copies are not trained on
 
 
 def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardIndex, Share]:
@@ -53,16 +55,20 @@ def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
     """Check a configuration against its shards and ``world`` processes; nothing is written."""
     posts, share = check(cfg, rank=rank, world=world)
     schedule, arch = make_schedule(cfg), make_arch(cfg)
-    stream = make_stream(cfg, posts)
+    judged = exclusion.read(cfg.DATA.VERDICTS, posts)
+    stream = make_stream(cfg, posts, judged)
     keys = ("HELDOUT", "SUBSET", "LABEL_NOISE", "RESAMPLE", "RESAMPLE_THRESHOLD", "SHUFFLE_SHARDS")
-    name = start_hash(
-        dataset=posts.sha256, seed=cfg.SEED, batch=share.batch, **{key: cfg.DATA[key] for key in keys}
-    )
-    return Job(posts, stream, share, arch, schedule, name)
+    identity = {key: cfg.DATA[key] for key in keys}
+    if judged is not None:
+        identity["VERDICTS"] = judged.sha256
+    name = start_hash(dataset=posts.sha256, seed=cfg.SEED, batch=share.batch, **identity)
+    return Job(posts, stream, share, arch, schedule, name, judged)
 
 
-def make_stream(cfg: Config, posts: index.ShardIndex) -> sampling.SampleStream:
-    """The sample stream of a configuration."""
+def make_stream(
+    cfg: Config, posts: index.ShardIndex, judged: Verdicts | None = None
+) -> sampling.SampleStream:
+    """The sample stream of a configuration; images ``judged`` copies of test images are not in it."""
     return sampling.SampleStream(
         label_offsets=posts.label_offsets,
         label_values=posts.label_values,
@@ -70,7 +76,7 @@ def make_stream(cfg: Config, posts: index.ShardIndex) -> sampling.SampleStream:
         shard_starts=posts.shard_starts,
         num_tags=len(posts.vocabulary),
         seed=cfg.SEED,
-        selection=make_selection(cfg),
+        selection=make_selection(cfg, exclusion.hashes(judged, posts)),
         label_noise=cfg.DATA.LABEL_NOISE,
         policy=cfg.DATA.RESAMPLE,
         threshold=cfg.DATA.RESAMPLE_THRESHOLD,
@@ -78,9 +84,9 @@ def make_stream(cfg: Config, posts: index.ShardIndex) -> sampling.SampleStream:
     )
 
 
-def make_selection(cfg: Config) -> selection.Selection:
-    """Which posts a configuration trains on."""
-    return selection.Selection(cfg.DATA.HELDOUT, cfg.DATA.SUBSET, cfg.SEED)
+def make_selection(cfg: Config, excluded: selection.Hashes | None = None) -> selection.Selection:
+    """Which posts a configuration trains on; not those whose hashes are ``excluded``."""
+    return selection.Selection(cfg.DATA.HELDOUT, cfg.DATA.SUBSET, cfg.SEED, excluded)
 
 
 def make_arch(cfg: Config) -> model.Arch:
@@ -122,4 +128,5 @@ def heldout_images(cfg: Config, posts: index.ShardIndex) -> sampling.Ints:
 def fingerprint(cfg: Config, job: Job) -> dict[str, Any]:
     """What a resumed run must share with the run it continues; the number of processes is free."""
     settings = {k: v for k, v in cfg.flat().items() if k not in defaults.FREE_ON_RESUME}
-    return {**settings, "dataset": job.posts.sha256}
+    named = {**settings, "dataset": job.posts.sha256}
+    return named if job.verdicts is None else {**named, "verdicts": job.verdicts.sha256}

@@ -8,7 +8,16 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pretrain import job, losses, model, recompute, resampling_table, sampling, selection
+from pretrain import (
+    exclusion,
+    job,
+    losses,
+    model,
+    recompute,
+    resampling_table,
+    sampling,
+    selection,
+)
 from wsl_det.core import checkpoint
 from wsl_det.core.config import Config
 
@@ -147,6 +156,8 @@ def _data(cfg: Config, ready: job.Job) -> list[str]:
         f"stream      {cfg.DATA.RESAMPLE} resampling: {draws:,} draws in the first epoch; "
         f"about {epochs:.2f} epochs; {ready.stream_hash[:16]}",
     ]
+    if ready.verdicts is not None:
+        lines.append(f"duplicates  {exclusion.told(ready.verdicts, posts)}")
     if told := studied(cfg, stream):
         lines.append(f"study       {told}")
     names = [entry.name for entry in posts.vocabulary.classes]

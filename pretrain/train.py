@@ -10,7 +10,18 @@ import cv2
 import torch
 from torch import Tensor, nn
 
-from pretrain import export, losses, model, plan, probe, recompute, resampling_table, solver, transforms
+from pretrain import (
+    exclusion,
+    export,
+    losses,
+    model,
+    plan,
+    probe,
+    recompute,
+    resampling_table,
+    solver,
+    transforms,
+)
 from pretrain.averages import WeightAverage
 from pretrain.dataset import Batch, Loader, normalize
 from pretrain.job import Job, fingerprint, heldout_images, prepare
@@ -247,6 +258,8 @@ class Run:
             job.schedule.peak,
         )
         if dist.is_main():
+            if job.verdicts is not None:
+                log.get("pretrain").info("%s", exclusion.told(job.verdicts, posts))
             told = plan.studied(self.cfg, job.stream)
             names = [entry.name for entry in posts.vocabulary.classes]
             for line in [*([told] if told else []), *resampling_table.describe(job.stream, names)]:
@@ -258,7 +271,9 @@ class Run:
         chance = probe.constant_guess(
             [posts.labels(int(i)) for i in images], self.job.stream.tag_counts, cfg.TEST.RECALL_AT
         )
+        judged = self.job.verdicts
         made_from = {"dataset": f"sha256:{posts.sha256}", "vocabulary": f"sha256:{posts.vocabulary.sha256}"}
+        made_from |= {"verdicts": f"sha256:{judged.sha256}"} if judged else {}
         meta = {**provenance.header("pretraining results", 1, made_from), "stream": self.stream.value}
         results = {"recall": found, "constant_guess": chance if found else {}, "meta": meta}
         files.write_json(self.folder.path / "results.json", results)
@@ -274,6 +289,7 @@ class Run:
                 config=cfg.to_dict(),
                 bn_statistics=_BN_STATISTICS,
                 ema_decay=cfg.SOLVER.EMA_DECAY,
+                verdicts=exclusion.ancestry(judged, posts),
             )
             path = self.folder.save_final(payload)
         if found:

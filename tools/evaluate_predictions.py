@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from wsl_det import errors
+from wsl_det.core.verdict_args import add_verdict_args
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -17,14 +18,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "--iou-type", nargs="+", choices=("bbox", "segm"), help="default: all that P.json carries"
     )
     parser.add_argument("--output", metavar="results.json", help="where to write the numbers, unrounded")
+    add_verdict_args(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from wsl_det.evaluation import coco_ap
+    from wsl_det.evaluation import coco_ap, duplicates
 
-    results = coco_ap.evaluate(args.gt, args.predictions, args.iou_type)
+    treated = duplicates.read(args.verdicts, args.duplicates)
+    results = coco_ap.evaluate(args.gt, args.predictions, args.iou_type, treated)
     print("\n".join(coco_ap.lines(results)))
     if args.output:
         coco_ap.write(args.output, results)

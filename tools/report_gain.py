@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from wsl_det import errors
+from wsl_det.core.verdict_args import add_verdict_args
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
@@ -32,16 +33,25 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="print what is not alike in the report, do not refuse it",
     )
+    add_verdict_args(parser)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
+    from wsl_det.evaluation import duplicates
     from wsl_det.gain import report, verdict
     from wsl_det.gain.comparison import Options
 
     options = Options(args.bootstrap, args.attribution_bootstrap, args.seed)
-    made = report.make(args.gt, args.baseline, args.candidate, options, allow_mismatch=args.allow_mismatch)
+    made = report.make(
+        args.gt,
+        args.baseline,
+        args.candidate,
+        options,
+        allow_mismatch=args.allow_mismatch,
+        duplicates=duplicates.read(args.verdicts, args.duplicates),
+    )
     page = report.write(made, args.output, args.images)
     print("\n".join(verdict.summary(made.content)))
     print(f"report: {page}")

@@ -93,6 +93,8 @@ def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
     for key in ("vocabulary", "dataset"):
         if isinstance(origin.get(key), str):
             known[key] = origin[key]
+    if isinstance(origin.get("verdicts"), Mapping):
+        known["verdicts"] = dict(origin["verdicts"])  # copies of test images that were not trained on
     return known
 
 

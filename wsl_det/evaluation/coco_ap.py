@@ -10,7 +10,9 @@ from typing import Any
 from wsl_det import predictions as predictions_file
 from wsl_det.core import files, provenance
 from wsl_det.errors import DataError
+from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation import ground_truth, matching, metrics, reading
+from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 from wsl_det.predictions import Predictions
@@ -23,26 +25,34 @@ def evaluate(
     gt: str | Path | Mapping[str, Any],
     predictions: str | Path | Sequence[Mapping[str, Any]],
     iou_types: Sequence[str] | None = None,
+    duplicates: Duplicates | None = None,
 ) -> dict[str, Any]:
     """The content of results.json (design.md section 4): percent, unrounded, undefined is None.
 
     ``gt`` is an annotation file or its tree, ``predictions`` a results file or list. Without
     ``iou_types`` every type that the predictions carry is scored; a type asked for and not there
-    is a DataError. Ground truth without any annotation gives null for every number.
+    is a DataError. Ground truth without any annotation gives null for every number. ``duplicates``
+    leaves out the test images that were seen in training, or gives them no credit.
     """
     truth = ground_truth.from_tree(gt) if isinstance(gt, Mapping) else reading.read_ground_truth(gt)
     if isinstance(predictions, str | Path):
         found = reading.read_predictions(predictions)
     else:
         found = predictions_file.columns(predictions, source="the results")
+    about: dict[str, Any] = {}
+    if duplicates is not None:
+        truth, (found,), about = duplicates.apply(truth, [found], duplicates_of.gt_hash(gt))
     tables = {
         iou_type: matching.match(found, truth, iou_type) for iou_type in choose(found, truth, iou_types)
     }
     made_from = {
         "gt": None if isinstance(gt, Mapping) else gt,
         "predictions": predictions if isinstance(predictions, str | Path) else None,
+        "verdicts": duplicates.verdicts.path if duplicates is not None else None,
     }
     meta = provenance.header("results", SCHEMA, made_from) | describe(truth, found)
+    if about:
+        meta |= {"duplicates": about, "notes": [*meta["notes"], duplicates_of.note(about)]}
     return {iou_type: result(table) for iou_type, table in tables.items()} | {"meta": meta}
 
 

@@ -24,6 +24,7 @@ class GroundTruth:
     image and class indices int32, boxes_xywh (G, 4) float64, area float64, crowd bool.
     segmentations: G raw values (polygons, RLE or None).
     renumbered: whether an annotation had id 0, which pycocotools would never match.
+    no_credit: (I,) bool of images where no detection may match anything, or None (``duplicates``).
     """
 
     image_ids: np.ndarray
@@ -39,6 +40,7 @@ class GroundTruth:
     segmentations: Sequence[Any]
     renumbered: bool
     source: str
+    no_credit: np.ndarray | None = None
 
     @property
     def num_objects(self) -> int:

@@ -56,6 +56,8 @@ def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, i
         len(truth.category_ids),
     )
     iou = overlaps(found, shapes, objects, first, pair_starts)
+    if truth.no_credit is not None:
+        iou[np.repeat(truth.no_credit[found.image], np.diff(pair_starts))] = 0.0
     area = truth.object_area
     # An object counts in a range unless its area lies outside or it is a crowd.
     counts = ~truth.object_crowd & (AREA_RANGES[:, :1] <= area) & (area <= AREA_RANGES[:, 1:])

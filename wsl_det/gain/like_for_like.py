@@ -102,6 +102,9 @@ def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[
         ours, theirs = _get(a.meta, *path), _get(b.meta, *path)
         if ours != theirs and ours is not None and theirs is not None:
             found.append(Difference(prefix + ".".join(path), _text(ours), _text(theirs), False))
+    seen = [_duplicates(p.meta) for p in (a, b)]
+    if seen[0] != seen[1]:
+        found.append(Difference(f"{prefix}duplicates", seen[0], seen[1], False))
     engines = [_get(p.meta, "engine") for p in (a, b)]
     if engines[0] != engines[1]:
         found.append(Difference(f"{prefix}engine", _text(engines[0]), _text(engines[1]), True))
@@ -113,6 +116,12 @@ def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[
             free = _is_free(key, swept=swept, run=run)
             found.append(Difference(prefix + key, _text(ours), _text(theirs), free))
     return found
+
+
+def _duplicates(meta: Any) -> str:
+    """How duplicate test images were treated when these predictions were made or cut, as a text."""
+    sha256, mode = _get(meta, "duplicates", "verdicts", "sha256"), _get(meta, "duplicates", "mode")
+    return "not treated" if mode is None else f"{mode}, verdicts sha256 {str(sha256)[:12]}"
 
 
 def _is_free(key: str, *, swept: bool, run: bool) -> bool:

@@ -52,6 +52,8 @@ def build(table: MatchTable, found: Detections, shapes: ObjectShapes, truth: Gro
     object_starts = np.searchsorted(truth.object_image, np.arange(num_images + 1))
     overlap_starts, first, second = _all_pairs(image, object_starts)
     overlap = _overlaps(found, order[first], shapes, second)
+    if truth.no_credit is not None:
+        overlap[truth.no_credit[image[first]]] = 0.0
     between_starts, first, second = _all_pairs(truth.object_image, object_starts)
     if shapes.masks is None:
         boxes = shapes.boxes_xywh

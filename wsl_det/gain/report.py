@@ -12,6 +12,8 @@ from typing import Any
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import DataError
 from wsl_det.evaluation import coco_ap, matching, reading
+from wsl_det.evaluation import duplicates as duplicates_of
+from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.gain import comparison, like_for_like, side, swaps, verdict
 from wsl_det.gain.comparison import Options
@@ -57,11 +59,13 @@ def make(
     options: Options | None = None,
     *,
     allow_mismatch: bool = False,
+    duplicates: Duplicates | None = None,
 ) -> GainReport:
     """Compare the predictions of two sides, one or several runs (training seeds) each.
 
     Raises DataError for files that are not what they should be, and for sides that are not alike
-    (unless ``allow_mismatch``, which prints the differences in the report).
+    (unless ``allow_mismatch``, which prints the differences in the report). ``duplicates`` treats test
+    images that were seen in training, the same way on both sides.
     """
     options = options or Options()
     _check_options(options, baseline, candidate)
@@ -69,13 +73,19 @@ def make(
     truth = reading.read_ground_truth(gt)
     runs = [[reading.read_predictions(path) for path in paths] for paths in (baseline, candidate)]
     differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, allow_mismatch)
+    about: dict[str, Any] = {}
+    if duplicates is not None:
+        truth, treated, about = duplicates.apply(truth, [*runs[0], *runs[1]], gt_sha256)
+        runs = [treated[: len(runs[0])], treated[len(runs[0]) :]]
+        notes = [duplicates_of.note(about), *notes]
     content: dict[str, Any] = {}
     for iou_type in _shared_types(truth, [*runs[0], *runs[1]]):
         shapes = matching.object_shapes(truth, iou_type)
         sides = [side.build(one, truth, shapes, iou_type) for one in runs]
         track = partial(log.progress, what=f"{iou_type}, resamples and swaps")
         content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
-    content["meta"] = _meta(gt, baseline, candidate, options) | {
+    content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
+        "duplicates": about or None,
         "images": len(truth.image_ids),
         "objects": truth.num_objects,
         "options": asdict(options),
@@ -131,9 +141,10 @@ def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:
 
 
 def _meta(
-    gt: str | Path, baseline: Sequence[Any], candidate: Sequence[Any], options: Options
+    gt: str | Path, baseline: Sequence[Any], candidate: Sequence[Any], duplicates: Duplicates | None
 ) -> dict[str, Any]:
     made_from: dict[str, str | Path | None] = {"gt": gt}
+    made_from |= {"verdicts": duplicates.verdicts.path} if duplicates is not None else {}
     for name, paths in (("baseline", baseline), ("candidate", candidate)):
         made_from |= {f"{name}.{i}" if i else name: path for i, path in enumerate(paths)}
     return provenance.header("gain", SCHEMA, made_from)

@@ -1,0 +1,1 @@
+"""Which test images were seen in training: descriptors, exact search, calibration, a page to review."""

@@ -1,0 +1,163 @@
+"""Where to draw the line: scores of planted copies, by kind of edit, against images of the same class."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain.duplicates.rmac import Vectors
+from pretrain.index import ShardIndex
+
+SCHEMA = 1
+KIND = "duplicate calibration"
+_STEPS = 41  # thresholds of a written curve
+_MUCH = 0.01
+_LOOKED_AT = 200_000  # images whose labels are read to find some that share one
+Scores = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Planted:
+    """Scores of one test set's planted copies, each with its own original: {kind: (n,)}.
+
+    ``kth`` are the scores of the originals' last kept neighbours, {kind: (n,)}: a copy that scores
+    lower would have been crowded out of the list, whatever the threshold.
+    """
+
+    scores: Mapping[str, Scores]
+    kth: Mapping[str, Scores]
+
+    def recall(self, threshold: float) -> dict[str, float]:
+        """Share of the copies of each kind that would have been found."""
+        return {
+            kind: float(((scores >= threshold) & (scores >= self.kth[kind])).mean())
+            for kind, scores in self.scores.items()
+        }
+
+    def mean_recall(self, threshold: float) -> float:
+        """Mean over the kinds, each counting the same."""
+        return float(np.mean(list(self.recall(threshold).values())))
+
+
+def choose(planted: Planted, target: float) -> float:
+    """The highest threshold at which the mean recall over the kinds reaches ``target``.
+
+    When even the lowest does not (copies were crowded out), the lowest score of a copy.
+    """
+    tried = np.unique(np.concatenate(list(planted.scores.values())))[::-1]
+    low, high = 0, len(tried) - 1
+    # Recall only rises as the threshold falls.
+    while low < high:
+        middle = (low + high) // 2
+        if planted.mean_recall(float(tried[middle])) >= target:
+            high = middle
+        else:
+            low = middle + 1
+    return float(tried[low])
+
+
+def separation(copies: Scores, others: Scores) -> float | None:
+    """Probability that a planted copy scores above a pair of the same class; ties count half."""
+    if not len(copies) or not len(others):
+        return None
+    ordered = np.sort(others)
+    below = np.searchsorted(ordered, copies, side="left")
+    upto = np.searchsorted(ordered, copies, side="right")
+    return float((below + upto).mean() / 2 / len(others))
+
+
+def class_mates(posts: ShardIndex, images: int, rng: np.random.Generator) -> NDArray[np.int64]:
+    """(n, 2) rows, ascending, of pairs of training images that share a label, from about ``images`` images.
+
+    Labels are drawn uniformly, so that frequent tags do not fill the list, and up to four images of
+    each are paired with one another.
+    """
+    rows = np.arange(len(posts))
+    if len(rows) > _LOOKED_AT:
+        rows = np.sort(rng.choice(len(rows), _LOOKED_AT, replace=False))
+    members: dict[int, list[int]] = {}
+    for row in rows.tolist():
+        for label in posts.labels(row).tolist():
+            members.setdefault(label, []).append(row)
+    shared = [group for _, group in sorted(members.items()) if len(group) > 1]
+    taken: set[int] = set()
+    pairs: set[tuple[int, int]] = set()
+    for place in rng.permutation(len(shared)).tolist():
+        if len(taken) >= images:
+            break
+        group = sorted(rng.choice(shared[place], min(4, len(shared[place])), replace=False).tolist())
+        taken.update(group)
+        pairs.update(combinations(group, 2))
+    return np.array(sorted(pairs), dtype=np.int64).reshape(-1, 2)
+
+
+def pair_scores(views: tuple[Vectors, ...], others: Vectors) -> Scores:
+    """(n,) scores of row i of the views with row i of ``others``, the best over the views."""
+    return np.max([np.einsum("nd,nd->n", view, others) for view in views], axis=0).astype(np.float32)
+
+
+def record(
+    planted: Planted, mates: Scores, *, threshold: float, target: float | None, given: bool
+) -> dict[str, Any]:
+    """One test set of calibration.json; shares are fractions, ``None`` where nothing was measured."""
+    copies = np.concatenate(list(planted.scores.values())) if planted.scores else np.zeros(0, np.float32)
+    found: dict[str, Any] = {
+        "threshold": threshold,
+        "threshold_from": "given" if given else f"the highest with a mean recall of {target:g}",
+        "target": target,
+        "mean_recall": planted.mean_recall(threshold) if planted.scores else None,
+        "kinds": {kind: _kind(planted, kind, threshold) for kind in planted.scores},
+        "same_class": _same_class(mates, threshold),
+        "separation": separation(copies, mates),
+        "curve": _curve(planted, mates, copies),
+        "notes": [],
+    }
+    if not given and (found["mean_recall"] or 0.0) < (target or 0.0):
+        found["notes"].append(
+            f"no threshold reaches a mean recall of {target:g}: planted copies are crowded out of the kept "
+            "neighbours by other images; keep more (--neighbours)"
+        )
+    if (found["same_class"]["share_above"] or 0.0) > _MUCH:
+        found["notes"].append(
+            f"{found['same_class']['share_above']:.1%} of the pairs of the same class score above the "
+            "threshold: the score hardly tells copies from images of one class here; try another --level "
+            "or backbone, or a larger --size"
+        )
+    return found
+
+
+def _kind(planted: Planted, kind: str, threshold: float) -> dict[str, Any]:
+    scores = planted.scores[kind]
+    return {
+        "copies": len(scores),
+        "recall": planted.recall(threshold)[kind],
+        "crowded_out": int((scores < planted.kth[kind]).sum()),
+        "quantiles": _quantiles(scores),
+    }
+
+
+def _same_class(mates: Scores, threshold: float) -> dict[str, Any]:
+    if not len(mates):
+        return {"pairs": 0, "share_above": None, "quantiles": None}
+    share = float((mates >= threshold).mean())
+    return {"pairs": len(mates), "share_above": share, "quantiles": _quantiles(mates)}
+
+
+def _quantiles(scores: Scores) -> dict[str, float]:
+    return {f"{q:g}": float(np.quantile(scores, q)) for q in (0.0, 0.01, 0.05, 0.5, 0.95, 0.99, 1.0)}
+
+
+def _curve(planted: Planted, mates: Scores, copies: Scores) -> list[dict[str, Any]]:
+    every = np.concatenate([copies, mates])
+    if not len(every):
+        return []
+    rows = []
+    for threshold in np.linspace(float(every.min()), min(1.0, float(every.max())), _STEPS):
+        above = float((mates >= threshold).mean()) if len(mates) else None
+        rows.append({"threshold": float(threshold), "recall": planted.recall(threshold), "same_class": above})
+    return rows

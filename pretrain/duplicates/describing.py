@@ -1,0 +1,164 @@
+"""Many images to descriptors: work cut into units, done by processes, kept on disk when asked."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pretrain import images as image_files
+from pretrain import mapping
+from pretrain.duplicates import rmac
+from pretrain.duplicates.rmac import Settings, Vectors
+from pretrain.duplicates.sources import Images
+from wsl_det.core import files
+
+UNIT = 512
+"""Images of one piece of work: what is lost when a run is killed, and what is in memory at once."""
+_BATCH = 16
+Change = Callable[[bytes, int], bytes]
+
+
+@dataclass(frozen=True)
+class Unit:
+    """Images to describe: the ``rows`` of ``images``; ``flip`` mirrors them first."""
+
+    images: Images
+    rows: tuple[int, ...]
+    flip: bool = False
+    stored: str | None = None  # name under which the descriptors are kept on disk
+    change: Change | None = None  # (file, row) to another file, for planted copies
+
+
+@dataclass
+class Described:
+    """Descriptors of a unit, (n, dim) float32; rows that could not be read are 0 and in ``rejected``.
+
+    ``hashes`` are the SHA-256 of the files, "" where there was none.
+    """
+
+    rows: NDArray[np.int64]
+    vectors: Vectors
+    hashes: list[str]
+    rejected: dict[int, str] = field(default_factory=dict)  # row: reason
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """(n,) whether a row has a descriptor."""
+        return np.array([int(row) not in self.rejected for row in self.rows], dtype=bool)
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a process needs to describe units; ``cache`` is the folder that keeps descriptors, or None."""
+
+    backbone: str
+    settings: Settings
+    device: str = "cpu"
+    cache: Path | None = None
+    threads: int = 0  # of torch in each process; 0 leaves them alone
+
+    def __call__(self, unit: Unit) -> Described:
+        """The descriptors of a unit, read from the cache where they lie."""
+        place = None
+        if self.cache is not None and unit.stored is not None:
+            place = self.cache / f"{unit.stored}.npz"
+            if (found := _load(place, unit)) is not None:
+                return found
+        if self.threads:
+            torch.set_num_threads(self.threads)
+            cv2.setNumThreads(self.threads)
+        described = _describe(_describer(self.backbone, self.settings, self.device), unit)
+        if place is not None:
+            _store(place, described)
+        return described
+
+
+def run(work: Work, units: Sequence[Unit], workers: int) -> Iterator[Described]:
+    """The descriptors of all units, in order, made by ``workers`` processes."""
+    return mapping.in_order(work, units, workers)
+
+
+def units(
+    images: Images, rows: Sequence[int] | range, *, flip: bool = False, stored: str | None = None
+) -> list[Unit]:
+    """``rows`` cut into units; ``stored`` is the folder in the cache that keeps them."""
+    found = []
+    for first in range(0, len(rows), UNIT):
+        part = tuple(rows[first : first + UNIT])
+        name = f"{stored}/{part[0]:012d}-{part[-1]:012d}{'-flip' if flip else ''}" if stored else None
+        found.append(Unit(images, part, flip, name))
+    return found
+
+
+def cache_name(identity: dict[str, object], dataset_sha256: str) -> str:
+    """The folder in a cache for descriptors of one kind of one data set."""
+    text = json.dumps(identity, sort_keys=True) + dataset_sha256
+    return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+
+@lru_cache(maxsize=1)
+def _describer(backbone: str, settings: Settings, device: str) -> rmac.Describer:
+    return rmac.Describer(backbone, settings, device)
+
+
+def _describe(describer: rmac.Describer, unit: Unit) -> Described:
+    size = describer.settings.size
+    found = Described(
+        rows=np.array(unit.rows, dtype=np.int64),
+        vectors=np.zeros((len(unit.rows), describer.dim), dtype=np.float32),
+        hashes=[""] * len(unit.rows),
+    )
+    for first in range(0, len(unit.rows), _BATCH):
+        places, squares = [], []
+        for place in range(first, min(first + _BATCH, len(unit.rows))):
+            row = unit.rows[place]
+            try:
+                data = unit.images.read(row)
+                found.hashes[place] = hashlib.sha256(data).hexdigest()
+                pixels = rmac.square(data if unit.change is None else unit.change(data, row), size)
+            except image_files.Rejected as rejected:
+                found.rejected[row] = str(rejected)
+                continue
+            places.append(place)
+            squares.append(cv2.flip(pixels, 1) if unit.flip else pixels)
+        if squares:
+            found.vectors[places] = describer(np.stack(squares))
+    return found
+
+
+def _store(place: Path, found: Described) -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with files.atomic_path(place) as scratch:
+        np.savez(
+            scratch,
+            rows=found.rows,
+            vectors=found.vectors,
+            hashes=np.array(found.hashes, dtype="U64"),
+            rejected=np.array(sorted(found.rejected), dtype=np.int64),
+            reasons=np.array([found.rejected[row] for row in sorted(found.rejected)], dtype=np.str_),
+        )
+
+
+def _load(place: Path, unit: Unit) -> Described | None:
+    """The stored descriptors; None when there are none or the file is damaged, so that they are made anew."""
+    try:
+        with np.load(place, allow_pickle=False) as stored:
+            kept = {name: stored[name] for name in ("rows", "vectors", "hashes", "rejected", "reasons")}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
+        return None
+    vectors = kept["vectors"]
+    sound = vectors.ndim == 2 and vectors.dtype == np.float32 and len(vectors) == len(kept["hashes"])
+    if not sound or tuple(kept["rows"].tolist()) != unit.rows:
+        return None
+    rejected = dict(zip(kept["rejected"].tolist(), kept["reasons"].tolist(), strict=True))
+    return Described(kept["rows"], vectors, kept["hashes"].tolist(), rejected)
