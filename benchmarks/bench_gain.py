@@ -2,14 +2,15 @@
 
 python benchmarks/bench_gain.py                     planted causes: recovered against planted
 python benchmarks/bench_gain.py --calibrate 400     coverage of the 95% intervals, 1 to 5 runs a side
+python benchmarks/bench_gain.py --calibrate 200 --level attribution --runs 1 2     the kinds of error
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -49,7 +50,6 @@ CASES = {
     "class errors .15 -> .10": {"class_error": 0.10},
     "box noise x 0.9": {"box_noise": 0.054},
 }
-NUMBERS = ("AP", "AP50", "recognition", "localization")
 RUNS = (1, 2, 3, 5)
 SPREAD, FRESH = 0.12, 0.3
 """Of several runs: log standard deviation of their class errors, and the share of draws not in common."""
@@ -100,25 +100,55 @@ def scored(scene: simulation.World, found: Predictions, weights: np.ndarray) -> 
 
 
 def gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(4, B) the ``NUMBERS`` of two sides."""
+    """(4, B) gain in AP and AP50, recognition and localization of two sides."""
     return np.stack([b[0] - a[0], b[1] - a[1], *factors.two_factors(a[0], a[2], b[0], b[2])])
 
 
-def population(frequency: np.ndarray, images: int, detector: Detector, *, runs: int) -> np.ndarray:
-    """(3,) AP, AP50 and AP@0.1 over many images, averaged over the seeds that the runs are drawn from."""
+def mended(scene: simulation.World, found: Predictions, weights: np.ndarray) -> np.ndarray:
+    """(32, B) AP in percent after each subset of mends."""
+    shapes = matching.object_shapes(scene.truth, "bbox")
+    return mends.values(side.build([found], scene.truth, shapes, "bbox").pairs[0], weights)
+
+
+@dataclass(frozen=True)
+class Level:
+    """Numbers whose intervals are tried: their names, what a detector scores, what two sides make of it."""
+
+    numbers: tuple[str, ...]
+    scored: Callable[[simulation.World, Predictions, np.ndarray], np.ndarray]
+    gains: Callable[[np.ndarray, np.ndarray], np.ndarray]
+    normal: bool
+    bootstrap: int
+
+
+LEVELS = {
+    "factors": Level(("AP", "AP50", "recognition", "localization"), scored, gains, False, 400),
+    "attribution": Level(mends.KINDS, mended, attribution.shares, True, 200),
+}
+
+
+def population(
+    level: Level, frequency: np.ndarray, images: int, detector: Detector, *, runs: int
+) -> np.ndarray:
+    """(S,) what ``level`` scores over many images, averaged over the seeds that the runs are drawn from."""
     scene = simulation.world(images=images, classes=len(frequency), seed=77, frequency=frequency)
     # Midpoints of equal shares of the normal distribution; one of them is its middle, a run without chance.
     chances = [NormalDist().inv_cdf((i + 0.5) / runs) for i in range(runs)]
     ones = np.ones((images, 1), dtype=np.uint8)
     return np.mean(
-        [scored(scene, simulation.detect(scene, run_of(detector, c)), ones)[:, 0] for c in chances], 0
+        [level.scored(scene, simulation.detect(scene, run_of(detector, c)), ones)[:, 0] for c in chances], 0
     )
 
 
-def _runs(
-    scene: simulation.World, sides: dict[str, Detector], weights: np.ndarray, place: int, number: int
+def _runs(  # noqa: PLR0917
+    level: Level,
+    scene: simulation.World,
+    sides: dict[str, Detector],
+    weights: np.ndarray,
+    place: int,
+    number: int,
 ) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """For each side its runs: (plain numbers (3,), numbers under resamples (3, B))."""
+    """For each side its runs: (plain numbers (S,), numbers under resamples (S, B))."""
     both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
     rng = seeds.numpy_generator("calibration runs", place, number)
     drawn: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
@@ -130,17 +160,23 @@ def _runs(
                 found = simulation.detect(scene, detector, luck=luck)
             else:
                 found = simulation.detect(scene, run_of(detector, chance), luck=luck, fresh=FRESH)
-            values = scored(scene, found, both)
+            values = level.scored(scene, found, both)
             drawn[name].append((values[:, 0], values[:, 1:]))
     return drawn
 
 
 def _side(runs: list[tuple[np.ndarray, np.ndarray]]) -> side.Numbers:
-    return side.Numbers(np.stack([plain for plain, _ in runs]), np.mean([many for _, many in runs], axis=0))
+    return side.Numbers(np.stack([plain for plain, _ in runs]), np.stack([many for _, many in runs]))
 
 
 def calibrate(
-    sets: int, images: int, bootstrap: int, runs: Sequence[int], whole: int = 20_000
+    sets: int,
+    images: int,
+    runs: Sequence[int],
+    level: Level = LEVELS["factors"],
+    *,
+    bootstrap: int | None = None,
+    whole: int = 20_000,
 ) -> list[dict[str, Any]]:
     """Coverage of the 95% intervals over test sets of one population, known from ``whole`` images of it.
 
@@ -150,26 +186,26 @@ def calibrate(
     frequency = seeds.numpy_generator("calibration").dirichlet(np.full(8, 2.0))
     sides = {"baseline": Detector()} | {name: replace(Detector(), **change) for name, change in CASES.items()}
     truth = {
-        many: {name: population(frequency, whole, d, runs=9 if many else 1) for name, d in sides.items()}
+        many: {name: population(level, frequency, whole, d, runs=9 if many else 1) for name, d in sides.items()}
         for many in {k > 1 for k in runs}
     }
-    covered = {(name, k): np.zeros((sets, len(NUMBERS)), dtype=bool) for name in CASES for k in runs}
-    widths = {key: np.zeros((sets, len(NUMBERS))) for key in covered}
+    covered = {(name, k): np.zeros((sets, len(level.numbers)), dtype=bool) for name in CASES for k in runs}
+    widths = {key: np.zeros((sets, len(level.numbers))) for key in covered}
     for i in log.progress(range(sets), sets, "test sets"):
         scene = simulation.world(images=images, classes=8, seed=1000 + i, frequency=frequency)
-        weights = resamples.multiplicities(images, bootstrap, i)
-        drawn = {many: _runs(scene, sides, weights, i, max(runs) if many else 1) for many in truth}
+        weights = resamples.multiplicities(images, bootstrap or level.bootstrap, i)
+        drawn = {many: _runs(level, scene, sides, weights, i, max(runs) if many else 1) for many in truth}
         for (name, k), hit in covered.items():
             pair = comparison.Pair(*(_side(drawn[k > 1][side][:k]) for side in ("baseline", name)))
-            true = gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
-            for j, estimate in enumerate(pair.estimate(gains)):
+            true = level.gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
+            for j, estimate in enumerate(pair.estimate(level.gains, normal=level.normal)):
                 low, high = estimate.interval
                 hit[i, j] = low <= true[j] <= high
                 widths[name, k][i, j] = high - low
     rows = []
     for (name, k), hit in covered.items():
-        true = gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
-        for j, what in enumerate(NUMBERS):
+        true = level.gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
+        for j, what in enumerate(level.numbers):
             rate = float(hit[:, j].mean())
             rows.append(
                 {
@@ -206,11 +242,15 @@ def main() -> None:
     parser.add_argument(
         "--runs", type=int, nargs="+", default=list(RUNS), help="runs a side (default %(default)s)"
     )
-    parser.add_argument("--bootstrap", type=int, default=400)
+    parser.add_argument("--level", choices=LEVELS, default="factors", help="whose intervals to calibrate")
+    parser.add_argument(
+        "--bootstrap", type=int, help="resamples (default 400 for factors, 200 for attribution)"
+    )
     args = parser.parse_args()
     if args.calibrate:
         images = args.images or 300
-        show(calibrate(args.calibrate, images, args.bootstrap, args.runs), args.calibrate, images)
+        rows = calibrate(args.calibrate, images, args.runs, LEVELS[args.level], bootstrap=args.bootstrap)
+        show(rows, args.calibrate, images)
     else:
         planted(args.images or 1500)
 

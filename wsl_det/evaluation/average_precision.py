@@ -14,7 +14,10 @@ import numpy as np
 
 from wsl_det.evaluation.compiled import compiled
 
-RECALL_POINTS = 101
+_LATE = [i for i in range(101) if i * 0.01 > i / 100]
+"""Recall points that numpy.linspace rounds up: a recall of just i / 100 does not reach them, in COCO's AP."""
+_LATE_LOW = np.uint64(sum(1 << i for i in _LATE if i < 64))
+_LATE_HIGH = np.uint64(sum(1 << (i - 64) for i in _LATE if i >= 64))
 
 
 @compiled
@@ -124,20 +127,20 @@ def _interpolate(true, seen, ends, positives):  # type: ignore[no-untyped-def]
     and few arrays in each, because only such loops become vector instructions.
     """
     num = len(positives)
-    total, divisor = np.zeros(num), np.ones(num)
+    total, scale = np.zeros(num), np.zeros(num)
     if ends == 0:
         return total
     for b in range(num):
-        divisor[b] = max(positives[b], 1)
+        scale[b] = 100.0 / max(positives[b], 1)
     highest, reached = np.zeros(num), np.empty(num)
     value, before = np.empty(num), np.empty(num)
-    _points_reached(true[ends - 1], divisor, reached)
+    _points_reached(true[ends - 1], scale, reached)
     for j in range(ends - 1, -1, -1):
         _precision_of(true[j], seen[j], value)
         for b in range(num):
             highest[b] = value[b] if value[b] > highest[b] else highest[b]
         if j > 0:
-            _points_reached(true[j - 1], divisor, before)
+            _points_reached(true[j - 1], scale, before)
         else:
             before[:] = 0.0
         for b in range(num):
@@ -154,40 +157,47 @@ def _precision_of(true, seen, value):  # type: ignore[no-untyped-def]
 
 
 @compiled
-def _points_reached(true, divisor, points):  # type: ignore[no-untyped-def]
-    """How many of the recall points 0, 0.01, ... 1 are reached; they are numpy.linspace's, i * 0.01.
+def _points_reached(true, scale, points):  # type: ignore[no-untyped-def]
+    """How many of the recall points 0, 0.01, ... 1 are reached by true (B,) of 100 / scale (B,) objects.
 
-    Adding 1e-9 makes up for any rounding and cannot pass a point that is not met, as recalls are at
-    least 0.01 / positives away from those; whether a point met exactly counts is left to its own rounding.
+    Adding 1e-9 makes up for any rounding and cannot pass a point that is not met: recalls, in hundredths,
+    are at least 1 / objects away from those. A point met exactly is one of ``_LATE`` or counts.
     """
     for b in range(len(points)):
-        recall = true[b] / divisor[b]
-        i = np.floor(recall * 100 + 1e-9)
-        points[b] = i if i * 0.01 > recall else i + 1.0
+        hundredths = true[b] * scale[b] + 1e-9
+        i = np.floor(hundredths)
+        n = np.int64(i)
+        late = ((_LATE_HIGH if n >= 64 else _LATE_LOW) >> np.uint64(n & 63)) & np.uint64(1)
+        points[b] = i + 1.0 - (np.float64(late) if hundredths - i < 3e-9 else 0.0)
 
 
 @compiled
 def positives(object_image, object_class, counts, weights, num_classes):  # type: ignore[no-untyped-def]
     """(K, B) int64 weighted number of objects that count; counts is (G,) bool."""
-    total = np.zeros((num_classes, weights.shape[1]), dtype=np.int64)
+    total = np.zeros((num_classes, weights.shape[1]), dtype=np.int32)
     for o in range(len(object_image)):
         if counts[o]:
-            for b in range(weights.shape[1]):
-                total[object_class[o], b] += weights[object_image[o], b]
-    return total
+            row, sums = weights[object_image[o]], total[object_class[o]]
+            for b in range(len(sums)):
+                sums[b] += row[b]
+    return total.astype(np.int64)
 
 
 @compiled
 def hits(class_starts, image, found, weights):  # type: ignore[no-untyped-def]
-    """(K, B) int64 sum of found (D,) uint8 over the detections of a class, weighted by image."""
-    num_classes, num = len(class_starts) - 1, weights.shape[1]
-    total = np.zeros((num_classes, num), dtype=np.int64)
+    """(R, K, B) int64 sums of found (R, D) uint8 over the detections of a class, weighted by image."""
+    num_rows, num_classes, num = len(found), len(class_starts) - 1, weights.shape[1]
+    total = np.zeros((num_rows, num_classes, num), dtype=np.int32)
     for k in range(num_classes):
         for d in range(class_starts[k], class_starts[k + 1]):
-            if found[d] > 0:
-                for b in range(num):
-                    total[k, b] += np.int64(found[d]) * weights[image[d], b]
-    return total
+            row = weights[image[d]]
+            for r in range(num_rows):
+                times = np.int32(found[r, d])
+                if times > 0:
+                    sums = total[r, k]
+                    for b in range(num):
+                        sums[b] += times * np.int32(row[b])
+    return total.astype(np.int64)
 
 
 def mean_over_classes(values: np.ndarray, axes: Sequence[int] | int) -> np.ndarray:

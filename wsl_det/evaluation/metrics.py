@@ -26,12 +26,17 @@ class Measures:
 
 
 def measure(
-    table: MatchTable, weights: np.ndarray | None = None, *, positives_weights: np.ndarray | None = None
+    table: MatchTable,
+    weights: np.ndarray | None = None,
+    *,
+    positives_weights: np.ndarray | None = None,
+    anchors: bool = True,
 ) -> Measures:
     """The measures under ``weights`` (J, B) uint8, by default one weighting of 1 for every image.
 
     ``table.image`` names rows of ``weights``. ``positives_weights`` (I, B) weighs the objects where
-    that is another table than the detections' (sign swaps pair two lists with one ground truth).
+    that is another table than the detections' (sign swaps pair two lists with one ground truth). Without
+    ``anchors`` the numbers at the loose IoUs, which no COCO number needs, are left nan.
     """
     if weights is None:
         weights = np.ones((table.num_images, 1), dtype=np.uint8)
@@ -40,7 +45,11 @@ def measure(
         ap.positives(table.object_image, table.object_class, counts, object_weights, table.num_classes)
         for counts in table.counts
     ]
-    by_class = 100 * ap.precision(table.class_starts, table.image, table.status[0], weights, counted[0])
+    first = 0 if anchors else FIRST_COCO
+    by_class = np.full((len(table.thresholds), table.num_classes, weights.shape[1]), np.nan)
+    by_class[first:] = 100 * ap.precision(
+        table.class_starts, table.image, table.status[0, first:], weights, counted[0]
+    )
     by_iou = ap.mean_over_classes(by_class, 1)
     coco = by_class[FIRST_COCO:]
     metrics = {
@@ -52,8 +61,8 @@ def measure(
         status = table.status[area, FIRST_COCO:]
         sized = 100 * ap.precision(table.class_starts, table.image, status, weights, counted[area])
         metrics[name] = ap.mean_over_classes(sized, (0, 1))
-    for (name, area, _), found in zip(RECALLS, table.recall_hits, strict=True):
-        total = ap.hits(table.class_starts, table.image, found, weights)
+    found = ap.hits(table.class_starts, table.image, table.recall_hits, weights)
+    for (name, area, _), total in zip(RECALLS, found, strict=True):
         number = counted[area] * len(coco)
         recall = np.divide(100.0 * total, number, out=np.full(total.shape, np.nan), where=number > 0)
         metrics[name] = ap.mean_over_classes(recall, 0)

@@ -45,15 +45,23 @@ class Pair:
 
     def estimate(self, statistic: Statistic, *, normal: bool = False) -> list[Estimate]:
         """One estimate for each row that ``statistic`` makes of two columns (S, B)."""
-        mean_a, mean_b = self.a.mean[:, None], self.b.mean[:, None]
-        points = statistic(mean_a, mean_b)[:, 0]
+        points = statistic(self.a.mean[:, None], self.b.mean[:, None])[:, 0]
         replicates = statistic(self.a.replicates, self.b.replicates)
-        of_a = np.concatenate([statistic(run[:, None], mean_b) for run in self.a.of_runs], axis=1)
-        of_b = np.concatenate([statistic(mean_a, run[:, None]) for run in self.b.of_runs], axis=1)
+        of_a = _of_runs(self.a, self.b, statistic)
+        of_b = _of_runs(self.b, self.a, lambda run, other: statistic(other, run))
         return [
             estimates.estimate(float(points[i]), replicates[i], of_a[i], of_b[i], normal=normal)
             for i in range(len(points))
         ]
+
+
+def _of_runs(one: Numbers, other: Numbers, statistic: Statistic) -> list[estimates.Runs]:
+    """For each row of ``statistic`` its values with one run after another standing for its side."""
+    values = np.stack([statistic(run[:, None], other.mean[:, None])[:, 0] for run in one.of_runs])
+    if len(values) == 1:
+        return [estimates.Runs(value) for value in values.T]
+    resampled = np.stack([statistic(run, other.replicates) for run in one.resampled_runs])
+    return [estimates.runs_of(values[:, i], resampled[:, i]) for i in range(values.shape[1])]
 
 
 def compare(baseline: Side, candidate: Side, options: Options, track: measures.Progress) -> dict[str, Any]:

@@ -51,13 +51,18 @@ def columns(table: MatchTable, weights: np.ndarray | None = None, *, track: Prog
 
 
 def swapped(both: MatchTable, flips: np.ndarray, *, track: Progress = quiet) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the two sides after swaps; ``both`` is ``resamples.merged``, flips (I, B) of 0 and 1."""
+    """Columns of the two sides after swaps, nan at the anchors, whose gains are not tested.
+
+    ``both`` is ``resamples.merged``, flips (I, B) of 0 and 1.
+    """
 
     def block(start: int) -> tuple[np.ndarray, np.ndarray]:
         flip = np.ascontiguousarray(flips[:, start : start + BLOCK])
         ones = np.ones_like(flip)
         weights = np.concatenate([ones - flip, flip]), np.concatenate([flip, ones - flip])
-        one, other = (_column(metrics.measure(both, w, positives_weights=ones)) for w in weights)
+        one, other = (
+            _column(metrics.measure(both, w, positives_weights=ones, anchors=False)) for w in weights
+        )
         return one, other
 
     starts = range(0, flips.shape[1], BLOCK)

@@ -6,11 +6,14 @@ bit i set means that ``KINDS[i]`` is mended.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from wsl_det.evaluation import average_precision as ap
 from wsl_det.evaluation.compiled import compiled
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS
+from wsl_det.gain import threads
 from wsl_det.gain.pairs import ImagePairs
 
 KINDS = ("classification", "localization", "background", "missed", "duplicate")
@@ -25,58 +28,80 @@ def values(pairs: ImagePairs, weights: np.ndarray) -> np.ndarray:
 
     nan where no class has an object left.
     """
-    num = weights.shape[1]
-    total = np.zeros((32, num))
-    defined = np.zeros((32, num), dtype=np.int64)
-    for t in range(len(COCO_THRESHOLDS)):
-        mended = mend(pairs, t)
-        for start in range(0, num, BLOCK):
-            block = np.ascontiguousarray(weights[:, start : start + BLOCK])
-            by_subset = _average(pairs, mended, block)
+    total = np.zeros((32, weights.shape[1]))
+    defined = np.zeros((32, weights.shape[1]), dtype=np.int64)
+    blocks = [
+        (at := slice(start, start + BLOCK), np.ascontiguousarray(weights[:, at]))
+        for start in range(0, weights.shape[1], BLOCK)
+    ]
+    for rankings in threads.in_order(lambda t: mend(pairs, t), range(len(COCO_THRESHOLDS))):
+        for at, by_subset in threads.in_order(lambda one: (one[0], _average(pairs, rankings, one[1])), blocks):
             there = ~np.isnan(by_subset)
-            total[:, start : start + BLOCK] += np.where(there, by_subset, 0.0)
-            defined[:, start : start + BLOCK] += there
+            total[:, at] += np.where(there, by_subset, 0.0)
+            defined[:, at] += there
     return np.divide(100 * total, defined, out=np.full(total.shape, np.nan), where=defined > 0)
 
 
-def mend(pairs: ImagePairs, t: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(labels (D,), status (32, D), wanted (G,)) at IoU ``COCO_THRESHOLDS[t]``.
+@dataclass(frozen=True)
+class Mended:
+    """The mended lists at one IoU, ranked by class and then score: with the classes as they are, and mended.
 
-    labels: the classes after the classification mend. status: FALSE, TRUE or IGNORED (dropped
-    detections are ignored) for each subset. wanted: objects that are some detection's target.
+    order: (2, D) detections in that ranking. starts: (2, K + 1) where a class begins. status: (32, D) of
+    each subset in the ranking that it has: FALSE, TRUE or IGNORED (dropped detections are ignored).
+    wanted: (G,) objects that are some detection's target.
     """
+
+    order: np.ndarray
+    starts: np.ndarray
+    status: np.ndarray
+    wanted: np.ndarray
+
+
+def mend(pairs: ImagePairs, t: int) -> Mended:
+    """All subsets of mends at IoU ``COCO_THRESHOLDS[t]``, matched again."""
     target = _targets(
         pairs.image, pairs.label, pairs.matched[t], pairs.object_starts, pairs.object_label,
         pairs.counted, pairs.overlap, pairs.overlap_starts, FOREGROUND,
     )  # fmt: skip
     wanted = np.zeros(len(pairs.object_label), dtype=bool)
     wanted[target[target >= 0]] = True
-    labels = np.where(target >= 0, pairs.object_label[target], pairs.label) if len(wanted) else pairs.label
+    mended = np.where(target >= 0, pairs.object_label[target], pairs.label) if len(wanted) else pairs.label
+    labels = np.stack([pairs.label, mended])
+    order = np.argsort(labels, axis=1, kind="stable")
+    place = np.empty_like(order)
+    np.put_along_axis(place, order, np.arange(len(target))[None], axis=1)
+    settled = _settle(
+        pairs.image, pairs.label, pairs.matched[t], target, pairs.object_starts, pairs.object_label,
+        pairs.counted, pairs.overlap, pairs.overlap_starts, COCO_THRESHOLDS[t],
+    )  # fmt: skip
+    still_open = pairs.by_image[settled[pairs.by_image] == 0]
+    open_starts = np.searchsorted(pairs.image[still_open], np.arange(len(pairs.image_starts)))
     status = _match_mended(
-        pairs.image_starts, pairs.by_image, pairs.label, labels, pairs.matched[t], target, wanted,
+        settled, open_starts, still_open, labels, order, place, target, wanted,
         pairs.object_starts, pairs.object_label, pairs.counted, pairs.crowd,
         pairs.overlap, pairs.overlap_starts, pairs.between, pairs.between_starts, COCO_THRESHOLDS[t],
     )  # fmt: skip
-    return labels, status, wanted
+    classes = np.arange(pairs.num_classes + 1)
+    starts = np.stack([np.searchsorted(label[o], classes) for label, o in zip(labels, order, strict=True)])
+    return Mended(order, starts, status, wanted)
 
 
-def _average(
-    pairs: ImagePairs, mended: tuple[np.ndarray, np.ndarray, np.ndarray], weights: np.ndarray
-) -> np.ndarray:
+def _average(pairs: ImagePairs, mended: Mended, weights: np.ndarray) -> np.ndarray:
     """(32, B) mean AP over the classes at one IoU."""
-    labels, status, wanted = mended
     subsets = np.arange(32)
     result = np.full((32, weights.shape[1]), np.nan)
-    for reclassified, label in ((0, pairs.label), (CLASSIFICATION, labels)):
-        order = np.argsort(label, kind="stable")
-        starts = np.searchsorted(label[order], np.arange(pairs.num_classes + 1))
-        for fewer, counted in ((0, pairs.counted), (MISSED, pairs.counted & wanted)):
-            chosen = subsets[((subsets & CLASSIFICATION) == reclassified) & ((subsets & MISSED) == fewer)]
-            number = ap.positives(pairs.object_image, pairs.object_label, counted, weights, pairs.num_classes)
-            by_class = ap.precision(
-                starts, pairs.image[order], np.ascontiguousarray(status[chosen][:, order]), weights, number
-            )
-            result[chosen] = ap.mean_over_classes(by_class, 1)
+    for fewer, counted in ((0, pairs.counted), (MISSED, pairs.counted & mended.wanted)):
+        number = ap.positives(pairs.object_image, pairs.object_label, counted, weights, pairs.num_classes)
+        for ranking in (0, CLASSIFICATION):
+            image = pairs.image[mended.order[ranking]]
+            # Background apart, because it is either false in all subsets taken together or ignored in all:
+            # such detections cost next to nothing.
+            for dropped in (0, BACKGROUND):
+                same = CLASSIFICATION | MISSED | BACKGROUND
+                chosen = subsets[(subsets & same) == (ranking | fewer | dropped)]
+                status = mended.status[chosen]
+                by_class = ap.precision(mended.starts[ranking], image, status, weights, number)
+                result[chosen] = ap.mean_over_classes(by_class, 1)
     return result
 
 
@@ -107,56 +132,92 @@ def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
 
 
 @compiled
-def _match_mended(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0917
-    image_starts, by_image, label, mended_label, matched, target, wanted,
+def _settle(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    image, label, matched, target, object_starts, object_label, counted, overlap, overlap_starts, threshold
+):
+    """(D,) uint8: 2 absorbed by a crowd, 1 background with nothing to find, 0 to be matched again."""
+    settled = np.zeros(len(target), dtype=np.uint8)
+    for d in range(len(target)):
+        if matched[d] >= 0 and not counted[matched[d]]:
+            settled[d] = 2
+        elif target[d] < 0:
+            settled[d] = 1
+            first = object_starts[image[d]]
+            for o in range(first, object_starts[image[d] + 1]):
+                # An ignored object that is no crowd may become free.
+                if not counted[o] and object_label[o] == label[d]:
+                    if overlap[overlap_starts[d] + o - first] >= min(threshold, 1 - 1e-10):
+                        settled[d] = 0
+    return settled
+
+
+@compiled
+def _match_mended(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    settled, open_starts, open_detections, labels, order, place, target, wanted,
     object_starts, object_label, counted, crowd, overlap, overlap_starts, between, between_starts, threshold,
 ):  # fmt: skip
-    """(32, D) status after each subset of mends; pycocotools' matching rules, class by class."""
-    status = np.zeros((32, len(label)), dtype=np.uint8)
-    taken = np.zeros(len(object_label), dtype=np.bool_)
-    limit = min(threshold, 1 - 1e-10)
-    for subset in range(16):
-        reclassify, relocate = subset & 1, subset & 2
-        for i in range(len(image_starts) - 1):
-            first, last = object_starts[i], object_starts[i + 1]
-            for o in range(first, last):
-                taken[o] = False
-            for at in range(image_starts[i], image_starts[i + 1]):
-                d = by_image[at]
-                absorbed = matched[d] >= 0 and not counted[matched[d]]
-                if absorbed or (subset & 4 and target[d] < 0):
-                    status[subset, d] = 2
-                    status[subset | 16, d] = 2
-                    continue
-                name = mended_label[d] if reclassify else label[d]
-                best, best_ignored = limit, limit
-                found, found_ignored = -1, -1
-                near = False
-                for o in range(first, last):
-                    if object_label[o] != name:
-                        continue
-                    if relocate and target[d] >= 0:
-                        value = between[between_starts[target[d]] + o - first]
-                    else:
-                        value = overlap[overlap_starts[d] + o - first]
-                    if counted[o]:
-                        if subset & 8 and not wanted[o]:
-                            continue
-                        near = near or value >= limit
-                        if not taken[o] and value >= best:
-                            best = value
-                            found = o
-                    elif (crowd[o] or not taken[o]) and value >= best_ignored:
-                        best_ignored = value
-                        found_ignored = o
-                if found >= 0:
-                    taken[found] = True
-                    status[subset, d] = 1
-                    status[subset | 16, d] = 1
-                elif found_ignored >= 0:
-                    taken[found_ignored] = True
-                    status[subset, d] = 2
-                    status[subset | 16, d] = 2
-                elif near:
-                    status[subset | 16, d] = 2
+    """(32, D) status after each subset of mends; see ``Mended`` for its order."""
+    status = np.empty((32, len(target)), dtype=np.uint8)
+    for ranking in range(2):
+        kinds = settled[order[ranking]]
+        for subset in range(ranking, 32, 2):
+            dropped = np.uint8(2 if subset & 4 else 0)
+            for at in range(len(kinds)):
+                status[subset, at] = dropped if kinds[at] == 1 else kinds[at]
+    for i in range(len(open_starts) - 1):
+        here = open_detections[open_starts[i] : open_starts[i + 1]]
+        for subset in range(16 if len(here) else 0):
+            _match_image(
+                subset, here, labels[subset & 1], place[subset & 1], target, wanted,
+                object_starts[i], object_starts[i + 1], object_label, counted, crowd,
+                overlap, overlap_starts, between, between_starts, min(threshold, 1 - 1e-10), status,
+            )  # fmt: skip
     return status
+
+
+@compiled
+def _match_image(  # type: ignore[no-untyped-def]  # noqa: C901, PLR0912, PLR0917
+    subset, here, label, place, target, wanted, first, last,
+    object_label, counted, crowd, overlap, overlap_starts, between, between_starts, limit, status,
+):  # fmt: skip
+    """Match the detections ``here`` of an image under a subset without and with the duplicate mend.
+
+    pycocotools' rules, class by class.
+    """
+    relocate = subset & 2
+    taken = np.zeros(last - first, dtype=np.bool_)
+    for d in here:
+        if subset & 4 and target[d] < 0:
+            status[subset, place[d]] = 2
+            status[subset | 16, place[d]] = 2
+            continue
+        best, best_ignored = limit, limit
+        found, found_ignored = -1, -1
+        near = False
+        for o in range(first, last):
+            if object_label[o] != label[d]:
+                continue
+            if relocate and target[d] >= 0:
+                value = between[between_starts[target[d]] + o - first]
+            else:
+                value = overlap[overlap_starts[d] + o - first]
+            if counted[o]:
+                if subset & 8 and not wanted[o]:
+                    continue
+                near = near or value >= limit
+                if not taken[o - first] and value >= best:
+                    best = value
+                    found = o
+            elif (crowd[o] or not taken[o - first]) and value >= best_ignored:
+                best_ignored = value
+                found_ignored = o
+        if found >= 0:
+            taken[found - first] = True
+            status[subset, place[d]] = 1
+            status[subset | 16, place[d]] = 1
+        elif found_ignored >= 0:
+            taken[found_ignored - first] = True
+            status[subset, place[d]] = 2
+            status[subset | 16, place[d]] = 2
+        elif near:
+            status[subset | 16, place[d]] = 2

@@ -21,7 +21,8 @@ def power(gain: Estimate, images: int, runs: tuple[int, int]) -> dict[str, Any] 
     smallest_gain: points of AP that a two-sided test at 5% finds with a power of 80%, with as many images
     and runs. needed: for the observed gain and for those of ``ASKED``, ``images`` with as many runs, and
     ``runs`` a side with as many images; null where no number suffices (or, for runs, where the variance
-    of seeds was not measured). Image variance falls as 1 / images, seed variance as 1 / runs.
+    of seeds was not measured). Image variance falls as 1 / images, seed variance as 1 / runs, and what is in
+    both (see ``estimates.estimate``) as either.
     """
     if math.isnan(gain.standard_error) or gain.standard_error == 0:
         return None
@@ -49,17 +50,20 @@ def _reach(df: float) -> float:
 
 
 def _images(points: float, gain: Estimate, images: int) -> int | None:
-    left = (points / _reach(gain.df)) ** 2 - (gain.seed_variance or 0.0)
-    return math.ceil(images * gain.image_variance / left) if left > 0 else None
+    # Only what the runs differ in beyond their luck with these images stays when there are more of them.
+    stays = max((gain.seed_variance or 0.0) - gain.in_both, 0.0)
+    left = (points / _reach(gain.df)) ** 2 - stays
+    return math.ceil(images * (gain.standard_error**2 - stays) / left) if left > 0 else None
 
 
 def _runs(points: float, gain: Estimate, runs: tuple[int, int]) -> int | None:
     if gain.seed_variance is None:
         return None
     of_one = gain.seed_variance / (1 / runs[0] + 1 / runs[1])
+    shared = gain.image_variance - gain.in_both
     for k in range(2, MOST_RUNS + 1):
         seed = 2 * of_one / k
-        total = gain.image_variance + seed
+        total = shared + seed
         df = total**2 / (seed**2 / 2 / (k - 1)) if seed > 0 else math.inf
         if points >= _reach(df) * math.sqrt(total):
             return k

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -41,34 +42,35 @@ def build(
 
 @dataclass(frozen=True)
 class Numbers:
-    """Numbers of one side: of each run (k, S), of the mean of its runs (S,), and under resamples (S, B).
+    """Numbers of one side: of each of its k runs (k, S), and of each under resamples of images (k, S, B).
 
-    The first axis of ``replicates`` is what ``measures.Layout`` or the subsets of mends lay out.
+    S is what ``measures.Layout`` or the subsets of mends lay out.
     """
 
     of_runs: np.ndarray
-    replicates: np.ndarray
+    resampled_runs: np.ndarray
 
-    @property
+    @cached_property
     def mean(self) -> np.ndarray:
         """(S,) the mean over the runs."""
         return self.of_runs.mean(axis=0)
 
-    def with_run(self, i: int) -> np.ndarray:
-        """(S,) run ``i`` standing for the side."""
-        return self.of_runs[i]
+    @cached_property
+    def replicates(self) -> np.ndarray:
+        """(S, B) the mean over the runs under resamples."""
+        if len(self.resampled_runs) == 1:
+            return self.resampled_runs[0]
+        return self.resampled_runs.mean(axis=0)
 
 
 def scores(side: Side, weights: np.ndarray, track: measures.Progress) -> Numbers:
-    """Levels 1 and 2: the columns of ``measures`` for each run and for the mean under resamples."""
+    """Levels 1 and 2: the columns of ``measures`` of each run, plain and under resamples."""
     of_runs = np.stack([measures.columns(table)[:, 0] for table in side.tables])
-    replicates = sum(measures.columns(table, weights, track=track) for table in side.tables)
-    return Numbers(of_runs, np.asarray(replicates) / side.num_runs)
+    return Numbers(of_runs, np.stack([measures.columns(one, weights, track=track) for one in side.tables]))
 
 
 def mended(side: Side, weights: np.ndarray) -> Numbers:
     """Level 3: AP under each of the 32 subsets of mends, likewise."""
     both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
-    values = [mends.values(one, both) for one in side.pairs]
-    of_runs = np.stack([value[:, 0] for value in values])
-    return Numbers(of_runs, np.mean([value[:, 1:] for value in values], axis=0))
+    values = np.stack([mends.values(one, both) for one in side.pairs])
+    return Numbers(values[:, :, 0], values[:, :, 1:])

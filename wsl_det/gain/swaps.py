@@ -36,14 +36,14 @@ def p_values(  # noqa: PLR0917
 
     1,000 swaps for every number. For the AP of the classes, the rows ``classes``, they are the first of up
     to 20,000: false discovery over K classes asks for p as small as 0.05 / K. See ``exact_p`` for when
-    they stop and what p then is. nan where the gain is undefined.
+    they stop and what p then is. nan where the gain is undefined, and for the anchors.
     """
     both = resamples.merged(a, b)
     flips = resamples.coins(a.num_images, SWAPS, seed)
     swapped_a, swapped_b = measures.swapped(both, flips, track=track)
     extreme = np.abs(swapped_b - swapped_a) >= np.abs(observed)[:, None] - _TIE
     # The swap that exchanges nothing is one of the possible ones, hence the 1 on both sides.
-    p = np.where(np.isnan(observed), np.nan, (1 + extreme.sum(axis=1)) / (1 + SWAPS))
+    p = np.where(np.isnan(observed - swapped_a[:, 0]), np.nan, (1 + extreme.sum(axis=1)) / (1 + SWAPS))
     number = np.bincount(a.object_class[a.counts[0]], minlength=a.num_classes)
 
     def one(k: int) -> float:
