@@ -33,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--convention",
-        choices=("torchvision", "msra", "fair"),
+        choices=("torchvision", "msra", "fair", "caffe2"),
         help="which pixels and strides the weights want, when the file does not say it",
     )
     add(

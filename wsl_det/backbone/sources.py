@@ -73,7 +73,7 @@ def read(
     origin = _origin(payload) or _beside(file, sha256)
     _check_claims(arch, file, expect, origin)
     chosen, because = _convention(
-        convention, origin=origin, payload=payload, found=found, arch=arch, where=where
+        convention, origin=origin, payload=payload, found=found, arch=arch, bn=bn, where=where
     )
     return Source(
         path=file,
@@ -190,6 +190,7 @@ def _convention(
     payload: Mapping[str, Any],
     found: Located,
     arch: Architecture,
+    bn: str,
     where: str,
 ) -> tuple[Convention, str]:
     if asked:
@@ -200,11 +201,10 @@ def _convention(
         return conventions.TORCHVISION, "the rule of torchvision, timm and WSL, whose names the file uses"
     if found.layout == layouts.CAFFE2:
         # configs/COCO-InstanceSegmentation of Detectron2: ResNeXt from FAIR, ResNet from MSRA.
-        chosen = conventions.FAIR if arch.groups > 1 else conventions.MSRA
-        return (
-            chosen,
-            f"Detectron2's configuration of its Caffe2 {'ResNeXt' if arch.groups > 1 else 'ResNet'}",
-        )
+        of_resnext = conventions.CAFFE2 if bn == batch_norm.FOLDED else conventions.FAIR
+        kind = "ResNeXt" if arch.groups > 1 else "ResNet"
+        chosen = of_resnext if arch.groups > 1 else conventions.MSRA
+        return chosen, f"Detectron2's configuration of its Caffe2 {kind} with bn: {bn}"
     raise CheckpointError(
         f"{where} has Detectron2's names and does not say which pixels it wants; "
         f"pass --convention {'|'.join(conventions.KNOWN)}"
