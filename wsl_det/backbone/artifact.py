@@ -56,7 +56,7 @@ def write(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, An
     _check_plain(meta, "meta")
     model = {k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in weights.items()}
     with files.atomic_path(path) as scratch:
-        torch.save({"model": model, "matching_heuristics": True, "meta": dict(meta)}, scratch)
+        checkpoint.save(scratch, {"model": model, "matching_heuristics": True, "meta": dict(meta)})
 
 
 def looks_like(payload: Mapping[str, Any]) -> bool:

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import torch
 from torch import Tensor
 
 from wsl_det.backbone import names
+from wsl_det.core import checkpoint
 from wsl_det.errors import ConfigError
 
 METADATA = "wsl_det"
@@ -46,7 +46,7 @@ def named(name: str) -> Format:
 
 def _write_torch(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
     # A plain dict of its own tensors: what load_state_dict and load_checkpoint want, nothing beside it.
-    torch.save({k: v.clone() for k, v in weights.items()}, path)
+    checkpoint.save(path, {k: v.clone() for k, v in weights.items()})
 
 
 def _write_safetensors(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

@@ -61,9 +61,11 @@ def download(url: str, part: Path, *, size: int | None = None, patience: Patienc
             failures = 1 if arrived > best else failures + 1
             best = max(best, arrived)
             if failures >= patience.attempts:
+                kept = f"{arrived} bytes are kept, run the same command again to continue"
+                nothing = "nothing arrived: look at the network, or set WSL_DET_MIRROR to a mirror"
                 raise DownloadError(
                     f"{url}: gave up after {failures} attempts without progress ({reason}); "
-                    f"{arrived} bytes are kept, run the same command again to continue"
+                    f"{kept if arrived else nothing}"
                 ) from None
             wait = patience.first_wait * 2 ** (failures - 1)
             log.get("zoo").warning("%s: %s; next attempt in %g s", url, reason, wait)

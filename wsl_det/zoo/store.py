@@ -40,6 +40,8 @@ class Store:
         Processes that want the same file wait for one download. ``ask`` is put the question of a
         non-commercial licence once for a folder; without it, ``accept_licence`` must be given.
         """
+        if self.dest.exists() and not self.dest.is_dir():
+            raise ConfigError(f"{self.dest} is a file; downloads need a folder")
         self._accept(entry, accept_licence, ask)
         path = self.dest / entry.file_name
         if path.is_dir():

@@ -114,7 +114,7 @@ def test_without_progress_the_waits_double_and_end(server, store, waits):
 
 def test_nobody_listens(server, store, waits):
     gone = entry_for(server, url="http://127.0.0.1:1/model-12345678.pth")
-    with pytest.raises(DownloadError, match="refused"):
+    with pytest.raises(DownloadError, match=r"refused.*nothing arrived: look at the network"):
         store.get(gone)
     assert waits == [1.0, 2.0]
 
@@ -329,6 +329,12 @@ def test_an_untrusted_certificate_is_not_asked_again(server, store, waits, monke
     with pytest.raises(DownloadError, match=r"not trusted.*SSL_CERT_FILE"):
         store.get(entry_for(server))
     assert waits == []
+
+
+def test_a_file_in_the_folders_place_is_named(server, store):
+    store.dest.write_text("a file")
+    with pytest.raises(ConfigError, match="is a file; downloads need a folder"):
+        store.get(entry_for(server))
 
 
 def test_a_folder_in_the_files_place_is_named(server, store):
