@@ -10,7 +10,8 @@ from wsl_det import errors
 
 _NOTES = """\
 CONFIG and WEIGHTS are a detector's config file (config.yaml of its run, say) and its model_final.pth, from
-either engine: Detectron2's checkpoints load exactly. The embedded engine computes all four cells.
+either engine: Detectron2's checkpoints load exactly, zoo://NAME stands for a published one. The embedded
+engine computes all four cells.
 KEY VALUE pairs go on top of both configs, such as MODEL.DEVICE cpu."""
 
 
@@ -39,11 +40,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from wsl_det.core import config, log
     from wsl_det.detector import cross_score, datasets, defaults
     from wsl_det.gain import cross_page, cross_table
+    from wsl_det.zoo import resolve
 
     log.setup()
     options = cross_table.Options(args.bootstrap, args.seed)
     detectors = [
-        cross_score.Detector(name, config.load(config.config_path(path), defaults.TREE, args.opts), weights)
+        cross_score.Detector(
+            name, config.load(config.config_path(path), defaults.TREE, args.opts), resolve.weights(weights)
+        )
         for name, (path, weights) in (("baseline", args.baseline), ("candidate", args.candidate))
     ]
     output = Path(args.output)

@@ -19,6 +19,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     job.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, with or without zoo://")
     job.add_argument("--list", action="store_true", help="print the catalogue")
     job.add_argument(
+        "--show", metavar="NAME", help="print all that is known of one entry; nothing is fetched"
+    )
+    job.add_argument(
         "--verify", metavar="FILE", help="check a downloaded file against all that is known of it"
     )
     parser.add_argument(
@@ -38,20 +41,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pathlib import Path
 
     from wsl_det.core import log
-    from wsl_det.zoo import catalogue, licences
+    from wsl_det.zoo import catalogue, licences, listing
     from wsl_det.zoo.store import Store
 
     log.setup(None)
     if args.list:
-        print(catalogue.table(markdown=args.markdown))
+        print(listing.table(markdown=args.markdown))
+    elif args.show:
+        print(listing.card(catalogue.find(args.show.removeprefix("zoo://"))))
     elif args.verify:
         path = Path(args.verify)
         print(Store(path.parent).verify(path, catalogue.by_file_name(path.name)))
     else:
         entry = catalogue.find(args.name.removeprefix("zoo://"))
-        ask = licences.ask if sys.stdin.isatty() else None
-        path = Store(args.dest).get(entry, accept_licence=args.accept_license, ask=ask)
-        print(catalogue.next_step(entry, path))
+        store = Store(args.dest)
+        path = store.get(entry, accept_licence=args.accept_license, ask=licences.asker())
+        print(f"{store.proof(entry, path)}\n{catalogue.next_step(entry, path)}")
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Turn pretrained weights into a backbone artifact for the detector, with a certificate beside it."""
+"""Turn pretrained weights into a backbone (or another library's format) with a certificate beside it."""
 
 from __future__ import annotations
 
@@ -20,6 +20,12 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add("output", metavar="OUTPUT.pth", help="the backbone; its certificate becomes OUTPUT.json")
     add(
+        "--to",
+        choices=("torchvision", "timm", "detectron2", "safetensors"),
+        help="write another format: OUTPUT.pth for torchvision and timm, OUTPUT.pkl for stock Detectron2, "
+        "OUTPUT.safetensors (timm's names); this tool reads all of them back",
+    )
+    add(
         "--expect",
         metavar="NAME",
         help="a model name the tensors must agree with, such as resnext101_32x8d; "
@@ -27,7 +33,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     )
     add(
         "--convention",
-        choices=("torchvision", "msra", "fair"),
+        choices=("torchvision", "msra", "fair", "caffe2"),
         help="which pixels and strides the weights want, when the file does not say it",
     )
     add(
@@ -44,13 +50,22 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from wsl_det.backbone import export
+    from wsl_det.backbone import convert, export
+    from wsl_det.core import log
     from wsl_det.zoo import resolve
+
+    log.setup()
 
     said = export.Facts(args.licence, args.licence_url, args.training_data, args.fine_tuned_on_in1k)
     names = ("expect", "convention", "bn_folded", "wrapper", "prefix")
     source, facts = resolve.source(args.source, **{name: getattr(args, name) for name in names})
-    print(export.describe(*export.export(source, args.output, said.over(facts))))
+    if args.to:
+        made, certified = convert.convert(source, args.output, args.to, said.over(facts))
+        use = convert.usage(made, certified)
+    else:
+        made, certified = export.export(source, args.output, said.over(facts))
+        use = export.config_lines(certified)
+    print(f"{export.describe(made, certified)}\n\n{use}")
     return 0
 
 

@@ -10,7 +10,7 @@ import pytest
 import scenes
 import torch
 
-from wsl_det.backbone import artifact, names
+from wsl_det.backbone import artifact, convert, names, pickles, sources
 from wsl_det.backbone.trunk import ResNet
 
 
@@ -50,6 +50,23 @@ def test_stock_detectron2_sets_every_trunk_tensor(tmp_path, norm, caplog):
     assert "fpn_lateral2" in lost  # the warning is heard at all
     # Unfrozen batch norms count batches; nobody's artifact holds that.
     assert all("num_batches_tracked" in line for line in lost.splitlines() if "bottom_up" in line)
+
+
+@pytest.mark.parametrize("convention", ["torchvision", "msra"])
+def test_stock_detectron2_reads_our_pickle(tmp_path, convention):
+    """``--to detectron2``: equal tensors by its own reader, by our restricted one, and in a detector."""
+    made = exported(tmp_path)
+    source = sources.read(made.path, convention=convention)
+    pickled, certified = convert.convert(source, tmp_path / "trunk.pkl", "detectron2")
+    state = stock(pickled.path, tmp_path).backbone.bottom_up.state_dict()
+    assert state.keys() == made.weights.keys()
+    assert all(torch.equal(v, made.weights[k]) for k, v in state.items())
+    back = sources.read(pickled.path)
+    assert all(torch.equal(v, made.weights[k]) for k, v in back.weights.items())
+    assert back.convention.stride_in_1x1 is (convention == "msra")
+    assert certified["config"]["MODEL.WEIGHTS"] == str(pickled.path)
+    again = artifact.from_payload(pickles.read(pickled.path), pickled.path)
+    assert all(torch.equal(v, made.weights[k]) for k, v in again.weights.items())
 
 
 def test_without_the_flag_nothing_matches(tmp_path):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -35,11 +36,14 @@ class Artifact:
     weights: dict[str, Tensor]
     meta: dict[str, Any]
     arch: Architecture
+    certificate: dict[str, Any] | None = None
+    """What the certificate beside the file proves; None without one."""
 
     @property
     def ancestry(self) -> dict[str, Any]:
-        """What a detector's header and a report say about this backbone: ``meta``, file and hash."""
-        return {**self.meta, "path": str(self.path), "sha256": self.sha256}
+        """What a detector's header and a report say about this backbone: ``meta``, file, hash, proof."""
+        proved = self.certificate or "none beside the file: its features were not proved"
+        return {**self.meta, "path": str(self.path), "sha256": self.sha256, "certificate": proved}
 
 
 def write(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:
@@ -52,7 +56,7 @@ def write(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, An
     _check_plain(meta, "meta")
     model = {k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in weights.items()}
     with files.atomic_path(path) as scratch:
-        torch.save({"model": model, "matching_heuristics": True, "meta": dict(meta)}, scratch)
+        checkpoint.save(scratch, {"model": model, "matching_heuristics": True, "meta": dict(meta)})
 
 
 def looks_like(payload: Mapping[str, Any]) -> bool:
@@ -90,6 +94,8 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
     model = payload.get("model")
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{path} holds no 'model'; export it again")
+    # Detectron2's .pkl holds arrays.
+    model = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in model.items()}
     weights = soundness.as_float32(model, str(path))
     arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, str(path))
     if arch != arches.from_dict(meta["arch"]):
@@ -99,8 +105,22 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
     if (bn := batch_norm.judge(weights, str(path))) != meta["bn"]:
         raise CheckpointError(f"{path} says bn: {meta['bn']}, its statistics are {bn}; export it again")
     sha256 = files.sha256(path)
-    _check_certificate(path, sha256)
-    return Artifact(path, sha256, weights, meta, arch)
+    return Artifact(path, sha256, weights, meta, arch, _proof(read_certificate(path, sha256)))
+
+
+def _proof(certified: Mapping[str, Any] | None) -> dict[str, Any] | None:
+    """What of a certificate is worth a line in a report."""
+    if certified is None:
+        return None
+    parity, counts = certified.get("parity"), certified.get("counts")
+    if not isinstance(parity, Mapping) or not isinstance(counts, Mapping):
+        return None
+    worst = max(parity.get("largest_relative_error", {}).values(), default=None)
+    return {"keys used": counts.get("used"), "keys dropped on purpose": counts.get("dropped")} | {
+        "keys missing": counts.get("missing"),
+        "largest relative error of features": worst,
+        "reference": parity.get("reference"),
+    }
 
 
 def certificate_path(path: str | Path) -> Path:
@@ -108,19 +128,22 @@ def certificate_path(path: str | Path) -> Path:
     return Path(path).with_suffix(".json")
 
 
-def _check_certificate(path: Path, sha256: str) -> None:
-    beside = certificate_path(path)
-    if not beside.is_file():
-        return
+def read_certificate(path: str | Path, sha256: str) -> dict[str, Any] | None:
+    """The certificate beside a file with this hash, or None; one of another file is a CheckpointError."""
+    path, beside = Path(path), certificate_path(path)
+    if not beside.is_file() or beside == path:
+        return None
     value = files.read_json(beside, "certificate")
     if not isinstance(value, dict) or value.get("kind") != "backbone certificate":
-        return  # another tool's file of the same name
-    certified = value.get("artifact", {}).get("sha256")
+        return None  # another tool's file of the same name
+    about = value.get("artifact")
+    certified = about.get("sha256") if isinstance(about, dict) else None
     if certified != sha256:
         raise CheckpointError(
             f"{beside} certifies another file (sha256 {str(certified)[:12]}, {path.name} has {sha256[:12]}); "
             "the weights were changed after their export: export them again"
         )
+    return value
 
 
 def _check_plain(value: Any, where: str) -> None:

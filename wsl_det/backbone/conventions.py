@@ -42,10 +42,12 @@ class Convention:
 TORCHVISION = Convention("torchvision", "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False)
 # Detectron2's defaults, for its MSRA/R-50 and R-101.
 MSRA = Convention("msra", "BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), True)
-# mask_rcnn_X_101_32x8d_FPN_3x.yaml, for FAIR/X-101-32x8d.
+# mask_rcnn_X_101_32x8d_FPN_3x.yaml, for FAIR/X-101-32x8d with its batch norm not folded.
 FAIR = Convention("fair", "BGR", (103.53, 116.28, 123.675), (57.375, 57.12, 58.395), False)
+# Detectron's own ResNeXts, statistics folded: Detectron2's catalog.py says "PIXEL_STD=[1,1,1]" of them all.
+CAFFE2 = Convention("caffe2", "BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0), False)
 
-KNOWN = {c.name: c for c in (TORCHVISION, MSRA, FAIR)}
+KNOWN = {c.name: c for c in (TORCHVISION, MSRA, FAIR, CAFFE2)}
 
 
 def named(name: str) -> Convention:

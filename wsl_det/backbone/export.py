@@ -47,7 +47,7 @@ def export(source: Source, output: str | Path, facts: Facts | None = None) -> tu
         raise ConfigError(f"OUTPUT {output} is a folder; name a file in it: {output / 'backbone.pth'}")
     beside = artifacts.certificate_path(output)
     with files.atomic_path(beside) as certificate_draft, files.atomic_path(output) as draft:
-        artifacts.write(draft, source.weights, _meta(source, facts or Facts()))
+        artifacts.write(draft, source.weights, meta(source, facts or Facts()))
         made = artifacts.read(draft)
         certified = certificate.certify(source, made)
         certified["artifact"]["path"] = certified["config"]["MODEL.WEIGHTS"] = str(output)
@@ -58,7 +58,8 @@ def export(source: Source, output: str | Path, facts: Facts | None = None) -> tu
     return replace(made, path=output), certified
 
 
-def _meta(source: Source, facts: Facts) -> dict[str, Any]:
+def meta(source: Source, facts: Facts) -> dict[str, Any]:
+    """What an artifact says about itself: header, shape, pixels, stride, BN, licence, provenance."""
     header = provenance.header("backbone", artifacts.SCHEMA, {"source": f"sha256:{source.sha256}"})
     return {
         **header,
@@ -73,19 +74,21 @@ def _meta(source: Source, facts: Facts) -> dict[str, Any]:
 def _licence(origin: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
     if facts.licence:
         return {"name": facts.licence, "url": facts.licence_url}
-    inherited = origin.get("licence")
-    return dict(inherited) if isinstance(inherited, Mapping) else dict(UNKNOWN)
+    return _plain(origin.get("licence")) or dict(UNKNOWN)
 
 
 def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
     """Where the weights come from; a pretraining run of ours has seen its hashtags and nothing else."""
     origin = source.origin
-    before = origin.get("provenance")
-    known: dict[str, Any] = dict(before) if isinstance(before, Mapping) else {}
+    known = _plain(origin.get("provenance"))
+    if "source" in known:
+        # The file at the beginning stays known however often its weights change their format.
+        known.setdefault("original", known["source"])
+        known.setdefault("original_sha256", known.get("source_sha256"))
     own_run = "vocabulary" in origin or "dataset" in origin
     known |= {"source": source.path.name, "source_sha256": source.sha256}
     known["training_data"] = (
-        facts.training_data or known.get("training_data") or origin.get("dataset") or "unknown"
+        facts.training_data or known.get("training_data") or _text(origin.get("dataset")) or "unknown"
     )
     known["fine_tuned_on_in1k"] = (
         facts.fine_tuned_on_in1k or known.get("fine_tuned_on_in1k") or ("no" if own_run else "unknown")
@@ -98,8 +101,20 @@ def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
     return known
 
 
+def _plain(found: Any) -> dict[str, Any]:
+    """The texts and numbers of a dict that a file from elsewhere brings; whatever else it holds is left."""
+    if not isinstance(found, Mapping):
+        return {}
+    kept = (str, int, float, bool, type(None))
+    return {k: v for k, v in found.items() if type(k) is str and type(v) in kept}
+
+
+def _text(found: Any) -> str | None:
+    return found if isinstance(found, str) else None
+
+
 def describe(artifact: Artifact, certified: Mapping[str, Any]) -> str:
-    """A short table for the terminal: what was written, what was proved, which config keys to use."""
+    """A short table for the terminal: what was written and what was proved."""
     counts, parity = certified["counts"], certified["parity"]
     worst = max(parity["largest_relative_error"].values())
     facts = certified["provenance"]
@@ -115,9 +130,13 @@ def describe(artifact: Artifact, certified: Mapping[str, Any]) -> str:
         "licence": certified["licence"]["name"],
         "trained on": f"{facts['training_data']}; fine-tuned on IN-1k: {facts['fine_tuned_on_in1k']}",
     }
-    table = "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+    return "\n".join(f"{name:<12} {value}" for name, value in rows.items())
+
+
+def config_lines(certified: Mapping[str, Any]) -> str:
+    """The detector's config keys that fit the backbone, as a config file has them."""
     keys = "\n".join(f"  {key} {_yaml(value)}" for key, value in certified["config"].items())
-    return f"{table}\n\nuse it with these config keys:\n{keys}"
+    return f"use it with these config keys:\n{keys}"
 
 
 def _yaml(value: Any) -> str:

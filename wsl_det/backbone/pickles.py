@@ -1,7 +1,8 @@
 """Reading Detectron2's ``.pkl`` weights without executing anything: numpy arrays and plain values only.
 
 Pickle's own arrays are not even built by numpy: small stand-ins take numpy's place while unpickling
-and check shape, type and length before memory is touched.
+and check shape, type and length before memory is touched. Neither arrays nor values may come to more
+than the file has bytes, however often the pickle refers to the same ones.
 """
 
 from __future__ import annotations
@@ -9,7 +10,10 @@ from __future__ import annotations
 import io
 import math
 import pickle
+import struct
+import zipfile
 from collections import OrderedDict
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -17,6 +21,7 @@ import numpy as np
 
 from wsl_det.errors import CheckpointError
 
+_DEEPEST = 6
 _KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
@@ -37,31 +42,49 @@ class _DType:
         self.order = ">" if order == ">" else "<"
 
 
-class _Array:
-    """Stands in for ``numpy.ndarray``; ``value`` is the array once its state has been checked."""
+class _Encoded:
+    """Bytes as Python 3 writes them into an old pickle protocol: text, encoded when it is asked for."""
 
-    value: np.ndarray
+    def __init__(self, text: Any, encoding: Any = "latin1") -> None:
+        # Other codecs can import and decompress.
+        if encoding != "latin1" or not isinstance(text, str):
+            raise pickle.UnpicklingError(f"codec {encoding!r} is refused")
+        self.text = text
+
+
+class _Array:
+    """Stands in for ``numpy.ndarray``; nothing is allocated before ``value`` is asked for."""
+
+    state: tuple[Any, ...] | None = None
 
     def __setstate__(self, state: Any) -> None:
         if not isinstance(state, tuple) or len(state) != 5:
             raise pickle.UnpicklingError("an array's state is malformed")
         _, shape, dtype, fortran, raw = state
-        self.value = _checked(shape, dtype, raw, "F" if fortran else "C")
+        self.state = shape, dtype, raw, "F" if fortran else "C"
+
+    @property
+    def value(self) -> np.ndarray:
+        if self.state is None:
+            raise pickle.UnpicklingError("an array has no content")
+        return _checked(*self.state)
 
 
 def _checked(shape: Any, dtype: Any, raw: Any, order: Any) -> np.ndarray:
-    data = raw.encode("latin1") if isinstance(raw, str) else raw
+    data = raw.text if isinstance(raw, _Encoded) else raw
     sizes = isinstance(shape, tuple) and all(type(n) is int and n >= 0 for n in shape)
-    if not sizes or not isinstance(dtype, _DType) or not isinstance(data, bytes | bytearray):
+    if not sizes or not isinstance(dtype, _DType) or not isinstance(data, str | bytes | bytearray):
         raise pickle.UnpicklingError("an array's state is malformed")
     kind = np.dtype(dtype.order + dtype.code)
     if math.prod(shape) * kind.itemsize != len(data):
         raise pickle.UnpicklingError(f"an array of shape {shape} carries {len(data)} bytes")
-    flat = np.frombuffer(data, kind).astype(kind.newbyteorder("="))
-    return flat.reshape(shape, order="F" if order == "F" else "C")
+    flat = np.frombuffer(data.encode("latin1") if isinstance(data, str) else data, kind)
+    return flat.astype(kind.newbyteorder("=")).reshape(shape, order="F" if order == "F" else "C")
 
 
 def _text(value: Any) -> str:
+    if isinstance(value, _Encoded):
+        return value.text
     return value.decode("latin1") if isinstance(value, bytes) else str(value)
 
 
@@ -73,19 +96,12 @@ def _reconstruct(kind: Any, *_: Any) -> _Array:
 
 def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
     array = _Array()
-    array.value = _checked(shape, dtype, raw, order)
+    array.state = shape, dtype, raw, order
     return array
 
 
 def _scalar(dtype: Any, raw: Any = b"") -> Any:
     return _checked((), dtype, raw, "C").item()
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    # How Python 3 writes bytes into an old pickle protocol; other codecs can import and decompress.
-    if encoding != "latin1" or not isinstance(text, str):
-        raise pickle.UnpicklingError(f"codec {encoding!r} is refused")
-    return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
@@ -96,7 +112,7 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
     ("collections", "OrderedDict"): OrderedDict,
-    ("_codecs", "encode"): _encode,
+    ("_codecs", "encode"): _Encoded,
     # The empty bytes of protocol 2.
     **{(module, "bytes"): _no_bytes for module in ("__builtin__", "builtins")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
@@ -108,6 +124,11 @@ _ALLOWED: dict[tuple[str, str], Any] = {
 # The Python implementation on purpose: the C one allocates what a hostile memo index asks for.
 class _Unpickler(pickle._Unpickler):
     stack: list[Any]
+    read: Callable[[int], bytes]
+
+    def __init__(self, data: bytes) -> None:
+        super().__init__(io.BytesIO(data), encoding="latin1")
+        self.size = len(data)
 
     def find_class(self, module: str, name: str, /) -> Any:
         if (module, name) not in _ALLOWED:
@@ -125,7 +146,18 @@ class _Unpickler(pickle._Unpickler):
         elif not isinstance(target, OrderedDict):
             raise pickle.UnpicklingError(f"it sets the state of a {type(target).__name__}")
 
-    dispatch: ClassVar[dict[int, Any]] = {**pickle._Unpickler.dispatch, pickle.BUILD[0]: load_build}  # type: ignore[dict-item]
+    def load_bytearray8(self) -> None:
+        # Plain pickle zeroes as many bytes as are promised before it reads the first.
+        (length,) = struct.unpack("<Q", self.read(8))
+        if length > self.size:
+            raise pickle.UnpicklingError(f"it promises {length} bytes in a file of {self.size}")
+        self.stack.append(bytearray(self.read(length)))
+
+    dispatch: ClassVar[dict[int, Any]] = {
+        **pickle._Unpickler.dispatch,  # type: ignore[dict-item]
+        pickle.BUILD[0]: load_build,
+        pickle.BYTEARRAY8[0]: load_bytearray8,
+    }
 
     def persistent_load(self, pid: Any) -> Any:
         raise pickle.UnpicklingError("it refers to data outside the file")
@@ -140,9 +172,15 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
+    if zipfile.is_zipfile(path):
+        raise CheckpointError(
+            f"{path} is no pickle but a zip, as torch.save writes; name it {path.with_suffix('.pth').name}: "
+            "readers, Detectron2's too, are chosen by the suffix"
+        )
     try:
-        value = _Unpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
-        plain = _plain(value)
+        data = path.read_bytes()
+        value = _Unpickler(data).load()
+        plain = _Plain(len(data)).of(value)
     except pickle.UnpicklingError as error:
         raise CheckpointError(
             f"{path} is not a pickle of numpy arrays ({error}); nothing in it was executed"
@@ -169,17 +207,36 @@ def read(path: str | Path) -> dict[str, Any]:
     return plain
 
 
-def _plain(value: Any, depth: int = 0) -> Any:
-    if depth > 6:
-        raise pickle.UnpicklingError("it is nested deeper than any weights are")
-    if isinstance(value, dict):
-        return {_text(k): _plain(v, depth + 1) for k, v in value.items()}
-    if isinstance(value, _Array):
-        if not hasattr(value, "value"):
-            raise pickle.UnpicklingError("an array has no content")
-        return value.value
-    if isinstance(value, list | tuple | set):
-        return [_plain(v, depth + 1) for v in value] if depth else value
-    if value is None or isinstance(value, str | bytes | bool | int | float):
-        return value
-    raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is not a numpy array")
+class _Plain:
+    """Stand-ins replaced by arrays; ``budget`` bounds the number of values and the bytes of the arrays.
+
+    A list or an array's bytes may be referred to many times for two bytes each, and lists of such
+    lists multiply.
+    """
+
+    def __init__(self, budget: int) -> None:
+        self.left = {"values": budget, "bytes of arrays": budget}
+
+    def of(self, value: Any, depth: int = 0) -> Any:
+        self._spend("values", 1)
+        if depth > _DEEPEST:
+            raise pickle.UnpicklingError("it is nested deeper than any weights are")
+        if isinstance(value, dict):
+            return {_text(k): self.of(v, depth + 1) for k, v in value.items()}
+        if isinstance(value, list | tuple | set):
+            return [self.of(v, depth + 1) for v in value] if depth else value
+        if isinstance(value, _Encoded):
+            self._spend("bytes of arrays", len(value.text))
+            return value.text.encode("latin1")
+        if isinstance(value, _Array):
+            array = value.value
+            self._spend("bytes of arrays", array.nbytes)
+            return array
+        if value is None or isinstance(value, str | bytes | bytearray | bool | int | float):
+            return value
+        raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is not a numpy array")
+
+    def _spend(self, what: str, amount: int) -> None:
+        self.left[what] -= amount
+        if self.left[what] < 0:
+            raise pickle.UnpicklingError(f"it refers to its own parts so often that {what} outgrow the file")

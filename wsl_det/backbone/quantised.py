@@ -28,7 +28,7 @@ def decode_file(source: str | Path, output: str | Path) -> dict[str, Tensor]:
     trunk = {names.to_detectron2(k): tuple(v.shape) for k, v in weights.items() if not k.startswith("fc.")}
     arches.infer(trunk, str(source))
     with files.atomic_path(output) as scratch:
-        torch.save(weights, scratch)
+        checkpoint.save(scratch, weights)
     return weights
 
 

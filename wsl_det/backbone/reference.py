@@ -56,14 +56,17 @@ def _statistics(convention: Convention) -> tuple[tuple[float, ...], tuple[float,
     return convention.pixel_mean, convention.pixel_std
 
 
-def build(arch: Architecture, weights: Mapping[str, Tensor], *, stride_in_1x1: bool) -> tuple[nn.Module, str]:
+def build(
+    arch: Architecture, weights: Mapping[str, Tensor], *, stride_in_1x1: bool, library: str | None = None
+) -> tuple[nn.Module, str]:
     """torchvision's ResNet with ``weights`` (its names), or timm's for widths that torchvision lacks.
 
-    Returns the model in evaluation mode and a line that says what it is. Nothing is drawn at random:
-    the model is made without storage and every tensor assigned.
+    ``library`` asks for one of the two; CheckpointError when it has no such ResNet. Returns the model
+    in evaluation mode and a line that says what it is. Nothing is drawn at random: the model is made
+    without storage and every tensor assigned.
     """
     with torch.device("meta"):
-        model, maker = _empty(arch)
+        model, maker = _empty(arch, library)
     model.fc = nn.Identity()
     if stride_in_1x1:
         _move_strides(model)
@@ -79,13 +82,18 @@ def build(arch: Architecture, weights: Mapping[str, Tensor], *, stride_in_1x1: b
     return model.eval(), f"{maker} as {arch.name}{moved}"
 
 
-def _empty(arch: Architecture) -> tuple[nn.Module, str]:
+def _empty(arch: Architecture, library: str | None) -> tuple[nn.Module, str]:
     if arch.stem_channels != 64:
         raise CheckpointError(
             f"a stem of {arch.stem_channels} channels has no counterpart in torchvision or timm, "
             "so the export cannot be proved; 64 is expected"
         )
-    if arch.res2_channels != (64 if arch.block == "basic" else 256):
+    usual = arch.res2_channels == (64 if arch.block == "basic" else 256)
+    if library == "torchvision" and not usual:
+        raise CheckpointError(
+            f"torchvision has no {arch.name}: its res2 always has the usual channels; use --to timm"
+        )
+    if library == "timm" or not usual:
         return _empty_timm(arch)
     from torchvision.models import resnet
 
@@ -97,19 +105,22 @@ def _empty(arch: Architecture) -> tuple[nn.Module, str]:
 def _empty_timm(arch: Architecture) -> tuple[nn.Module, str]:
     from timm.models import resnet
 
-    bottleneck = arch.block == "bottleneck"
-    block: Any = resnet.Bottleneck if bottleneck else resnet.BasicBlock
-    planes = arch.res2_channels // 4 if bottleneck else arch.res2_channels
-    # timm rounds planes * base_width / 64 down; the hair keeps an exact quotient from falling short.
-    base: Any = 64 * arch.width_per_group / planes * (1 + 1e-9) if bottleneck else 64
-    model = resnet.ResNet(
-        block,
-        arch.blocks,
-        cardinality=arch.groups,
-        base_width=base,
-        channels=tuple(planes * 2**stage for stage in range(4)),
-    )
+    block: Any = resnet.Bottleneck if arch.block == "bottleneck" else resnet.BasicBlock
+    model = resnet.ResNet(block, arch.blocks, **timm_widths(arch))
     return model, f"timm {metadata.version('timm')} ResNet"
+
+
+def timm_widths(arch: Architecture) -> dict[str, Any]:
+    """The arguments of timm's ``ResNet`` that make ``arch``'s widths, beside the block and the blocks."""
+    bottleneck = arch.block == "bottleneck"
+    planes = arch.res2_channels // 4 if bottleneck else arch.res2_channels
+    base = 64 * arch.width_per_group / planes if bottleneck else 64.0
+    # timm rounds planes * base_width / 64 down; the hair keeps an inexact quotient from falling short.
+    return {
+        "cardinality": arch.groups,
+        "base_width": int(base) if base.is_integer() else base * (1 + 1e-9),
+        "channels": tuple(planes * 2**stage for stage in range(4)),
+    }
 
 
 def _move_strides(model: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from wsl_det.backbone import arch as arches
-from wsl_det.backbone import batch_norm, conventions, layouts, pickles, soundness
+from wsl_det.backbone import artifact, batch_norm, conventions, formats, layouts, pickles, soundness
 from wsl_det.backbone.arch import Architecture
 from wsl_det.backbone.conventions import Convention
 from wsl_det.backbone.layouts import KeyFate, Located
@@ -68,14 +69,15 @@ def read(
         weights = batch_norm.fill_folded(weights)
     bn = batch_norm.judge(weights, where)
     arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, where)
-    origin = _origin(payload)
+    sha256 = files.sha256(file)
+    origin = _origin(payload) or _beside(file, sha256)
     _check_claims(arch, file, expect, origin)
     chosen, because = _convention(
-        convention, origin=origin, payload=payload, found=found, arch=arch, where=where
+        convention, origin=origin, payload=payload, found=found, arch=arch, bn=bn, where=where
     )
     return Source(
         path=file,
-        sha256=files.sha256(file),
+        sha256=sha256,
         layout=found.layout,
         wrapper=found.wrapper,
         prefix=found.prefix,
@@ -124,15 +126,38 @@ def _unblob(payload: dict[str, Any]) -> dict[str, Any]:
 
 
 def _load_safetensors(file: Path) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors import SafetensorError, safe_open
 
     try:
-        return dict(load_file(file))
-    except SafetensorError as error:
+        with safe_open(file, framework="pt") as opened:
+            about = (opened.metadata() or {}).get(formats.METADATA)
+            tensors = {key: opened.get_tensor(key) for key in list(opened.keys())}
+    except (SafetensorError, OSError, ValueError, RuntimeError) as error:
         raise CheckpointError(
             f"{file} is not a whole safetensors file ({error}); copy or download it again"
         ) from None
+    return {"model": tensors, "meta": _parsed(about, file)} if about else tensors
+
+
+def _parsed(text: str, file: Path) -> Any:
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(
+            f"{file}: what it says about itself is no JSON ({error}); it is damaged"
+        ) from None
+
+
+def _beside(file: Path, sha256: str) -> dict[str, Any]:
+    """What the certificate of a file of ours says, or nothing; formats without room for it need it."""
+    certified = artifact.read_certificate(file, sha256)
+    if certified is None:
+        return {}
+    told = {k: certified.get(k) for k in ("arch", "stride_in_1x1", "licence", "provenance")}
+    pixels = certified.get("input")
+    if not isinstance(told["arch"], Mapping) or not isinstance(pixels, Mapping):
+        return {}
+    return {**told, **{k: pixels.get(k) for k in ("channel_order", "pixel_mean", "pixel_std")}}
 
 
 def _origin(payload: Mapping[str, Any]) -> dict[str, Any]:
@@ -165,21 +190,21 @@ def _convention(
     payload: Mapping[str, Any],
     found: Located,
     arch: Architecture,
+    bn: str,
     where: str,
 ) -> tuple[Convention, str]:
     if asked:
         return conventions.named(asked), "given on the command line"
     if origin:
-        return conventions.from_meta(origin, where), "written in the file"
+        return conventions.from_meta(origin, where), "written in the file or its certificate"
     if found.layout == layouts.TORCHVISION or payload.get("__author__") == "torchvision":
         return conventions.TORCHVISION, "the rule of torchvision, timm and WSL, whose names the file uses"
     if found.layout == layouts.CAFFE2:
         # configs/COCO-InstanceSegmentation of Detectron2: ResNeXt from FAIR, ResNet from MSRA.
-        chosen = conventions.FAIR if arch.groups > 1 else conventions.MSRA
-        return (
-            chosen,
-            f"Detectron2's configuration of its Caffe2 {'ResNeXt' if arch.groups > 1 else 'ResNet'}",
-        )
+        of_resnext = conventions.CAFFE2 if bn == batch_norm.FOLDED else conventions.FAIR
+        kind = "ResNeXt" if arch.groups > 1 else "ResNet"
+        chosen = of_resnext if arch.groups > 1 else conventions.MSRA
+        return chosen, f"Detectron2's configuration of its Caffe2 {kind} with bn: {bn}"
     raise CheckpointError(
         f"{where} has Detectron2's names and does not say which pixels it wants; "
         f"pass --convention {'|'.join(conventions.KNOWN)}"

@@ -94,7 +94,7 @@ class RunFolder:
         """Write ``model_<iteration>.pth`` whole, then drop old ones but milestones; rank 0 only."""
         path = self.path / f"model_{iteration:07d}.pth"
         with files.atomic_path(path) as scratch:
-            torch.save({**state, "iteration": iteration}, scratch)
+            save(scratch, {**state, "iteration": iteration})
         for number, old in self._numbered()[: -self.keep]:
             if not self.milestone or (number + 1) % self.milestone:
                 old.unlink(missing_ok=True)
@@ -104,7 +104,7 @@ class RunFolder:
         """Write ``model_final.pth`` whole; rank 0 only."""
         path = self.path / "model_final.pth"
         with files.atomic_path(path) as scratch:
-            torch.save(dict(payload), scratch)
+            save(scratch, dict(payload))
         return path
 
     def load_latest(self) -> dict[str, Any] | None:
@@ -121,6 +121,17 @@ class RunFolder:
             return []
         named = ((_NAME.fullmatch(p.name), p) for p in self.path.iterdir())
         return sorted((int(m[1]), p) for m, p in named if m)
+
+
+def save(path: Path, payload: Mapping[str, Any]) -> None:
+    """``torch.save`` whose failures, a full disk's above all, are CheckpointErrors."""
+    try:
+        torch.save(payload, path)
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0]
+        raise CheckpointError(
+            f"{path.parent} cannot be written ({first}); is there room on the disk?"
+        ) from None
 
 
 def load_weights(path: str | Path) -> dict[str, Any]:

@@ -25,6 +25,9 @@ def atomic_path(final: str | Path) -> Iterator[Path]:
     final.parent.mkdir(parents=True, exist_ok=True)
     # The suffix is kept at the end: torch, numpy and others choose the format by it.
     scratch = final.with_name(f".{final.stem}.{os.getpid()}{final.suffix}")
+    # A folder that cannot be written is an OSError here, whatever the writer would make of it.
+    scratch.touch()
+    scratch.unlink()
     try:
         yield scratch
         with open(scratch, "rb") as file:

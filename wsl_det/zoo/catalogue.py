@@ -18,7 +18,7 @@ PATH = Path(__file__).with_name("catalogue.json")
 _DIGITS = {"sha256": 64, "md5": 32}
 _CHOICES = {
     "kind": ("trunk", "detector"),
-    "convention": ("torchvision", "fair", "msra"),
+    "convention": ("torchvision", "fair", "msra", "caffe2"),
     "bn": ("statistics", "folded", None),
     "fine_tuned_on_in1k": ("yes", "no", "unknown"),
 }
@@ -39,7 +39,8 @@ class Entry:
 
     bytes, hash_prefix and sha256 are None where nobody has published them: then the first download
     is recorded in a lock file, and later ones must equal it. convention names how pixels enter and
-    where the stride sits; accuracy is {"dataset", metrics in percent, "source"} or None.
+    where the stride sits; accuracy is {"dataset", metrics in percent, "source"} or None; note is what
+    a person should know before choosing.
     """
 
     name: str
@@ -57,6 +58,7 @@ class Entry:
     training_data: str
     fine_tuned_on_in1k: str
     licence: Licence
+    note: str | None = None
 
     @property
     def file_name(self) -> str:
@@ -101,13 +103,11 @@ def published_as(file_name: str, sha256: str) -> Entry | None:
 
 
 def next_step(entry: Entry, path: Path) -> str:
-    """Where the file is, and the command that makes it usable."""
+    """The command that makes a downloaded file usable."""
     if entry.kind == "detector":
-        return (
-            f"{path}\nevaluate it with: wsl-det train_net --eval-only --config-file ... MODEL.WEIGHTS {path}"
-        )
+        return f"evaluate it with: wsl-det train_net --eval-only --config-file ... MODEL.WEIGHTS {path}"
     output = path.with_name(f"{entry.name}.pth")
-    return f"{path}\nmake a backbone of it with: wsl-det export_backbone {path} {output}"
+    return f"make a backbone of it with: wsl-det export_backbone {path} {output}"
 
 
 def parse(value: Any, where: str) -> dict[str, Entry]:
@@ -163,33 +163,19 @@ def _problems(entry: Entry) -> list[str]:
         wrong.append(f"sha256 {entry.sha256!r} is not 64 hex digits")
     if set(entry.arch) != {"depth", "groups", "width_per_group"}:
         wrong.append(f"arch {entry.arch}")
+    if not entry.training_data or not isinstance(entry.note, str | None):
+        wrong.append(f"training_data {entry.training_data!r} or note {entry.note!r} is no text")
+    if entry.accuracy is not None and not _is_accuracy(entry.accuracy):
+        wrong.append(f"accuracy {entry.accuracy} lacks dataset, source or a percentage")
     return wrong
+
+
+def _is_accuracy(value: Mapping[str, Any]) -> bool:
+    percent = [v for k, v in value.items() if k not in ("dataset", "source") and v is not None]
+    named = value.get("dataset") and value.get("source")
+    return bool(named and percent) and all(isinstance(v, int | float) and 0 < v < 100 for v in percent)
 
 
 def _is_prefix(prefix: str, algorithm: str | None) -> bool:
     longest = _DIGITS.get(algorithm or "", 0)
     return bool(re.fullmatch(r"[0-9a-f]{6,}", prefix)) and len(prefix) <= longest
-
-
-def table(markdown: bool = False) -> str:
-    """The catalogue as a table a person can choose from."""
-    head = ("name", "family", "architecture", "accuracy", "trained on", "licence", "MB")
-    rows = [head, *(_row(e) for e in entries().values())]
-    if markdown:
-        lines = ["| " + " | ".join(row) + " |" for row in rows]
-        return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
-    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
-
-
-def _row(entry: Entry) -> tuple[str, ...]:
-    accuracy = entry.accuracy or {}
-    if "box_ap" in accuracy:
-        shown = f"box AP {accuracy['box_ap']}, mask AP {accuracy['mask_ap']}"
-    else:
-        shown = f"top-1 {accuracy['top1']:.1f}" if accuracy else "not published"
-    licence = entry.licence.name + (" (non-commercial)" if entry.licence.non_commercial else "")
-    size = f"{entry.bytes / 1e6:.0f}" if entry.bytes else "?"
-    return (entry.name, entry.family, entry.arch_name, shown, entry.training_data, licence, size)

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import http.client
-import ipaddress
+import shutil
+import ssl
 import time
 import urllib.error
-import urllib.parse
-import urllib.request
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from io import FileIO
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from wsl_det import __version__
 from wsl_det.core import files, log
 from wsl_det.errors import DataError, DownloadError
+from wsl_det.zoo import addresses
 
 CHUNK = 1 << 20
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -48,7 +49,7 @@ def download(url: str, part: Path, *, size: int | None = None, patience: Patienc
     whole. Never falls from https to http. Raises DownloadError; the partial file stays for the next
     attempt unless it can be of no use.
     """
-    _check_scheme(url)
+    addresses.check_scheme(url)
     patience = patience or Patience()
     failures, best = 0, _length(part)
     while True:
@@ -60,9 +61,11 @@ def download(url: str, part: Path, *, size: int | None = None, patience: Patienc
             failures = 1 if arrived > best else failures + 1
             best = max(best, arrived)
             if failures >= patience.attempts:
+                kept = f"{arrived} bytes are kept, run the same command again to continue"
+                nothing = "nothing arrived: look at the network, or set WSL_DET_MIRROR to a mirror"
                 raise DownloadError(
                     f"{url}: gave up after {failures} attempts without progress ({reason}); "
-                    f"{arrived} bytes are kept, run the same command again to continue"
+                    f"{kept if arrived else nothing}"
                 ) from None
             wait = patience.first_wait * 2 ** (failures - 1)
             log.get("zoo").warning("%s: %s; next attempt in %g s", url, reason, wait)
@@ -81,7 +84,7 @@ def _transfer(url: str, part: Path, size: int | None, timeout: float) -> None:
         if known.get("validator"):
             headers["If-Range"] = known["validator"]
     try:
-        with _open(url, headers, timeout) as response:
+        with addresses.open_url(url, headers, timeout) as response:
             start, total = _position(response, have)
             if size is not None and total is not None and total != size:
                 discard(part)
@@ -91,6 +94,11 @@ def _transfer(url: str, part: Path, size: int | None, timeout: float) -> None:
     except urllib.error.HTTPError as error:
         _judge(error, url, part, size)
     except urllib.error.URLError as error:
+        if isinstance(error.reason, ssl.SSLCertVerificationError):
+            raise DownloadError(
+                f"{url}: the server's certificate is not trusted ({error.reason}); behind a "
+                "company's proxy, name its certificates in SSL_CERT_FILE"
+            ) from None
         raise _Interrupted(str(error.reason)) from None
     except _BROKEN as error:
         raise _Interrupted(f"{type(error).__name__}: {error}") from None
@@ -112,11 +120,12 @@ def _position(response: Any, have: int) -> tuple[int, int | None]:
 
 def _copy(response: Any, part: Path, start: int, total: int | None) -> None:
     left = None if total is None else -(-(total - start) // CHUNK)
-    what = f"{part.name.removesuffix('.part').lstrip('.')} (MiB)"
-    with open(part, "r+b" if start else "wb") as file:
-        file.seek(start)
-        file.truncate()
-        for _ in log.progress(_write_pieces(response, file), left, what):
+    name = part.name.removesuffix(".part").lstrip(".")
+    if start:
+        log.get("zoo").info("%s: going on after %.1f of %.1f MiB", name, start / CHUNK, (total or 0) / CHUNK)
+    _check_room(part, None if total is None else total - start)
+    with _open_part(part, start) as file:
+        for _ in log.progress(_write_pieces(response, file), left, f"{name} (MiB)"):
             pass
         arrived = file.tell()
     if total is not None and arrived < total:
@@ -126,11 +135,44 @@ def _copy(response: Any, part: Path, start: int, total: int | None) -> None:
         raise DownloadError(f"{arrived} bytes arrived where the server promised {total}; nothing was kept")
 
 
-def _write_pieces(response: Any, file: BinaryIO) -> Iterator[None]:
+def _check_room(part: Path, needed: int | None) -> None:
+    free = shutil.disk_usage(part.parent).free
+    if needed is not None and needed > free:
+        raise DownloadError(
+            f"{part.parent} has {free / CHUNK:.0f} MiB left, {needed / CHUNK:.0f} MiB are needed; make room "
+            "or choose another --dest"
+        )
+
+
+def _open_part(part: Path, start: int) -> FileIO:
+    try:
+        # Unbuffered: what has arrived is in the file, and closing a full disk's file raises nothing more.
+        file = open(part, "r+b" if start else "wb", buffering=0)  # noqa: SIM115 - the caller closes it
+        if start:
+            file.truncate(start)
+            file.seek(start)
+    except OSError as error:
+        raise _unwritable(part, error) from None
+    return file
+
+
+def _unwritable(part: Path, error: OSError) -> DownloadError:
+    return DownloadError(
+        f"{part.parent} cannot be written ({error.strerror}); what has arrived is kept: make room or mend "
+        "its rights and run the same command again"
+    )
+
+
+def _write_pieces(response: Any, file: FileIO) -> Iterator[None]:
     """Write what arrives as it arrives, so that nothing is lost when it stops; one item for each CHUNK."""
     pending = 0
     while piece := response.read1(CHUNK):
-        file.write(piece)
+        try:
+            rest = memoryview(piece)
+            while rest:
+                rest = rest[file.write(rest) :]
+        except OSError as error:
+            raise _unwritable(Path(str(file.name)), error) from None
         pending += len(piece)
         while pending >= CHUNK:
             pending -= CHUNK
@@ -156,53 +198,6 @@ def _judge(error: urllib.error.HTTPError, url: str, part: Path, size: int | None
         f"{url}: HTTP {error.code} {error.reason}; the file is not there any more or not for you: set "
         "WSL_DET_MIRROR to a mirror, or fetch the file by other means and run --verify on it"
     ) from None
-
-
-class _NoDowngrade(urllib.request.HTTPRedirectHandler):
-    """Follows redirects, but never from https to anything else."""
-
-    def redirect_request(  # noqa: PLR0917 - urllib's signature
-        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        if req.type == "https" and not newurl.startswith("https://"):
-            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not https; refused")
-        _check_scheme(newurl)
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-def _open(url: str, headers: Mapping[str, str], timeout: float) -> Any:
-    # file:, ftp: and data: addresses are not part of a download.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        _NoDowngrade(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
-    return opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout)
-
-
-def mirrored(url: str, mirror: str) -> str:
-    """The address of ``url`` on a mirror that keeps hosts as folders (``wget --mirror``'s layout)."""
-    parts = urllib.parse.urlsplit(url)
-    return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
-
-
-def _check_scheme(url: str) -> None:
-    parts = urllib.parse.urlsplit(url)
-    if parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(parts.hostname)):
-        return
-    raise DownloadError(f"{url} is not https; only https (and http on this machine) is fetched")
-
-
-def _is_this_machine(host: str | None) -> bool:
-    try:
-        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
-    except ValueError:
-        return False
 
 
 def _length(part: Path) -> int:

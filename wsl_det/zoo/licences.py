@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 
 from wsl_det.zoo.catalogue import Licence
+
+
+def asker() -> Callable[[Licence], bool] | None:
+    """``ask`` where a person is at the terminal, None in scripts."""
+    return ask if sys.stdin is not None and sys.stdin.isatty() else None
 
 
 def ask(licence: Licence) -> bool:

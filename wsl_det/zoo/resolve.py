@@ -8,7 +8,7 @@ from typing import Any
 from wsl_det.backbone import artifact, export, sources
 from wsl_det.core import files, log
 from wsl_det.errors import CheckpointError, DataError
-from wsl_det.zoo import catalogue
+from wsl_det.zoo import catalogue, licences
 from wsl_det.zoo.catalogue import Entry
 from wsl_det.zoo.store import Ask, Store
 
@@ -21,6 +21,7 @@ def file(text: str, *, dest: str | Path = DEST, accept_licence: bool = False, as
     if not text.startswith(SCHEME):
         return text
     entry = catalogue.find(text.removeprefix(SCHEME))
+    ask = ask or licences.asker()
     return str(Store(dest).get(entry, accept_licence=accept_licence, ask=ask))
 
 
@@ -39,10 +40,13 @@ def weights(
     if entry.kind == "detector":
         return str(published)
     exported = Path(dest) / f"{entry.name}.pth"
-    if not _is_of(exported, published):
-        log.get("zoo").info("exporting %s to %s", published, exported)
-        found, about = source(str(published))
-        export.export(found, exported, about)
+    store = Store(dest)
+    # The processes of one launch come here together.
+    with store.alone(exported.name):
+        if not _is_of(exported, store.sha256(published)):
+            log.get("zoo").info("exporting %s to %s", published, exported)
+            found, about = source(str(published))
+            export.export(found, exported, about)
     return str(exported)
 
 
@@ -77,19 +81,21 @@ def known(path: str | Path) -> Entry | None:
     path = Path(path)
     if not path.is_file():
         return None
-    sha256 = files.sha256(path)
-    name = Store(path.parent).knows(path, sha256)
+    store = Store(path.parent)
+    sha256 = store.sha256(path)
+    name = store.knows(path, sha256)
     if name is not None and name in catalogue.entries():
         return catalogue.find(name)
     return catalogue.published_as(path.name, sha256)
 
 
-def _is_of(exported: Path, published: Path) -> bool:
+def _is_of(exported: Path, published: str) -> bool:
+    """Whether ``exported`` is whole, proved, and made of the file with the hash ``published``."""
     if not exported.is_file():
         return False
     try:
         certified = files.read_json(artifact.certificate_path(exported), "certificate")
         artifact.read(exported)
-        return bool(certified["source"]["sha256"] == files.sha256(published))
+        return bool(certified["source"]["sha256"] == published)
     except (CheckpointError, DataError, KeyError, TypeError):
         return False

@@ -13,10 +13,11 @@ from typing import Any
 
 from wsl_det.core import files, log
 from wsl_det.errors import ConfigError, DownloadError
-from wsl_det.zoo import fetch
+from wsl_det.zoo import addresses, fetch
 from wsl_det.zoo.catalogue import Entry, Licence
 
 LOCK = "zoo.lock.json"
+_LOCKED = {"name", "sha256", "bytes", "mtime_ns", "downloaded"}
 MIRROR, OFFLINE = "WSL_DET_MIRROR", "WSL_DET_OFFLINE"
 Ask = Callable[[Licence], bool]
 
@@ -39,9 +40,13 @@ class Store:
         Processes that want the same file wait for one download. ``ask`` is put the question of a
         non-commercial licence once for a folder; without it, ``accept_licence`` must be given.
         """
+        if self.dest.exists() and not self.dest.is_dir():
+            raise ConfigError(f"{self.dest} is a file; downloads need a folder")
         self._accept(entry, accept_licence, ask)
         path = self.dest / entry.file_name
-        with self._alone(entry.file_name):
+        if path.is_dir():
+            raise DownloadError(f"{path} is a folder; the file of {entry.name} belongs there: move it away")
+        with self.alone(entry.file_name):
             if path.is_file():
                 self._check_kept(entry, path)
             else:
@@ -79,7 +84,7 @@ class Store:
             )
         part = path.with_name(f".{path.name}.part")
         mirror = os.environ.get(MIRROR)
-        url = fetch.mirrored(entry.url, mirror) if mirror else entry.url
+        url = addresses.mirrored(entry.url, mirror) if mirror else entry.url
         continued = part.exists()
         fetch.download(url, part, size=entry.bytes, patience=self.patience)
         try:
@@ -108,7 +113,7 @@ class Store:
 
     def _record(self, entry: Entry, path: Path, sha256: str) -> None:
         stat = path.stat()
-        with self._alone("lock"):
+        with self.alone("lock"):
             lock = self._lock()
             before = lock["files"].get(path.name, {})
             lock["files"][path.name] = {
@@ -132,10 +137,23 @@ class Store:
                 "only; read it, then run: "
                 f"wsl-det download_model {entry.name} --dest {self.dest} --accept-license"
             )
-        with self._alone("lock"):
+        with self.alone("lock"):
             lock = self._lock()
             lock["licences"][licence.name] = time.strftime("%Y-%m-%d", time.gmtime())
             files.write_json(self.dest / LOCK, lock)
+
+    def proof(self, entry: Entry, path: Path) -> str:
+        """A line that says what is known of a file that ``get`` has given."""
+        locked = self._lock()["files"][path.name]
+        return f"{path}: sha256 {locked['sha256']}, {_proof(entry, locked)}; kept in {self.dest / LOCK}"
+
+    def sha256(self, path: Path) -> str:
+        """The hash of a file; of one in this folder, unchanged since it was verified, the recorded one."""
+        locked = self._lock()["files"].get(path.name) if path.parent == self.dest else None
+        stat = path.stat()
+        if locked and (locked["bytes"], locked["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
+            return str(locked["sha256"])
+        return files.sha256(path)
 
     def knows(self, path: Path, sha256: str) -> str | None:
         """The catalogue's name of a file that was downloaded into this folder and is unchanged, or None."""
@@ -145,12 +163,19 @@ class Store:
     def _lock(self) -> dict[str, Any]:
         path = self.dest / LOCK
         value = files.read_json(path, "lock file") if path.is_file() else {}
-        if not isinstance(value, dict):
-            raise DownloadError(f"{path} is not a lock file of the zoo; move it away")
-        return {"schema": 1, "files": {}, "licences": {}, **value}
+        lock = {
+            "schema": 1,
+            "files": {},
+            "licences": {},
+            **(value if isinstance(value, dict) else {"files": 0}),
+        }
+        tables = isinstance(lock["files"], dict) and isinstance(lock["licences"], dict)
+        if not tables or not all(isinstance(v, dict) and v.keys() >= _LOCKED for v in lock["files"].values()):
+            raise DownloadError(f"{path} is not a whole lock file of the zoo; mend it or move it away")
+        return lock
 
     @contextmanager
-    def _alone(self, what: str) -> Iterator[None]:
+    def alone(self, what: str) -> Iterator[None]:
         """One process at a time; the kernel lets go of the lock when a process dies."""
         self.dest.mkdir(parents=True, exist_ok=True)
         with open(self.dest / f".{what}.lock", "wb") as file:

@@ -263,6 +263,27 @@ def test_outputs_that_detectron2_would_misread_are_refused(tmp_path, small_pth, 
         export.export(sources.read(small_pth), tmp_path / name)
 
 
+@pytest.mark.parametrize("to", [None, "timm", "detectron2", "safetensors"])
+def test_a_place_that_cannot_be_written_ends_in_a_message(small_pth, tmp_path, capsys, to):
+    (tmp_path / "file").write_text("no folder")
+    suffix = {None: ".pth", "timm": ".pth", "detectron2": ".pkl", "safetensors": ".safetensors"}[to]
+    for place in ("/proc", str(tmp_path / "file")):
+        words = [str(small_pth), f"{place}/b{suffix}", *(["--to", to] if to else [])]
+        assert errors.run(tool("export_backbone"), words) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+
+
+def test_a_full_disk_ends_in_a_message(small_pth, tmp_path, monkeypatch):
+    def fill(*_):
+        raise RuntimeError("[enforce fail at inline_container.cc:1] . unexpected pos 64 vs 0")
+
+    source = sources.read(small_pth)
+    monkeypatch.setattr(torch, "save", fill)
+    with pytest.raises(CheckpointError, match="room on the disk"):
+        export.export(source, tmp_path / "b.pth")
+    assert {p.name for p in tmp_path.iterdir()} == {"small.pth"}
+
+
 # --- into a detector ----------------------------------------------------------------------------
 
 

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
+import copy
 import io
+import json
 import os
 import pickle
+import resource
+import tracemalloc
 import zipfile
 from collections import OrderedDict
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
 from wsl_det.backbone import artifact, pickles, sources
+from wsl_det.core import checkpoint
 from wsl_det.errors import CheckpointError
 
 
@@ -68,6 +75,37 @@ def huge(shape):
     return text.replace(pickle.dumps((1,), protocol=2)[2:-1], pickle.dumps(shape, protocol=2)[2:-1])
 
 
+def nested(levels: int = 5) -> bytes:
+    """A list of 250 references to a list of 250 references to and so on, two bytes each."""
+    lists = b"]q\x00(" + b"K\x01" * 250 + b"e"
+    for level in range(1, levels):
+        lists += b"]q%c(" % level + b"h%c" % (level - 1) * 250 + b"e"
+    return b"\x80\x02}X\x05\x00\x00\x00model" + lists + b"s."
+
+
+def zipped() -> bytes:
+    buffer = io.BytesIO()
+    torch.save({"conv1.weight": torch.ones(1)}, buffer)
+    return buffer.getvalue()
+
+
+class Sharing:
+    """Pickles as an array does, but brings no bytes of its own."""
+
+    def __init__(self, raw: bytes):
+        self.raw = raw
+
+    def __reduce__(self):
+        function, arguments, state = np.zeros(1, np.uint8).__reduce__()
+        return function, arguments, (state[0], (len(self.raw),), *state[2:4], self.raw)
+
+
+def sharing(protocol: int) -> bytes:
+    """Twenty thousand arrays, two gigabytes, made of the same hundred kilobytes."""
+    raw = bytes(100_000)
+    return pickle.dumps({"model": {str(i): Sharing(raw) for i in range(20_000)}}, protocol=protocol)
+
+
 MARK = "wsl_det_test_was_executed"
 HOSTILE = {
     "system": pickle.dumps(Call(os.system, f"touch {MARK}")),
@@ -87,6 +125,14 @@ HOSTILE = {
     "text": b"this is not a pickle",
     "empty": b"",
     "html": b"<!DOCTYPE html><html>404</html>",
+    "nested references": nested(),
+    "shared bytes": sharing(4),
+    "shared text": sharing(2),
+    "huge bytearray": b"\x80\x05\x96" + (4 << 30).to_bytes(8, "little") + b"abc.",
+    "huge bytes": b"\x80\x05\x8e" + (4 << 30).to_bytes(8, "little") + b"abc.",
+    "huge frame": b"\x80\x05\x95" + (4 << 30).to_bytes(8, "little") + b"N.",
+    "itself": b"\x80\x02}q\x00X\x01\x00\x00\x00ah\x00s.",
+    "PyTorch's zip": zipped(),
     "deep": b"\x80\x02" + b"]" * 3000 + b"a" * 2999 + b".",
 }
 
@@ -96,9 +142,27 @@ def test_hostile_pickles_are_refused_unexecuted(tmp_path, monkeypatch, name):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "x.pkl"
     path.write_bytes(HOSTILE[name])
-    with pytest.raises(CheckpointError, match=r"x\.pkl"):
+    with little_memory(), pytest.raises(CheckpointError, match=r"x\.pkl"):
         pickles.read(path)
     assert not (tmp_path / MARK).exists()
+
+
+@contextlib.contextmanager
+def little_memory(megabytes: int = 300):
+    """A MemoryError, instead of a slow machine, for whoever takes more memory; nothing here may need it.
+
+    The readers turn MemoryErrors into messages, so the peak is looked at as well.
+    """
+    tracemalloc.start()
+    used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    resource.setrlimit(resource.RLIMIT_AS, (used + megabytes * 2**20, before[1]))
+    try:
+        yield
+        assert tracemalloc.get_traced_memory()[1] < megabytes * 2**19
+    finally:
+        resource.setrlimit(resource.RLIMIT_AS, before)
+        tracemalloc.stop()
 
 
 def test_every_truncation_of_a_pickle_is_refused(tmp_path):
@@ -196,12 +260,142 @@ def test_half_precision_is_widened(tmp_path, timm_resnext):
     assert {f.dtype for f in source.fates if f.fate == "used"} == {"float16"}
 
 
-@pytest.mark.parametrize("content", [b"", b"{}", b"\xff" * 64, b"\x80\x00\x00\x00\x00\x00\x00\x00{"])
-def test_damaged_safetensors_are_refused(tmp_path, content):
+def safetensors(header: object, body: bytes = b"", length: int | None = None) -> bytes:
+    """A safetensors file as its header tells it: eight bytes of length, JSON, the tensors' bytes."""
+    text = header if isinstance(header, bytes) else json.dumps(header).encode()
+    return (len(text) if length is None else length).to_bytes(8, "little") + text + body
+
+
+def tensor(shape, start, end, dtype="F32"):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [start, end]}
+
+
+NAMED = "conv1.weight"
+DAMAGED_SAFETENSORS = {
+    "empty": b"",
+    "no header": b"{}",
+    "a header of 2**64 bytes": b"\xff" * 64,
+    "a header of terabytes": safetensors({NAMED: tensor([1], 0, 4)}, bytes(4), length=2**42),
+    "no JSON": b"\x80\x00\x00\x00\x00\x00\x00\x00{",
+    "a list": safetensors([1, 2]),
+    "a shape of terabytes": safetensors({NAMED: tensor([2**20, 2**22], 0, 4)}, bytes(4)),
+    "a shape that overflows": safetensors({NAMED: tensor([2**40, 2**40], 0, 0)}),
+    "offsets of terabytes": safetensors({NAMED: tensor([2**40], 0, 2**42)}, bytes(4)),
+    "overlapping": safetensors({"a": tensor([2], 0, 8), "b": tensor([2], 4, 12)}, bytes(12)),
+    "twice the same bytes": safetensors({"a": tensor([2], 0, 8), "b": tensor([2], 0, 8)}, bytes(8)),
+    "a hole": safetensors({"a": tensor([1], 0, 4), "b": tensor([1], 8, 12)}, bytes(12)),
+    "backwards": safetensors({NAMED: tensor([1], 4, 0)}, bytes(4)),
+    "negative": safetensors({NAMED: tensor([1], -4, 0)}, bytes(4)),
+    "negative shape": safetensors({NAMED: tensor([-1], 0, 4)}, bytes(4)),
+    "unknown type": safetensors({NAMED: tensor([1], 0, 4, "F33")}, bytes(4)),
+    "truncated": safetensors({NAMED: tensor([4], 0, 16)}, bytes(15)),
+    "more than it says": safetensors({NAMED: tensor([4], 0, 16)}, bytes(17)),
+    "a zip": zipped(),
+}
+
+
+@pytest.mark.parametrize("name", DAMAGED_SAFETENSORS)
+def test_damaged_safetensors_are_refused(tmp_path, name):
     path = tmp_path / "x.safetensors"
-    path.write_bytes(content)
-    with pytest.raises(CheckpointError, match="safetensors"):
+    path.write_bytes(DAMAGED_SAFETENSORS[name])
+    with little_memory(), pytest.raises(CheckpointError, match=r"x\.safetensors is not a whole safetensors"):
         sources.read(path)
+
+
+@pytest.mark.parametrize("dtype", ["I64", "BOOL", "U8", "F8_E4M3"])
+def test_safetensors_of_other_types_are_refused_by_name(tmp_path, dtype):
+    size = 8 if dtype == "I64" else 1
+    layer = {"layer1.0.conv1.weight": tensor([2], 0, 2 * size, dtype)}
+    (tmp_path / "x.safetensors").write_bytes(safetensors(layer, bytes(2 * size)))
+    with pytest.raises(CheckpointError, match=r"conv1\.weight: \w+, expected a floating type"):
+        sources.read(tmp_path / "x.safetensors")
+
+
+def test_safetensors_with_nan_are_refused(tmp_path, timm_resnext):
+    from safetensors.torch import save_file
+
+    state = {k: v.contiguous() for k, v in timm_resnext.state_dict().items()}
+    save_file({**state, "bn1.bias": torch.full((64,), torch.nan)}, tmp_path / "x.safetensors")
+    with pytest.raises(CheckpointError, match=r"stem\.conv1\.norm\.bias: 64 of 64"):
+        sources.read(tmp_path / "x.safetensors")
+
+
+@pytest.mark.parametrize("about", ["{", "[1]", '{"arch": 7}', '{"arch": {"depth": "x"}}', "[" * 100_000])
+def test_safetensors_that_lie_about_themselves_are_refused_or_not_believed(tmp_path, timm_resnext, about):
+    from safetensors.torch import save_file
+
+    state = {k: v.contiguous() for k, v in timm_resnext.state_dict().items()}
+    save_file(state, tmp_path / "x.safetensors", metadata={"wsl_det": about})
+    if about in ("[1]", '{"arch": 7}'):  # says nothing: the names decide, as for everybody's file
+        assert sources.read(tmp_path / "x.safetensors").convention.name == "torchvision"
+    else:
+        with pytest.raises(CheckpointError, match=r"damaged|not readable"):
+            sources.read(tmp_path / "x.safetensors")
+
+
+def rewritten(whole: bytes, old: bytes, new: bytes) -> bytes:
+    """A ``.pth`` with ``new`` for ``old`` in its pickle."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(whole)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for record in source.infolist():
+            content = source.read(record)
+            assert not record.filename.endswith("data.pkl") or old in content
+            target.writestr(
+                record.filename, content.replace(old, new) if "data.pkl" in record.filename else content
+            )
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize("kind", ["zip", "before 1.6"])
+@pytest.mark.parametrize("what", ["storage", "shape"])
+def test_a_pth_that_promises_terabytes_is_refused(tmp_path, kind, what):
+    buffer = io.BytesIO()
+    torch.save({"conv1.weight": torch.ones(77)}, buffer, _use_new_zipfile_serialization=kind == "zip")
+    huge = b"\x8a\x06" + (2**42).to_bytes(6, "little")
+    # The pickle's 77 stands for the storage's length, then for the shape.
+    after = {"storage": b"tq" if kind == "zip" else b"Ntq", "shape": b"\x85q"}[what]
+    old, new = b"KM" + after, huge + after
+    path = tmp_path / "x.pth"
+    raw = buffer.getvalue()
+    path.write_bytes(rewritten(raw, old, new) if kind == "zip" else raw.replace(old, new))
+    assert new in path.read_bytes()
+    with little_memory(), pytest.raises(CheckpointError, match=r"x\.pth"):
+        sources.read(path)
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors"])
+def test_folders_loops_and_pipes_are_no_files(tmp_path, suffix):
+    folder, loop, pipe = (tmp_path / f"{n}{suffix}" for n in ("folder", "loop", "pipe"))
+    folder.mkdir()
+    loop.symlink_to(tmp_path / f"other{suffix}")
+    (tmp_path / f"other{suffix}").symlink_to(loop)
+    os.mkfifo(pipe)
+    for path in (folder, loop, pipe):
+        with pytest.raises(CheckpointError, match=path.name):
+            sources.read(path)
+    for reader in (pickles.read, checkpoint.load_weights, artifact.read):
+        for path in (folder, loop, pipe):
+            with pytest.raises(CheckpointError, match=path.name):
+                reader(path)
+
+
+def test_an_overlapping_zip_is_refused(tmp_path):
+    """Two entries of the directory that are one record: what a zip bomb of today is made of."""
+    bomb = io.BytesIO()
+    with zipfile.ZipFile(bomb, "w") as target:
+        target.writestr("a/data.pkl", b"\x80\x02}.")
+        target.writestr("a/version", b"3\n")
+        target.writestr("a/data/0", bytes(10_000))
+        for number in range(1, 50):
+            twin = copy.copy(target.infolist()[2])
+            twin.filename = f"a/data/{number}"
+            target.filelist.append(twin)
+            target.NameToInfo[twin.filename] = twin
+    path = tmp_path / "bomb.pth"
+    path.write_bytes(bomb.getvalue())
+    assert path.stat().st_size < 20_000
+    with pytest.raises(CheckpointError, match="zip whose records overlap"):
+        checkpoint.load_weights(path)
 
 
 def test_absent_files_and_folders_without_a_run_say_so(tmp_path):

@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import pickle
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
+import torch
 import yaml
 
 from wsl_det import errors
+from wsl_det.core import checkpoint
+from wsl_det.zoo import catalogue
 
 ROOT = Path(__file__).parents[3]
 
@@ -44,6 +50,79 @@ def test_a_run_ends_with_0_and_its_numbers(train_net, tmp_path):
     assert "val:\nbbox: AP " in text.out and "segm: AP " in text.out
     again, text = train_net("SOLVER.MAX_ITER", 1)
     assert again == 2 and "already holds a finished run; pass --resume" in text.err
+
+
+@pytest.fixture
+def in_the_zoo(tmp_path, monkeypatch):
+    """Puts a file among the published ones, as if it had been downloaded into weights/."""
+    monkeypatch.setenv("WSL_DET_OFFLINE", "1")
+
+    def put(name: str, like: str, file_name: str, write) -> None:
+        entry = replace(
+            catalogue.find(like),
+            name=name,
+            url=f"https://example.org/{file_name}",
+            **{"hash_algorithm": None, "hash_prefix": None, "bytes": None},
+        )
+        monkeypatch.setattr(catalogue, "entries", lambda: {name: entry})
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        write(tmp_path / "weights" / file_name)
+
+    return put
+
+
+def test_eval_only_takes_a_detector_of_the_zoo(train_net, in_the_zoo, tmp_path):
+    """A file in the format of Detectron2's zoo: a pickle of numpy arrays under its own keys."""
+    assert train_net("SOLVER.MAX_ITER", 1)[0] == 0
+    expected = json.loads((tmp_path / "run" / "results.json").read_text())
+    model = checkpoint.load_weights(tmp_path / "run" / "model_final.pth")["model"]
+    arrays = {k: v.numpy() for k, v in model.items()}
+    arrays |= {"pixel_mean": np.zeros((3, 1, 1), np.float32)}
+    payload = {"model": arrays, "__author__": "Detectron2"}
+    in_the_zoo(
+        "mask_rcnn_tiny",
+        "mask_rcnn_R_50_FPN_3x",
+        "model_final_0123ab.pkl",
+        lambda path: path.write_bytes(pickle.dumps(payload)),
+    )
+    code, text = train_net("--eval-only", "MODEL.WEIGHTS", "zoo://mask_rcnn_tiny", "OUTPUT_DIR", "again")
+    assert code == 0, text.err
+    found = json.loads((tmp_path / "again" / "results.json").read_text())
+    assert (found["bbox"], found["segm"]) == (expected["bbox"], expected["segm"])
+    code, text = train_net("--eval-only", "MODEL.WEIGHTS", "zoo://mask_rcnn_tine", "OUTPUT_DIR", "again")
+    assert code == 2 and "did you mean mask_rcnn_tiny?" in text.err
+
+
+def test_a_trunk_of_the_zoo_is_exported_proved_and_told_in_every_header(train_net, in_the_zoo, tmp_path):
+    from torchvision.models import resnet
+
+    trunk = resnet.ResNet(resnet.BasicBlock, [2, 2, 2, 2], num_classes=2)
+    for module in trunk.modules():
+        if hasattr(module, "running_mean"):
+            module.running_mean.normal_(0, 0.1, generator=torch.Generator().manual_seed(0))
+    in_the_zoo(
+        "resnet18_own", "resnet18", "resnet18-own.pth", lambda path: torch.save(trunk.state_dict(), path)
+    )
+    shape = ["DEPTH", 18, "STEM_OUT_CHANNELS", 64, "RES2_OUT_CHANNELS", 64, "WIDTH_PER_GROUP", 64]
+    keys = [f"MODEL.RESNETS.{w}" if isinstance(w, str) else w for w in shape]
+    keys += ["INPUT.FORMAT", "RGB", "MODEL.PIXEL_MEAN", "[123.675,116.28,103.53]"]
+    keys += ["MODEL.PIXEL_STD", "[58.395,57.12,57.375]", "SOLVER.MAX_ITER", 1]
+    code, text = train_net("MODEL.WEIGHTS", "zoo://resnet18_own", *keys)
+    assert code == 0, text.err
+    told = json.loads((tmp_path / "run" / "predictions.meta.json").read_text())["backbone"]
+    assert told["licence"]["name"] == "torchvision"
+    assert told["provenance"]["fine_tuned_on_in1k"] == "yes"
+    proof = told["certificate"]
+    assert (proof["keys used"], proof["keys missing"]) == (100, 0)
+    assert proof["largest relative error of features"] < 1e-4
+    # Weights that were changed after their export do not start a run.
+    artifact = tmp_path / "weights" / "resnet18_own.pth"
+    payload = torch.load(artifact, weights_only=True)
+    payload["model"]["stem.conv1.weight"] *= 2
+    torch.save(payload, artifact)
+    code, text = train_net("MODEL.WEIGHTS", str(artifact), *keys, "OUTPUT_DIR", "other")
+    assert code == 2 and "certifies another file" in text.err
+    assert not (tmp_path / "other").exists()
 
 
 def spoil(path, change):

@@ -18,7 +18,7 @@ from wsl_det.backbone import artifact, conventions, names
 from wsl_det.backbone.trunk import BLOCKS
 from wsl_det.core import files
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.zoo import catalogue, resolve
+from wsl_det.zoo import catalogue, listing, resolve
 from wsl_det.zoo.store import Store
 
 ROOT = Path(__file__).parents[3]
@@ -36,12 +36,15 @@ def tool(name: str):
 def test_the_shipped_catalogue_reads_and_holds_what_it_must():
     entries = catalogue.entries()
     assert set(WSL) <= set(entries)
-    assert {"R-50", "R-101", "X-101-32x8d", "resnet50", "resnext101_32x8d_in1k"} <= set(entries)
+    assert {"R-50", "R-101", "X-101-32x8d", "resnet50", "X-152-32x8d-IN5k", "resnext101_32x8d_in1k"} <= set(
+        entries
+    )
     assert {e.name for e in entries.values() if e.kind == "detector"} == {
         "mask_rcnn_R_50_FPN_1x",
         "mask_rcnn_R_50_FPN_3x",
         "mask_rcnn_R_101_FPN_3x",
         "mask_rcnn_X_101_32x8d_FPN_3x",
+        "faster_rcnn_X_101_32x8d_FPN_3x",
     }
 
 
@@ -73,6 +76,61 @@ def test_every_convention_is_known():
     assert all(e.convention in conventions.KNOWN for e in catalogue.entries().values())
 
 
+def test_detectron2s_trunks_bring_their_statistics():
+    """MODEL_ZOO.md: "we do not fuse BatchNorm into an affine layer"; lost ones must not be filled in."""
+    assert {catalogue.find(n).bn for n in ("R-50", "R-101", "X-101-32x8d")} == {"statistics"}
+    assert catalogue.find("X-152-32x8d-IN5k").bn == "folded"  # Detectron's format
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("resnet18", "ResNet18_Weights.IMAGENET1K_V1"),
+        ("resnet50", "ResNet50_Weights.IMAGENET1K_V1"),
+        ("resnet101", "ResNet101_Weights.IMAGENET1K_V1"),
+        ("resnext50_32x4d", "ResNeXt50_32X4D_Weights.IMAGENET1K_V1"),
+        ("resnext101_32x8d_in1k", "ResNeXt101_32X8D_Weights.IMAGENET1K_V1"),
+        ("resnext101_32x8d_in1k_v2", "ResNeXt101_32X8D_Weights.IMAGENET1K_V2"),
+    ],
+)
+def test_torchvisions_entries_say_what_torchvision_says(name, weights):
+    from torchvision.models import get_weight
+
+    theirs, ours = get_weight(weights), catalogue.find(name)
+    assert ours.url == theirs.url
+    measured = theirs.meta["_metrics"]["ImageNet-1K"]
+    assert (ours.accuracy["top1"], ours.accuracy["top5"]) == (measured["acc@1"], measured["acc@5"])
+    # Their sizes are in MiB; the size computed here is in MB of the numbers alone.
+    assert float(listing._size(ours).strip("~")) == pytest.approx(
+        theirs.meta["_file_size"] * 1.048576, rel=0.01
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in catalogue.entries() if catalogue.find(n).bytes])
+def test_computed_sizes_come_close_to_published_ones(name):
+    entry = catalogue.find(name)
+    computed = float(listing._size(replace(entry, bytes=None)).strip("~"))
+    assert computed == pytest.approx(entry.bytes / 1e6, rel=0.01)
+
+
+def test_every_entry_can_be_shown(capsys):
+    for name, entry in catalogue.entries().items():
+        assert tool("download_model")(["--show", name]) == 0
+        text = capsys.readouterr().out
+        for fact in (entry.url, entry.licence.url, entry.training_data, entry.note or "", "std [", "stride"):
+            assert fact in text
+    assert errors.run(tool("download_model"), ["--show", "resnet5O"]) == 2
+    assert "did you mean" in capsys.readouterr().err
+
+
+def test_the_readmes_table_is_the_catalogues():
+    """Make it again with: wsl-det download_model --list --markdown"""
+    readme = (ROOT / "README.md").read_text()
+    if "| name | architecture |" not in readme:
+        pytest.skip("README.md has no table of the zoo yet")
+    assert listing.table(markdown=True) in readme
+
+
 def broken(**changes):
     value = copy.deepcopy(json.loads(catalogue.PATH.read_text()))
     value["models"][0] |= changes
@@ -91,6 +149,10 @@ def broken(**changes):
         ({"fine_tuned_on_in1k": "maybe"}, "fine_tuned_on_in1k"),
         ({"licence": "WTFPL"}, "not whole"),
         ({"arch": {"depth": 101}}, "arch"),
+        ({"note": 3}, "note"),
+        ({"accuracy": {"top1": 82.7}}, "accuracy"),
+        ({"accuracy": {"dataset": "d", "source": "s", "top1": 827}}, "accuracy"),
+        ({"training_data": ""}, "training_data"),
         ({"colour": "red"}, "not whole"),
         ({"name": "resnext101_32x16d_wsl"}, "twice"),
     ],
@@ -113,7 +175,7 @@ def test_list_is_a_table_with_a_row_for_every_model(capsys):
         line.startswith(e.name) for line, e in zip(lines[1:], catalogue.entries().values(), strict=True)
     )
     assert tool("download_model")(["--list", "--markdown"]) == 0
-    assert capsys.readouterr().out.startswith("| name | family |")
+    assert capsys.readouterr().out.startswith("| name | architecture |")
 
 
 def test_the_tool_asks_for_the_licence_before_the_network(tmp_path, capsys, monkeypatch):

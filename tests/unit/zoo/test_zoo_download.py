@@ -2,20 +2,25 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib.util
+import io
 import json
 import os
 import signal
+import ssl
 import subprocess
 import sys
 import textwrap
+import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from wsl_det.errors import ConfigError, DownloadError
-from wsl_det.zoo import fetch
+from wsl_det import errors
+from wsl_det.errors import ConfigError, DownloadError, WslError
+from wsl_det.zoo import addresses, catalogue, fetch
 from wsl_det.zoo.catalogue import Entry, Licence
 from wsl_det.zoo.store import LOCK, Store
 
@@ -109,7 +114,7 @@ def test_without_progress_the_waits_double_and_end(server, store, waits):
 
 def test_nobody_listens(server, store, waits):
     gone = entry_for(server, url="http://127.0.0.1:1/model-12345678.pth")
-    with pytest.raises(DownloadError, match="refused"):
+    with pytest.raises(DownloadError, match=r"refused.*nothing arrived: look at the network"):
         store.get(gone)
     assert waits == [1.0, 2.0]
 
@@ -218,7 +223,7 @@ def test_a_redirect_loop_ends(server, store):
 
 
 def test_https_never_becomes_http():
-    handler = fetch._NoDowngrade()
+    handler = addresses.NoDowngrade()
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(DownloadError, match="redirects to http://127"):
         handler.redirect_request(request, None, 302, "Found", {}, "http://127.0.0.1/a")
@@ -297,6 +302,98 @@ def test_verify_says_what_is_proved(server, store):
     (store.dest / "stranger.pth").touch()
     with pytest.raises(ConfigError, match="no catalogue"):
         store.verify(store.dest / "stranger.pth", None)
+
+
+def test_a_disk_without_room_is_said_before_the_transfer(server, store, monkeypatch, waits):
+    usage = type("usage", (), {"free": 1000})
+    monkeypatch.setattr("shutil.disk_usage", lambda path: usage)
+    with pytest.raises(DownloadError, match="0 MiB left, 0 MiB are needed; make room"):
+        store.get(entry_for(server))
+    assert (waits, names(store)) == ([], set())
+
+
+def test_a_disk_that_fills_up_is_no_bad_network(server, store, waits):
+    entry = entry_for(server)
+    store.dest.mkdir()
+    (store.dest / f".{entry.file_name}.part").symlink_to("/dev/full")
+    with pytest.raises(DownloadError, match=r"cannot be written \(No space left on device\)"):
+        store.get(entry)
+    assert (waits, names(store), len(server.requests)) == ([], set(), 1)
+
+
+def test_an_untrusted_certificate_is_not_asked_again(server, store, waits, monkeypatch):
+    def refuse(*_):
+        raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "self-signed certificate"))
+
+    monkeypatch.setattr(addresses, "open_url", refuse)
+    with pytest.raises(DownloadError, match=r"not trusted.*SSL_CERT_FILE"):
+        store.get(entry_for(server))
+    assert waits == []
+
+
+def test_a_file_in_the_folders_place_is_named(server, store):
+    store.dest.write_text("a file")
+    with pytest.raises(ConfigError, match="is a file; downloads need a folder"):
+        store.get(entry_for(server))
+
+
+def test_a_folder_in_the_files_place_is_named(server, store):
+    entry = entry_for(server)
+    (store.dest / entry.file_name).mkdir(parents=True)
+    with pytest.raises(DownloadError, match="is a folder"):
+        store.get(entry)
+    assert server.requests == []
+
+
+@pytest.mark.parametrize("text", ["[]", '{"files": 3}', '{"files": {"a": {}}}', '{"licences": []}', "{"])
+def test_a_damaged_lock_file_is_no_traceback(server, store, text):
+    store.dest.mkdir()
+    (store.dest / LOCK).write_text(text)
+    with pytest.raises(WslError, match=LOCK):
+        store.get(entry_for(server))
+    assert (store.dest / LOCK).read_text() == text
+
+
+def test_a_continued_download_says_so(server, store, caplog, monkeypatch):
+    monkeypatch.setattr(fetch.log.get(), "propagate", True)
+    server.habits = ["cut"]
+    with caplog.at_level("INFO"):
+        store.get(entry_for(server))
+    told = [r.getMessage() for r in caplog.records]
+    assert any("the connection ended at 100000 of 307200 bytes; next attempt in 1 s" in t for t in told)
+    assert any("going on after 0.1 of 0.3 MiB" in t for t in told)
+
+
+def test_the_tool_downloads_asks_once_and_verifies(server, tmp_path, capsys, monkeypatch):
+    path = ROOT / "tools" / "download_model.py"
+    spec = importlib.util.spec_from_file_location("download_model", path)
+    tool = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(tool)
+    entry = entry_for(server, licence=PAID)
+    monkeypatch.setattr(catalogue, "entries", lambda: {"model": entry})
+
+    def run(*words: str) -> tuple[int, str]:
+        code = errors.run(tool.main, [*words])
+        printed = capsys.readouterr()
+        return code, printed.out + printed.err
+
+    dest = ("--dest", str(tmp_path / "w"))
+    terminal = type("Terminal", (io.StringIO,), {"isatty": lambda self: True})
+    monkeypatch.setattr("sys.stdin", terminal("no\n"))
+    code, text = run("model", *dest)
+    assert code == 2 and "for non-commercial use only" in text and server.requests == []
+    monkeypatch.setattr("sys.stdin", terminal("yes\n"))
+    code, text = run("zoo://model", *dest)
+    assert code == 0 and 'Type "yes" to accept' in text
+    assert hashlib.sha256(server.content).hexdigest() in text and "8 published digits" in text
+    monkeypatch.setattr("sys.stdin", terminal(""))
+    code, text = run("model", *dest)
+    assert code == 0 and "Type" not in text and len(server.requests) == 1
+    code, text = run("--verify", str(tmp_path / "w" / entry.file_name))
+    assert code == 0 and "equals the 8 published digits" in text
+    monkeypatch.setattr("sys.stdin", io.StringIO())
+    code, text = run("model", "--dest", str(tmp_path / "other"), "--accept-license")
+    assert code == 0 and len(server.requests) == 2
 
 
 SCRIPT = """

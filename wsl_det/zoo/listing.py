@@ -1,0 +1,91 @@
+"""The catalogue for people: a table to choose from, and all that is known of one entry."""
+
+from __future__ import annotations
+
+import torch
+
+from wsl_det.backbone import conventions
+from wsl_det.backbone.arch import Architecture
+from wsl_det.backbone.trunk import BLOCKS
+from wsl_det.zoo.catalogue import Entry, entries
+
+
+def table(markdown: bool = False) -> str:
+    """The catalogue as a table a person can choose from; a size with ~ is computed, not published."""
+    head = ("name", "architecture", "accuracy", "MB", "licence", "trained on")
+    rows = [head, *(_row(e) for e in entries().values())]
+    if markdown:
+        lines = ["| " + " | ".join(row) + " |" for row in rows]
+        return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
+    widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def card(entry: Entry) -> str:
+    """All that is known of one entry, a line each."""
+    pixels = conventions.named(entry.convention)
+    accuracy = entry.accuracy or {}
+    prefix = (
+        f"{entry.hash_algorithm} begins with {entry.hash_prefix}" if entry.hash_prefix else "not published"
+    )
+    facts = {
+        "name": f"{entry.name} ({entry.kind}, {entry.arch_name})",
+        "trained on": f"{entry.training_data}; fine-tuned on IN-1k: {entry.fine_tuned_on_in1k}",
+        "accuracy": f"{_accuracy(entry)} on {accuracy['dataset']}, {accuracy['source']}"
+        if accuracy
+        else None,
+        "note": entry.note,
+        "licence": f"{entry.licence.name}, {entry.licence.url}"
+        + (" (non-commercial)" if entry.licence.non_commercial else ""),
+        "input": f"{pixels.channel_order}, mean {list(pixels.pixel_mean)}, std {list(pixels.pixel_std)}",
+        "stride": "in the 1x1 convolution" if pixels.stride_in_1x1 else "in the 3x3 convolution",
+        "batch norm": entry.bn,
+        "address": entry.url,
+        "size": f"{entry.bytes} bytes" if entry.bytes else f"about {_size(entry)[1:]} MB, computed",
+        "hash": entry.sha256 or f"{prefix}; the full SHA-256 is not known, the first download's is kept",
+    }
+    return "\n".join(f"{name:<11} {value}" for name, value in facts.items() if value is not None)
+
+
+def _row(entry: Entry) -> tuple[str, ...]:
+    licence = entry.licence.name + (" (non-commercial)" if entry.licence.non_commercial else "")
+    return (entry.name, entry.arch_name, _accuracy(entry), _size(entry), licence, entry.training_data)
+
+
+def _accuracy(entry: Entry) -> str:
+    found = entry.accuracy or {}
+    names = {"top1": "top-1", "box_ap": "box AP", "mask_ap": "mask AP"}
+    return ", ".join(f"{names[k]} {found[k]:.1f}" for k in names if k in found) or "not published"
+
+
+# Parameters beside the trunk: FPN, RPN and heads for COCO's 80 classes, with the mask head and without.
+_DETECTOR, _WITHOUT_MASKS = 20_888_304, 18_245_024
+
+
+def _size(entry: Entry) -> str:
+    """Megabytes; where nobody has published them, four bytes for each number in the file."""
+    if entry.bytes:
+        return f"{entry.bytes / 1e6:.0f}"
+    arch = architecture(entry)
+    with torch.device("meta"):
+        count = sum(t.numel() for t in arch.build(norm="FrozenBN").state_dict().values())
+    if entry.kind == "detector":
+        count += _DETECTOR if "mask_ap" in (entry.accuracy or {}) else _WITHOUT_MASKS
+    else:
+        count += 1000 * (arch.res2_channels * 8 + 1)  # the head
+    return f"~{4 * count / 1e6:.0f}"
+
+
+def architecture(entry: Entry) -> Architecture:
+    """The trunk's shape."""
+    depth = entry.arch["depth"]
+    basic = depth < 50
+    return Architecture(
+        blocks=BLOCKS[depth],
+        block="basic" if basic else "bottleneck",
+        groups=entry.arch["groups"],
+        width_per_group=entry.arch["width_per_group"],
+        res2_channels=64 if basic else 256,
+    )
