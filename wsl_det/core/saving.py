@@ -11,6 +11,7 @@ from torch import Tensor
 
 from wsl_det.core import log
 from wsl_det.core.checkpoint import RunFolder
+from wsl_det.errors import CheckpointError
 
 
 class Saver:
@@ -45,8 +46,7 @@ class Saver:
     def _write(self, iteration: int, state: Mapping[str, Any]) -> None:
         try:
             self._folder.save(iteration, state)
-        except (OSError, RuntimeError) as error:
-            # torch reports a full disk as RuntimeError from its zip writer.
+        except (OSError, CheckpointError) as error:
             log.get("loop").warning(
                 "checkpoint at iteration %d was not written (%s); training goes on, older ones are kept",
                 iteration,

@@ -113,9 +113,7 @@ def estimate(point: float, replicates: np.ndarray, a: Runs, b: Runs, *, normal: 
     total = image - both + seed
     df = total**2 / uncertain if uncertain > 0 else math.inf
     reach = student_t.quantile(0.975, df) * math.sqrt(total)
-    return Estimate(
-        point, (point - reach, point + reach), math.sqrt(total), image, seed, both, df, undefined
-    )
+    return Estimate(point, (point - reach, point + reach), math.sqrt(total), image, seed, both, df, undefined)
 
 
 def _seed_parts(a: Runs, b: Runs) -> list[tuple[float, float, int]]:

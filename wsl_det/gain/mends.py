@@ -35,7 +35,9 @@ def values(pairs: ImagePairs, weights: np.ndarray) -> np.ndarray:
         for start in range(0, weights.shape[1], BLOCK)
     ]
     for rankings in threads.in_order(lambda t: mend(pairs, t), range(len(COCO_THRESHOLDS))):
-        for at, by_subset in threads.in_order(lambda one: (one[0], _average(pairs, rankings, one[1])), blocks):
+        for at, by_subset in threads.in_order(
+            lambda one: (one[0], _average(pairs, rankings, one[1])), blocks
+        ):
             there = ~np.isnan(by_subset)
             total[:, at] += np.where(there, by_subset, 0.0)
             defined[:, at] += there
