@@ -141,8 +141,8 @@ def blocks(part: Part) -> Iterator[bytes]:
         first, rest = not part.start, b""
         while left > 0 and (block := file.read(min(_BLOCK, left))):
             left -= len(block)
-            if first and block.startswith((b"\xff\xfe", b"\xfe\xff")):
-                raise DataError(f"posts file {part.path} is UTF-16; convert it to UTF-8")
+            if first:
+                _must_not_be_utf16(part.path, block)
             block = rest + (block.removeprefix(b"\xef\xbb\xbf") if first else block)
             first, cut = False, block.rfind(b"\n") + 1
             rest = block[cut:]
@@ -244,6 +244,7 @@ class _Frames(io.RawIOBase):
 def _table(path: str, delimiter: str, columns: Columns) -> Iterator[Any]:
     csv.field_size_limit(_FIELD_LIMIT)
     with open_bytes(path) as file:
+        _must_not_be_utf16(path, file.peek(2))  # type: ignore[attr-defined]
         # Bytes that are no UTF-8 become surrogates, so that one bad row does not end the file.
         text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
         rows = csv.DictReader(text, delimiter=delimiter, restkey="\0", strict=True)
@@ -262,6 +263,11 @@ def _table(path: str, delimiter: str, columns: Columns) -> Iterator[Any]:
                 yield f"not a row ({str(error).split('(')[0].strip()[:40]})"
                 continue
             yield _checked(row)
+
+
+def _must_not_be_utf16(path: str, head: bytes) -> None:
+    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise DataError(f"posts file {path} is UTF-16; convert it to UTF-8")
 
 
 def _checked(row: dict[Any, Any]) -> Any:

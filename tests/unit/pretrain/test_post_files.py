@@ -156,3 +156,42 @@ def test_lines_that_never_end_are_no_posts(tmp_path, monkeypatch):
     (tmp_path / "p.jsonl").write_bytes(b"\0" * 5000)
     with pytest.raises(DataError, match="is it JSON lines"):
         read(tmp_path / "p.jsonl")
+
+
+@pytest.mark.parametrize("name", ["p.jsonl", "p.csv", "p.tsv.gz", "p.jsonl.zst"])
+def test_utf16_is_refused_in_every_format(tmp_path, name):
+    pytest.importorskip("zstandard")
+    delimiter = "\t" if "tsv" in name else ","
+    data = JSONL if "jsonl" in name else table(delimiter)
+    data = data.decode().encode("utf-16")
+    packed = gzip.compress(data) if name.endswith("gz") else zst(data) if name.endswith("zst") else data
+    (tmp_path / name).write_bytes(packed)
+    with pytest.raises(DataError, match="UTF-16; convert it to UTF-8"):
+        read(tmp_path / name)
+
+
+def test_mixed_encodings_lose_only_the_lines_that_are_not_utf8(tmp_path):
+    rows = [json.dumps({"id": str(n), "caption": "#café"}, ensure_ascii=False) + "\n" for n in range(4)]
+    codings = ("utf-8", "latin-1", "cp1252", "utf-8-sig")
+    (tmp_path / "p.jsonl").write_bytes(b"".join(map(str.encode, rows, codings)))
+    found, ledger = read(tmp_path / "p.jsonl")
+    assert [post.id for post in found] == ["0"] and found[0].hashtags == ("café",)
+    # A byte order mark within a file is what appending two exports leaves.
+    assert ledger.skipped == {"not UTF-8": 2, "not JSON": 1}
+
+
+def test_a_parquet_file_damaged_within(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    from pyarrow import parquet
+
+    rows = [{"id": str(i), "caption": f"#cat #noise{i * 7919}"} for i in range(3000)]
+    path = tmp_path / "p.parquet"
+    parquet.write_table(pyarrow.Table.from_pylist(rows), path)
+    data = bytearray(path.read_bytes())
+    data[8:2000] = b"\xff" * 1992
+    path.write_bytes(data)
+    with pytest.raises(DataError, match="no whole parquet file"):
+        read(path)
+    path.write_bytes(b"")
+    with pytest.raises(DataError, match="no whole parquet file"):
+        read(path)
