@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import multiprocessing
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -20,7 +23,8 @@ from pretrain import mapping
 from pretrain.duplicates import rmac
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images
-from wsl_det.core import files
+from wsl_det.core import files, log
+from wsl_det.errors import DataError
 
 UNIT = 512
 """Images of one piece of work: what is lost when a run is killed, and what is in memory at once."""
@@ -83,9 +87,40 @@ class Work:
         return described
 
 
-def run(work: Work, units: Sequence[Unit], workers: int) -> Iterator[Described]:
-    """The descriptors of all units, in order, made by ``workers`` processes."""
-    return mapping.in_order(work, units, workers)
+class Crew:
+    """Who describes: one pool of processes for a whole search, or this process alone.
+
+    A process loads the trunk once, so the pool stays. Use it as a context.
+    """
+
+    def __init__(self, work: Work, workers: int) -> None:
+        self.work, self._workers = work, workers
+        self._pool: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Crew:
+        if self._workers > 1:
+            # Spawned, not forked: this process has torch's threads.
+            context = multiprocessing.get_context("spawn")
+            self._pool = ProcessPoolExecutor(self._workers, mp_context=context)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._pool is not None:
+            self._pool.shutdown(cancel_futures=True)
+
+    def describe(self, units: Sequence[Unit], what: str) -> Iterator[Described]:
+        """The descriptors of all units, in order, with progress; DataError when a process dies."""
+        try:
+            if self._pool is None:
+                yield from log.progress(map(self.work, units), len(units), what)
+            else:
+                done = mapping.ahead(self._pool, self.work, units, 2 * self._workers)
+                yield from log.progress(done, len(units), what)
+        except BrokenProcessPool:
+            raise DataError(
+                "a worker process died (out of memory?); use fewer --workers, and --cache DIR to go on from "
+                "what was described"
+            ) from None
 
 
 def units(
@@ -152,7 +187,7 @@ def _store(place: Path, found: Described) -> None:
 def _load(place: Path, unit: Unit) -> Described | None:
     """The stored descriptors; None when there are none or the file is damaged, so that they are made anew."""
     try:
-        with np.load(place, allow_pickle=False) as stored:
+        with open(place, "rb") as file, np.load(file, allow_pickle=False) as stored:
             kept = {name: stored[name] for name in ("rows", "vectors", "hashes", "rejected", "reasons")}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
         return None

@@ -12,12 +12,11 @@ from numpy.typing import NDArray
 from pretrain import mapping
 from pretrain.duplicates import calibration, describing, neighbours, rmac
 from pretrain.duplicates.calibration import Planted
-from pretrain.duplicates.describing import Described, Unit, Work
+from pretrain.duplicates.describing import Crew, Described, Unit, Work
 from pretrain.duplicates.edits import EDITS, Plant
 from pretrain.duplicates.neighbours import Neighbours
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images, TestImages, TrainImages
-from wsl_det.core import log
 from wsl_det.core import seed as seeds
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import ConfigError, DataError
@@ -86,14 +85,18 @@ class Found:
 
 def search(train: TrainImages, tests: Sequence[TestImages], work: Work, options: Options) -> Found:
     """Search all test sets in one pass over the training images."""
-    workers = mapping.num_workers(options.workers)
-    sets = [_describe_set(one, work, workers) for one in tests]
+    with Crew(work, mapping.num_workers(options.workers)) as crew:
+        return _calibrate(_search(train, tests, crew, options), crew, options)
+
+
+def _search(train: TrainImages, tests: Sequence[TestImages], crew: Crew, options: Options) -> Found:
+    sets = [_describe_set(one, crew) for one in tests]
     # One array for all sets: each training image is multiplied once.
     every = Neighbours(
         [np.concatenate(flip) for flip in zip(*(s.views for s in sets), strict=True)], options.neighbours
     )
     rejected: dict[int, str] = {}
-    for part in _train_units(train, work, workers):
+    for part in _train_units(train, crew):
         rejected |= part.rejected
         every.add(part.vectors[part.usable], part.rows[part.usable])
     _all_unreadable(len(rejected), len(train), f"the shards in {train.folder}")
@@ -102,7 +105,7 @@ def search(train: TrainImages, tests: Sequence[TestImages], work: Work, options:
         stop = start + len(one.usable)
         one.scores, one.rows = every.scores[start:stop], every.rows[start:stop]
         start = stop
-    return _calibrate(Found(sets, train, rejected, {}, {}), work, options, workers)
+    return Found(sets, train, rejected, {}, {})
 
 
 def search_itself(train: TrainImages, work: Work, options: Options) -> Found:
@@ -110,8 +113,12 @@ def search_itself(train: TrainImages, work: Work, options: Options) -> Found:
 
     All their descriptors, of both flips, are in memory.
     """
-    workers = mapping.num_workers(options.workers)
-    plain, flipped = (list(_train_units(train, work, workers, flip=flip)) for flip in (False, True))
+    with Crew(work, mapping.num_workers(options.workers)) as crew:
+        return _calibrate(_search_itself(train, crew, options), crew, options)
+
+
+def _search_itself(train: TrainImages, crew: Crew, options: Options) -> Found:
+    plain, flipped = (list(_train_units(train, crew, flip=flip)) for flip in (False, True))
     rejected = {row: reason for part in plain for row, reason in part.rejected.items()}
     _all_unreadable(len(rejected), len(train), f"the shards in {train.folder}")
     usable = np.concatenate([part.rows[part.usable] for part in plain])
@@ -119,25 +126,23 @@ def search_itself(train: TrainImages, work: Work, options: Options) -> Found:
     found = neighbours.among_themselves(views, usable, options.neighbours, options.self_search)
     searched = SearchedSet("train", "train", train.posts.sha256, len(train))
     one = QuerySet(searched, train, usable, views, {}, scores=found.scores, rows=found.rows)
-    return _calibrate(Found([one], train, rejected, {}, {}), work, options, workers)
+    return Found([one], train, rejected, {}, {})
 
 
-def _train_units(train: TrainImages, work: Work, workers: int, *, flip: bool = False) -> Iterator[Described]:
-    identity = rmac.identity(rmac.backbone_sha256(work.backbone), work.settings)
+def _train_units(train: TrainImages, crew: Crew, *, flip: bool = False) -> Iterator[Described]:
+    identity = rmac.identity(rmac.backbone_sha256(crew.work.backbone), crew.work.settings)
     stored = describing.cache_name(identity, train.posts.sha256)
     units = describing.units(train, range(len(train)), flip=flip, stored=stored)
     what = "training images, flipped" if flip else "training images"
-    return log.progress(
-        describing.run(work, units, workers), len(units), f"{what}, {describing.UNIT} at a time"
-    )
+    return crew.describe(units, f"{what}, {describing.UNIT} at a time")
 
 
-def _describe_set(test: TestImages, work: Work, workers: int) -> QuerySet:
+def _describe_set(test: TestImages, crew: Crew) -> QuerySet:
     views = []
     for flip in (False, True):
         units = describing.units(test, range(len(test)), flip=flip)
         what = f"{test.name}{', flipped' if flip else ''}, {describing.UNIT} at a time"
-        views.append(list(log.progress(describing.run(work, units, workers), len(units), what)))
+        views.append(list(crew.describe(units, what)))
     rejected = {row: reason for part in views[0] for row, reason in part.rejected.items()}
     _all_unreadable(len(rejected), len(test), f"set {test.name}", next(iter(rejected.values()), ""))
     usable = np.concatenate([part.rows[part.usable] for part in views[0]])
@@ -152,10 +157,10 @@ def _all_unreadable(rejected: int, images: int, where: str, reason: str = "") ->
         raise DataError(f"none of the {images} images of {where} can be read{why}; nothing can be searched")
 
 
-def _calibrate(found: Found, work: Work, options: Options, workers: int) -> Found:
-    mates = _class_mates(found, work, options, workers)
+def _calibrate(found: Found, crew: Crew, options: Options) -> Found:
+    mates = _class_mates(found, crew, options)
     for one in found.sets:
-        planted = _plant(one, work, options, workers)
+        planted = _plant(one, crew, options)
         threshold = options.threshold
         given = threshold is not None
         if threshold is None:
@@ -167,7 +172,7 @@ def _calibrate(found: Found, work: Work, options: Options, workers: int) -> Foun
     return found
 
 
-def _plant(one: QuerySet, work: Work, options: Options, workers: int) -> Planted:
+def _plant(one: QuerySet, crew: Crew, options: Options) -> Planted:
     """Edited copies of a sample of the set, as if they lay in the shards, scored with their originals."""
     rng = seeds.numpy_generator("planted", options.seed, one.searched.name)
     number = min(options.planted, len(one.usable))
@@ -177,21 +182,19 @@ def _plant(one: QuerySet, work: Work, options: Options, workers: int) -> Planted
         plant = Plant(kind, options.seed)
         rows = tuple(one.usable[sample].tolist())
         units = [Unit(one.images, rows[i : i + 64], change=plant) for i in range(0, number, 64)]
-        parts = list(
-            log.progress(describing.run(work, units, workers), len(units), f"planted copies, {kind}")
-        )
+        parts = crew.describe(units, f"planted copies, {kind}")
         copies = np.concatenate([part.vectors for part in parts])
         scores[kind] = calibration.pair_scores(tuple(view[sample] for view in one.views), copies)
         kth[kind] = one.scores[sample, -1]
     return Planted(scores, kth)
 
 
-def _class_mates(found: Found, work: Work, options: Options, workers: int) -> NDArray[np.float32]:
+def _class_mates(found: Found, crew: Crew, options: Options) -> NDArray[np.float32]:
     """Scores of pairs of training images that share a hashtag; known duplicates among them are left in."""
     rng = seeds.numpy_generator("class mates", options.seed)
     pairs = calibration.class_mates(found.train.posts, options.planted, rng)
     rows = sorted(set(pairs.ravel().tolist()) - set(found.train_rejected))
-    views = [_vectors(found.train, rows, work, workers, flip=flip) for flip in (False, True)]
+    views = [_vectors(found.train, rows, crew, flip=flip) for flip in (False, True)]
     kept = [(int(a), int(b)) for a, b in pairs if a in views[0] and b in views[0]]
     if not kept:
         return np.zeros(0, dtype=np.float32)
@@ -200,11 +203,10 @@ def _class_mates(found: Found, work: Work, options: Options, workers: int) -> ND
 
 
 def _vectors(
-    train: TrainImages, rows: Sequence[int], work: Work, workers: int, *, flip: bool = False
+    train: TrainImages, rows: Sequence[int], crew: Crew, *, flip: bool = False
 ) -> dict[int, Vectors]:
     units = [Unit(train, tuple(rows[i : i + 64]), flip) for i in range(0, len(rows), 64)]
-    what = "pairs of the same class"
-    return _by_row(log.progress(describing.run(work, units, workers), len(units), what))
+    return _by_row(crew.describe(units, "pairs of the same class"))
 
 
 def _by_row(parts: Iterable[Described]) -> dict[int, Vectors]:
