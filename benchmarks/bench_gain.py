@@ -140,7 +140,7 @@ def population(
     )
 
 
-def _runs(  # noqa: PLR0917
+def _runs(
     level: Level,
     scene: simulation.World,
     sides: dict[str, Detector],
@@ -186,7 +186,9 @@ def calibrate(
     frequency = seeds.numpy_generator("calibration").dirichlet(np.full(8, 2.0))
     sides = {"baseline": Detector()} | {name: replace(Detector(), **change) for name, change in CASES.items()}
     truth = {
-        many: {name: population(level, frequency, whole, d, runs=9 if many else 1) for name, d in sides.items()}
+        many: {
+            name: population(level, frequency, whole, d, runs=9 if many else 1) for name, d in sides.items()
+        }
         for many in {k > 1 for k in runs}
     }
     covered = {(name, k): np.zeros((sets, len(level.numbers)), dtype=bool) for name in CASES for k in runs}
