@@ -140,7 +140,7 @@ def population(
     )
 
 
-def _runs(  # noqa: PLR0917
+def _runs(
     level: Level,
     scene: simulation.World,
     sides: dict[str, Detector],

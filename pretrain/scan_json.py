@@ -6,14 +6,13 @@ Python's json reads it is refused, and Python reads the line.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar, cast
+from typing import NamedTuple
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., object])
+from wsl_det.core.compiled import compiled
+
 Bytes = NDArray[np.uint8]
 Numbers = NDArray[np.int64]
 
@@ -33,15 +32,6 @@ class Names(NamedTuple):
     text: Bytes
     ends: Numbers  # (3,)
     separator: int
-
-
-def compiled(function: F) -> F:
-    """``function`` as machine code, compiled at its first call and kept on disk where that is possible."""
-    try:
-        dispatcher: Any = numba.njit(cache=True, nogil=True)(function)
-    except RuntimeError:  # no place where numba could keep its cache
-        dispatcher = numba.njit(nogil=True)(function)
-    return cast(F, dispatcher)
 
 
 @compiled

@@ -12,8 +12,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.scan_json import FAST, SLOW, Bytes, Names, Numbers, compiled, find_hashtags
+from pretrain.scan_json import FAST, SLOW, Bytes, Names, Numbers, find_hashtags
 from pretrain.scan_text import find_tags
+from wsl_det.core.compiled import compiled
 
 LONGEST_LINE = 1 << 20
 MOST_BYTES = 4 << 20

@@ -14,10 +14,10 @@ from pretrain.scan_json import (
     LISTED,
     Bytes,
     Numbers,
-    compiled,
     hex_digit,
     string_stop,
 )
+from wsl_det.core.compiled import compiled
 
 # Of hashtags.py; numba takes them as constants.
 _NOTHING, _LETTER, _MARK, _KNOWN = 0, 1, 3, 0x20000

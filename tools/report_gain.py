@@ -19,14 +19,19 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument(
         "--output", required=True, metavar="DIR", help="folder for gain.json, gain.html, figures"
     )
-    parser.add_argument("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
+    parser.add_argument(
+        "--bootstrap", type=int, default=1000, metavar="N", help="image resamples (default %(default)s)"
+    )
     parser.add_argument(
         "--attribution-bootstrap",
         type=int,
         default=200,
-        help="the same for the attribution (default %(default)s)",
+        metavar="N",
+        help="the same for the attribution to kinds of error; 0 leaves it out (default %(default)s)",
     )
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of the resamples (default %(default)s)"
+    )
     parser.add_argument("--images", metavar="DIR", help="test images, for the gallery of wins and losses")
     parser.add_argument(
         "--allow-mismatch",

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from wsl_det.evaluation.compiled import compiled
+from wsl_det.core.compiled import compiled
 
 _LATE = [i for i in range(101) if i * 0.01 > i / 100]
 """Recall points that numpy.linspace rounds up: a recall of just i / 100 does not reach them, in COCO's AP."""

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.core.compiled import compiled
 from wsl_det.errors import DataError
 from wsl_det.evaluation import masks as mask_runs
-from wsl_det.evaluation.compiled import compiled
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.predictions import Predictions
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from wsl_det.core.compiled import compiled
 from wsl_det.errors import DataError
-from wsl_det.evaluation.compiled import compiled
 
 
 @dataclass(frozen=True)

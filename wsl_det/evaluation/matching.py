@@ -11,9 +11,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.core.compiled import compiled
 from wsl_det.evaluation import detections as detection_columns
 from wsl_det.evaluation import masks as mask_runs
-from wsl_det.evaluation.compiled import compiled
 from wsl_det.evaluation.detections import Detections
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import AREA_RANGES, THRESHOLDS, MatchTable

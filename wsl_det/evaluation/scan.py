@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsl_det.evaluation.compiled import compiled
+from wsl_det.core.compiled import compiled
 
 FIELDS = ("id", "image_id", "category_id", "iscrowd", "area", "score", "bbox", "segmentation")
 IS_INTEGER = 4

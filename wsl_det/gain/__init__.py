@@ -36,9 +36,10 @@ def compare(
 
     gt: a COCO annotation file. baseline, candidate: COCO result files; several on a side are runs with
     different training seeds. bootstrap, attribution_bootstrap: resamples of the images (levels 1 and 2, and
-    level 3, of design.md section 5). The result prints as the table and shows as the page in a notebook;
-    ``content`` is gain.json, ``report.write(result, folder)`` writes the files. Raises DataError for files
-    that are not what they should be and for sides that are not alike (unless ``allow_mismatch``).
+    level 3, of design.md section 5; 0 for the second leaves level 3 out). The result prints as the table and
+    shows as the page in a notebook; ``content`` is gain.json, ``report.write(result, folder)`` writes the
+    files. Raises ConfigError for numbers of resamples that make no interval, DataError for files that are not
+    what they should be and for sides that are not alike (unless ``allow_mismatch``).
     """
     from wsl_det.gain import report
 

@@ -29,7 +29,10 @@ Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 @dataclass(frozen=True)
 class Options:
-    """How much chance to draw: resamples of images for levels 1 and 2, for level 3, and the seed."""
+    """How much chance to draw: resamples of images for levels 1 and 2, for level 3, and the seed.
+
+    With ``attribution_bootstrap`` 0 level 3 is left out.
+    """
 
     bootstrap: int = 1000
     attribution_bootstrap: int = 200
@@ -72,16 +75,13 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track))
     gains = pair.estimate(lambda a, b: b - a)
     p_values = _p_values(baseline, candidate, gains, layout, options, track)
-    few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
-    oracles = Pair(mended(baseline, few), mended(candidate, few))
-    return {
+    record: dict[str, Any] = {
         "metrics": {
             name: _row(pair, gains, i) | {"p": number(p_values[i])} | _doubt(gains[i])
             for name, i in layout.metrics.items()
         },
         "curve": _curve(pair, gains, layout),
         "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
-        "attribution": _attribution(oracles),
         "by_class": _by_class(pair, gains, layout, table, p_values),
         "by_group": _by_group(pair, gains, layout, table),
         "power": power.power(
@@ -90,11 +90,15 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
         "resamples": {
             "class_absent": _absent(pair, layout, table),
             "two_factor_undefined": {tau: _undefined(pair, layout, tau) for tau in ANCHORS},
-            "attribution_undefined": int(
-                np.isnan(_shares(oracles.a.replicates, oracles.b.replicates)[0]).sum()
-            ),
         },
     }
+    if options.attribution_bootstrap:
+        few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
+        oracles = Pair(mended(baseline, few), mended(candidate, few))
+        record["attribution"] = _attribution(oracles)
+        shares = attribution.shares(oracles.a.replicates, oracles.b.replicates)
+        record["resamples"]["attribution_undefined"] = int(np.isnan(shares[0]).sum())
+    return record
 
 
 def _p_values(  # noqa: PLR0917
@@ -158,12 +162,8 @@ def _undefined(pair: Pair, layout: measures.Layout, tau: str) -> int:
     return int((~(replicates > 0).all(axis=0)).sum())
 
 
-def _shares(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    return attribution.shares(a, b)
-
-
 def _attribution(oracles: Pair) -> dict[str, Any]:
-    parts = dict(zip(KINDS, oracles.estimate(_shares, normal=True), strict=True))
+    parts = dict(zip(KINDS, oracles.estimate(attribution.shares, normal=True), strict=True))
     burdens = [attribution.burdens(side.mean[:, None])[:, 0] for side in (oracles.a, oracles.b)]
     record: dict[str, Any] = {}
     for kind in SHOWN_KINDS:

@@ -88,7 +88,8 @@ def estimate(point: float, replicates: np.ndarray, a: Runs, b: Runs, *, normal: 
     it for the mean of k runs, and so does s2, as the runs at hand had it: without the correction it would
     count twice (localization, which hardly depends on the seed, covered 99 to 100% where 95% was meant;
     benchmarks/README.md). So the image variance keeps only what the runs of a side have in common, and is
-    never less than 0. The degrees of freedom stay those of the s2, whole: that is what few runs leave in doubt.
+    never less than 0. The degrees of freedom stay those of the s2, whole: that is what few runs leave in
+    doubt.
     A side with one run borrows the variance of the other side's runs.
     """
     defined = replicates[~np.isnan(replicates)]

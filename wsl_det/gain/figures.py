@@ -49,7 +49,7 @@ class Drawing:
 
 
 def draw(content: dict[str, Any]) -> dict[str, Drawing]:
-    """The figures of gain.json's content by name: curve, factors and attribution of each IoU type."""
+    """The figures of gain.json's content by name: curve, factors, attribution (if made) of each IoU type."""
     kinds: dict[str, Callable[[dict[str, Any], bool], Figure]] = {
         "curve": _curve,
         "factors": _factors,
@@ -59,6 +59,8 @@ def draw(content: dict[str, Any]) -> dict[str, Drawing]:
     with matplotlib.rc_context(_STYLE):
         for iou_type in (name for name in ("bbox", "segm") if name in content):
             for kind, make in kinds.items():
+                if kind == "attribution" and kind not in content[iou_type]:
+                    continue
                 name = f"{kind}_{iou_type}"
                 with matplotlib.rc_context({"svg.hashsalt": name}):
                     drawings[name] = _drawing(content[iou_type], make)

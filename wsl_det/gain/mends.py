@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.core.compiled import compiled
 from wsl_det.evaluation import average_precision as ap
-from wsl_det.evaluation.compiled import compiled
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS
 from wsl_det.gain import threads
 from wsl_det.gain.pairs import ImagePairs
@@ -28,19 +28,18 @@ def values(pairs: ImagePairs, weights: np.ndarray) -> np.ndarray:
 
     nan where no class has an object left.
     """
+    starts = range(0, weights.shape[1], BLOCK)
+    blocks = [np.ascontiguousarray(weights[:, start : start + BLOCK]) for start in starts]
+
+    def at(t: int) -> np.ndarray:
+        mended = mend(pairs, t)
+        return np.concatenate([_average(pairs, mended, block) for block in blocks], axis=1)
+
     total = np.zeros((32, weights.shape[1]))
     defined = np.zeros((32, weights.shape[1]), dtype=np.int64)
-    blocks = [
-        (at := slice(start, start + BLOCK), np.ascontiguousarray(weights[:, at]))
-        for start in range(0, weights.shape[1], BLOCK)
-    ]
-    for rankings in threads.in_order(lambda t: mend(pairs, t), range(len(COCO_THRESHOLDS))):
-        for at, by_subset in threads.in_order(
-            lambda one: (one[0], _average(pairs, rankings, one[1])), blocks
-        ):
-            there = ~np.isnan(by_subset)
-            total[:, at] += np.where(there, by_subset, 0.0)
-            defined[:, at] += there
+    for by_subset in threads.in_order(at, range(len(COCO_THRESHOLDS))):
+        total += np.where(np.isnan(by_subset), 0.0, by_subset)
+        defined += ~np.isnan(by_subset)
     return np.divide(100 * total, defined, out=np.full(total.shape, np.nan), where=defined > 0)
 
 
@@ -147,9 +146,9 @@ def _settle(  # type: ignore[no-untyped-def]  # noqa: PLR0917
             first = object_starts[image[d]]
             for o in range(first, object_starts[image[d] + 1]):
                 # An ignored object that is no crowd may become free.
-                if not counted[o] and object_label[o] == label[d]:
-                    if overlap[overlap_starts[d] + o - first] >= min(threshold, 1 - 1e-10):
-                        settled[d] = 0
+                ignored = not counted[o] and object_label[o] == label[d]
+                if ignored and overlap[overlap_starts[d] + o - first] >= min(threshold, 1 - 1e-10):
+                    settled[d] = 0
     return settled
 
 

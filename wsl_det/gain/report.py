@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from wsl_det.core import files, log, provenance
-from wsl_det.errors import DataError
+from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, matching, reading
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
@@ -81,7 +81,8 @@ def make(
     content: dict[str, Any] = {}
     for iou_type in _shared_types(truth, [*runs[0], *runs[1]]):
         shapes = matching.object_shapes(truth, iou_type)
-        sides = [side.build(one, truth, shapes, iou_type) for one in runs]
+        oracles = options.attribution_bootstrap > 0
+        sides = [side.build(one, truth, shapes, iou_type, oracles=oracles) for one in runs]
         track = partial(log.progress, what=f"{iou_type}, resamples and swaps")
         content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
     content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
@@ -124,9 +125,14 @@ def write(report: GainReport, output: str | Path, images: str | Path | None = No
 
 
 def _check_options(options: Options, baseline: Sequence[Any], candidate: Sequence[Any]) -> None:
-    for name in ("bootstrap", "attribution_bootstrap"):
-        if getattr(options, name) < 2:
-            raise DataError(f"{name} is {getattr(options, name)}; an interval needs at least 2 resamples")
+    few = "an interval needs at least 2 resamples"
+    if options.bootstrap < 2:
+        raise ConfigError(f"--bootstrap is {options.bootstrap}; {few}")
+    if options.attribution_bootstrap < 2 and options.attribution_bootstrap != 0:
+        raise ConfigError(
+            f"--attribution-bootstrap is {options.attribution_bootstrap}; {few}, "
+            "and 0 leaves the attribution out"
+        )
     if not baseline or not candidate:
         raise DataError("each side needs at least one predictions file")
 

@@ -17,7 +17,7 @@ from wsl_det.predictions import Predictions
 
 @dataclass(frozen=True)
 class Side:
-    """Match tables and image pairs of the runs of one side."""
+    """Match tables and, where oracles are asked for, image pairs of the runs of one side."""
 
     tables: list[MatchTable]
     pairs: list[pairs.ImagePairs]
@@ -28,7 +28,12 @@ class Side:
 
 
 def build(
-    runs: Sequence[Predictions], truth: GroundTruth, shapes: matching.ObjectShapes, iou_type: str
+    runs: Sequence[Predictions],
+    truth: GroundTruth,
+    shapes: matching.ObjectShapes,
+    iou_type: str,
+    *,
+    oracles: bool = True,
 ) -> Side:
     """Match every run of a side against the ground truth, once."""
     tables, by_image = [], []
@@ -36,7 +41,8 @@ def build(
         found = detections.align(run, truth, iou_type)
         table = matching.match_aligned(found, shapes, truth, iou_type)
         tables.append(table)
-        by_image.append(pairs.build(table, found, shapes, truth))
+        if oracles:
+            by_image.append(pairs.build(table, found, shapes, truth))
     return Side(tables, by_image)
 
 

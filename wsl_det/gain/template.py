@@ -7,11 +7,16 @@ from pathlib import Path
 
 import jinja2
 
+_HERE = Path(__file__).parent
 
-def load(name: str, **filters: Callable[..., str]) -> jinja2.Template:
-    """The template file ``name`` of this folder, with ``filters`` that turn numbers into words."""
+
+def load(name: str, *, folder: Path = _HERE, **filters: Callable[..., str]) -> jinja2.Template:
+    """The template file ``name`` of ``folder``, with ``filters`` that turn numbers into words.
+
+    Every template can include ``style.css``, the stylesheet that all pages share.
+    """
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
+        loader=jinja2.FileSystemLoader([folder, _HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,

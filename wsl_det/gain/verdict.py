@@ -75,7 +75,7 @@ def table(content: dict[str, Any]) -> str:
             lines.append(f"  {name:34s}{signed(split[name], 2):>8s}   {_span(split['interval'][name])}")
         lines += [
             f"  {kind + ' (by oracle)':34s}{signed(share['gain'], 2):>8s}   {_span(share['interval'])}"
-            for kind, share in one["attribution"].items()
+            for kind, share in one.get("attribution", {}).items()
         ]
         lines.append("")
     return "\n".join(lines + [f"note: {note}" for note in content["meta"]["notes"]]).rstrip()

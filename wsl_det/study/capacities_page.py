@@ -6,11 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import jinja2
 from markupsafe import Markup
 
 from wsl_det.core import files
-from wsl_det.gain import verdict
+from wsl_det.gain import template, verdict
 from wsl_det.study import capacities, capacities_figure
 from wsl_det.study.capacities import IOU_TYPES, Entry
 from wsl_det.study.capacities_figure import Bars
@@ -36,20 +35,10 @@ def write(title: str, entries: Sequence[Entry], folder: Path) -> Path:
 
 def render(content: Mapping[str, Any], drawn: Mapping[str, Bars]) -> str:
     """The page of capacities.json's content."""
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(Path(__file__).parent),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = _plain
-    environment.filters["signed"] = lambda value: verdict.signed(value, 1)
+    page = template.load("capacities.html", folder=Path(__file__).parent, plain=_plain, signed=verdict.signed)
     # The figures are ours: matplotlib has escaped the names in them.
     figures = {name: (Markup(bars.wide), Markup(bars.narrow)) for name, bars in drawn.items()}
-    return environment.get_template("capacities.html").render(
-        content=content, figures=figures, titles=_TITLES, meta=content["meta"]
-    )
+    return page.render(content=content, figures=figures, titles=_TITLES, meta=content["meta"])
 
 
 def _plain(value: float | None) -> str:

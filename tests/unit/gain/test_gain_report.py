@@ -18,7 +18,7 @@ from PIL import Image
 from tools import report_gain
 from wsl_det import errors, gain, predictions
 from wsl_det.core import files
-from wsl_det.errors import DataError
+from wsl_det.errors import ConfigError, DataError
 from wsl_det.gain import estimates, power, report, simulation, student_t, verdict
 from wsl_det.gain.comparison import Options
 from wsl_det.gain.simulation import Detector
@@ -194,7 +194,10 @@ def test_several_runs_widen_the_interval_by_their_spread(folder: Path) -> None:
     assert one["gain"] == pytest.approx(np.mean(runs[1]) - np.mean(runs[0]), abs=1e-9)
     seed = sum(np.var(values, ddof=1) / 3 for values in runs)
     assert one["variance"]["seed_variance"] == pytest.approx(seed, abs=1e-9)
-    total = one["variance"]["image_variance"] + seed
+    variance = one["variance"]
+    assert 0 < variance["in_both"] <= min(seed, variance["image_variance"])
+    total = variance["image_variance"] + seed - variance["in_both"]
+    assert variance["standard_error"] == pytest.approx(np.sqrt(total), abs=1e-9)
     reach = student_t.quantile(0.975, one["variance"]["df"]) * np.sqrt(total)
     assert one["interval"] == pytest.approx([one["gain"] - reach, one["gain"] + reach], abs=1e-9)
 
@@ -234,7 +237,7 @@ def test_groups_are_the_classes_and_sizes_they_name(folder: Path) -> None:
 
 
 def test_power_scales_with_images_and_stops_at_the_seeds() -> None:
-    one = estimates.Estimate(2.0, (1.0, 3.0), 0.5, 0.25, None, math.inf, 0)
+    one = estimates.Estimate(2.0, (1.0, 3.0), 0.5, 0.25, None, 0.0, math.inf, 0)
     made = power.power(one, 100, (1, 1))
     assert made is not None
     # 1.960 + 0.842 standard errors; four times the images halve what can be found.
@@ -242,7 +245,7 @@ def test_power_scales_with_images_and_stops_at_the_seeds() -> None:
     assert [row["images"] for row in made["needed"]] == [785, 197, 50]
     assert {row["runs"] for row in made["needed"]} == {None}
     assert [row["observed"] for row in made["needed"]] == [False, False, True]
-    seeds = estimates.Estimate(1.5, (0.0, 3.0), 0.5, 0.05, 0.2, 4.0, 0)
+    seeds = estimates.Estimate(1.5, (0.0, 3.0), 0.5, 0.05, 0.2, 0.0, 4.0, 0)
     needed = power.power(seeds, 100, (3, 3))["needed"]  # type: ignore[index]
     assert needed[0]["images"] is None, "no number of images makes up for the seeds"
     assert needed[0]["runs"] is None, "nor any number of seeds for these images"
@@ -252,7 +255,64 @@ def test_power_scales_with_images_and_stops_at_the_seeds() -> None:
     df = total**2 / ((0.6 / few) ** 2 / 2 / (few - 1))
     reach = student_t.quantile(0.975, df) + student_t.quantile(0.8, df)
     assert reach * np.sqrt(total) <= 1.5
-    assert power.power(estimates.Estimate(0.0, (0, 0), 0.0, 0.0, None, math.inf, 0), 9, (1, 1)) is None
+    assert power.power(estimates.Estimate(0.0, (0, 0), 0.0, 0.0, None, 0.0, math.inf, 0), 9, (1, 1)) is None
+
+
+def test_more_images_do_away_with_luck_and_more_runs_with_all_but_what_runs_share() -> None:
+    # All that the runs differ in is luck with the images (0.2 of it): nothing stays as images are added.
+    luck = estimates.Estimate(1.5, (0.0, 3.0), 0.5, 0.25, 0.2, 0.2, 4.0, 0)
+    needed = power.power(luck, 100, (3, 3))["needed"]  # type: ignore[index]
+    reach = student_t.quantile(0.975, 4.0) + student_t.quantile(0.8, 4.0)
+    assert needed[0]["images"] == math.ceil(100 * 0.25 / (0.5 / reach) ** 2)
+    few = needed[2]["runs"]
+    assert few is not None
+    total = 0.05 + 0.6 / few
+    df = total**2 / ((0.6 / few) ** 2 / 2 / (few - 1))
+    assert (student_t.quantile(0.975, df) + student_t.quantile(0.8, df)) * np.sqrt(total) <= 1.5
+
+
+def test_luck_with_the_images_counts_once() -> None:
+    """Runs that differ by seed (0.4), by luck with the images (1), on images of their own hardness (0.5)."""
+    rng = np.random.default_rng(7)
+    covered = {True: 0, False: 0}
+    for _ in range(1500):
+        hard, moves = 0.5 * rng.standard_normal(), rng.standard_normal((2, 3, 60))
+        values = 0.4 * rng.standard_normal((2, 3)) + rng.standard_normal((2, 3))
+        shared = 0.5 * rng.standard_normal(60)
+        replicates = hard + values[1].mean() - values[0].mean() + shared
+        replicates = replicates + moves[1].mean(axis=0) - moves[0].mean(axis=0)
+        for once in covered:
+            sides = [
+                estimates.runs_of(v, v[:, None] + m) if once else estimates.Runs(v)
+                for v, m in zip(values, moves, strict=True)
+            ]
+            point = float(hard + values[1].mean() - values[0].mean())
+            low, high = estimates.estimate(point, replicates, sides[0], sides[1]).interval
+            covered[once] += low <= 0 <= high
+    assert 0.935 <= covered[True] / 1500 <= 0.975
+    assert covered[False] / 1500 > 0.975, "counted twice, they cover too much"
+
+
+@pytest.mark.parametrize("options", [Options(1, 4), Options(20, 1), Options(20, -3)])
+def test_too_few_resamples_are_refused(folder: Path, options: Options) -> None:
+    with pytest.raises(ConfigError, match="at least 2 resamples"):
+        report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], options)
+
+
+def test_no_resamples_of_the_attribution_leave_it_out(folder: Path, tmp_path: Path) -> None:
+    arguments = (folder / "gt.json", [folder / "a.json"], [folder / "b.json"])
+    card, whole = (report.make(*arguments, Options(20, number)) for number in (0, 4))
+    ours, theirs = card.content["bbox"], whole.content["bbox"]
+    assert "attribution" not in ours
+    assert ours == {
+        **{key: value for key, value in theirs.items() if key != "attribution"},
+        "resamples": {k: v for k, v in theirs["resamples"].items() if k != "attribution_undefined"},
+    }
+    page = report.write(card, tmp_path / "out").read_text()
+    assert "attribution to kinds of error was left out" in page
+    assert "By kind of error" not in page
+    assert not list((tmp_path / "out").glob("attribution*"))
+    assert "by oracle" not in str(card)
 
 
 def test_empty_predictions_give_nulls_with_reasons(folder: Path, tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""The one way this package compiles loops: numba, kept on disk between runs where that is possible."""
+"""The one way this project compiles loops: numba, kept on disk between runs where that is possible."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 
     The cache lies in ``__pycache__`` beside the source, else in the user's cache folder, else
     nowhere: a package folder and a home that cannot be written only cost the compile time again.
-    No fast-math: sums and quotients are those of pycocotools, bit for bit.
+    No fast-math: results are those of the plain operations in the order in which they are written.
     """
     try:
         return numba.njit(cache=True, nogil=True)(function)
