@@ -113,9 +113,14 @@ def _proof(certified: Mapping[str, Any] | None) -> dict[str, Any] | None:
     if certified is None:
         return None
     parity, counts = certified.get("parity"), certified.get("counts")
-    if not isinstance(parity, Mapping) or not isinstance(counts, Mapping):
+    by_stage = parity.get("largest_relative_error") if isinstance(parity, Mapping) else None
+    if (
+        not isinstance(by_stage, Mapping)
+        or not isinstance(parity, Mapping)
+        or not isinstance(counts, Mapping)
+    ):
         return None
-    worst = max(parity.get("largest_relative_error", {}).values(), default=None)
+    worst = max((v for v in by_stage.values() if isinstance(v, float)), default=None)
     return {"keys used": counts.get("used"), "keys dropped on purpose": counts.get("dropped")} | {
         "keys missing": counts.get("missing"),
         "largest relative error of features": worst,
