@@ -1,4 +1,4 @@
-"""One address into one partial file, resumed and retried until it is whole; with addresses.py, all the network."""
+"""One address into one partial file, resumed and retried until it is whole."""
 
 from __future__ import annotations
 
