@@ -72,8 +72,10 @@ def measure_files(
 
 def read_truth(path: str | Path) -> dict[str, str]:
     """Post id -> wnid; raises DataError naming the line that is none."""
+    if not Path(path).is_file():
+        raise DataError(f"truth {path} is no file; expected jsonl with id and wnid")
     truth = {}
-    for number, line in enumerate(post_files.lines(post_files.Part(post_files.expand([path])[0])), 1):
+    for number, line in enumerate(post_files.lines(post_files.Part(str(path))), 1):
         record = post_files.record_of_line(line)
         if record == "":
             continue

@@ -41,7 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 ONLY_HERE = {  # an outside name -> the places that may import it
     "detectron2": ("wsl_det/detector/d2/",),
     "torch.distributed": ("wsl_det/core/dist.py",),
-    "urllib": ("wsl_det/zoo/fetch.py",),
+    "urllib": ("wsl_det/zoo/addresses.py", "wsl_det/zoo/fetch.py"),
     "pycocotools.cocoeval": (),
     "timm": ("pretrain/", "wsl_det/backbone/"),
 }

@@ -1,4 +1,4 @@
-"""The network, all of it: one address into one partial file, resumed and retried until it is whole."""
+"""One address into one partial file, resumed and retried until it is whole."""
 
 from __future__ import annotations
 

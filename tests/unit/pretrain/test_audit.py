@@ -187,6 +187,11 @@ def test_bad_truth(path, tmp_path, text, message):
     assert not (tmp_path / "v.json").exists()
 
 
+def test_absent_truth(tmp_path):
+    with pytest.raises(DataError, match="truth .*none is no file"):
+        label_quality.read_truth(tmp_path / "none")
+
+
 def test_where_the_page_goes(path, tmp_path, tool, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["--posts", str(path), "--kind", "in1k", "--workers", "1"]
