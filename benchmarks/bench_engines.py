@@ -162,7 +162,10 @@ def difference(found: dict[str, Any], kind: str, models: dict[str, Any]) -> floa
             pairs += [(a.boxes_xyxy, b.boxes_xyxy), (a.scores, b.scores)]
             if a.masks != b.masks and a.boxes_xyxy.device.type == "cpu" and torch.equal(a.scores, b.scores):
                 return float("inf")
-    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-12)) for a, b in pairs if b.numel())
+    filled = [(a, b) for a, b in pairs if b.numel()]
+    if not filled:
+        raise SystemExit("nothing was detected, so there is nothing to compare: lower SCORE_THRESH_TEST")
+    return max(float((a - b).abs().max() / b.abs().max().clamp(min=1e-12)) for a, b in filled)
 
 
 def measure(work: dict[str, Work], rounds: int, device: str) -> dict[str, list[tuple[float, float]]]:
