@@ -28,6 +28,8 @@ sys.path.insert(0, str(ROOT / "tests" / "parity"))
 # The same operations in the same order on a CPU; on a GPU additions race.
 TOLERANCE = {"cpu": 0.0, "cuda": 2e-3}
 Work = Callable[[], Any]
+# What torchvision calls the trunks it has: by depth, groups and width of a group.
+TORCHVISION = {(50, 1, 64): "resnet50", (101, 1, 64): "resnet101", (101, 32, 8): "resnext101_32x8d"}
 
 
 def parse_args() -> argparse.Namespace:
@@ -102,6 +104,11 @@ def torchvision_name(key: str) -> str | None:
     return f"rpn.head.{theirs[layer]}.{kind}"
 
 
+def _shape(cfg: Any) -> tuple[int, int, int]:
+    trunk = cfg.MODEL.RESNETS
+    return trunk.DEPTH, trunk.NUM_GROUPS, trunk.WIDTH_PER_GROUP
+
+
 def torchvision_step(cfg: Any, examples: list[Any], ours: Any) -> Work:
     """A training step of torchvision's Mask R-CNN on the same pictures at the same size."""
     import torch
@@ -110,7 +117,7 @@ def torchvision_step(cfg: Any, examples: list[Any], ours: Any) -> Work:
     from torchvision.ops.misc import FrozenBatchNorm2d
 
     trunk = resnet_fpn_backbone(
-        backbone_name="resnet50", weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
+        backbone_name=TORCHVISION[_shape(cfg)], weights=None, norm_layer=FrozenBatchNorm2d, trainable_layers=3
     )
     height, width = examples[0].image.shape[-2:]
     pixels = [[v / 255 for v in values] for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)]
@@ -243,7 +250,7 @@ def main() -> int:
             worst = difference({name: call() for name, call in work.items()}, kind, models)
             print(f"{kind:10s} largest relative difference {worst:.1e}, allowed {TOLERANCE[args.device]:.0e}")
             wrong |= worst > TOLERANCE[args.device]
-        if kind == "training" and cfg.MODEL.MASK_ON:
+        if kind == "training" and cfg.MODEL.MASK_ON and _shape(cfg) in TORCHVISION:
             work["torchvision"] = torchvision_step(cfg, examples, models["embedded"])
         show(kind, measure(work, args.rounds, args.device), work, args.device)
     return int(wrong)
