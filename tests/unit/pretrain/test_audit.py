@@ -188,7 +188,7 @@ def test_bad_truth(path, tmp_path, text, message):
 
 
 def test_absent_truth(tmp_path):
-    with pytest.raises(DataError, match="truth .*none is no file"):
+    with pytest.raises(DataError, match=r"truth .*none is no file"):
         label_quality.read_truth(tmp_path / "none")
 
 
