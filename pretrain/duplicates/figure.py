@@ -40,7 +40,8 @@ def draw(sets: Mapping[str, Mapping[str, Any]]) -> str:
             _panel(axis, name, one)
         packed = io.StringIO()
         canvas.savefig(packed, format="svg", transparent=True, metadata={"Date": None})
-    return re.sub(r"^.*?(?=<svg)", "", packed.getvalue(), flags=re.DOTALL)
+    # Inside a page the picture needs neither a prologue nor matplotlib's card with its address.
+    return re.sub(r"^.*?(?=<svg)|<metadata>.*?</metadata>", "", packed.getvalue(), flags=re.DOTALL)
 
 
 def _panel(axis: Any, name: str, one: Mapping[str, Any]) -> None:

@@ -85,9 +85,9 @@ def coco(work: Path, copies: dict[int, int], others: int = 4) -> Path:
         (work / "val" / name).write_bytes(data)
         rows.append({"id": 10 + i, "file_name": name, "height": 72, "width": 88})
     annotations = [
-        {"id": i + 1, "image_id": row["id"], "category_id": 1, "bbox": [10, 10, 30, 30], "area": 900, "iscrowd": 0}
+        {"id": i + 1, "image_id": row["id"], "category_id": 1, "bbox": [10, 10, 30, 30], "area": 900}
         for i, row in enumerate(rows)
-    ]  # fmt: skip
+    ]
     tree = {"images": rows, "categories": [{"id": 1, "name": "thing"}], "annotations": annotations}
     path = work / "annotations" / "instances_val.json"
     path.write_text(json.dumps(tree))

@@ -224,11 +224,14 @@ def test_the_page_stands_alone_and_escapes_what_comes_from_data(found: Path) -> 
 def test_a_person_judges_with_keys_and_taps(found: Path, tmp_path: Path, size: tuple[int, int]) -> None:
     downloads = tmp_path / "downloads"
     downloads.mkdir()
-    url = (found / "review.html").as_uri()
+    url, pairs = (found / "review.html").as_uri(), read(found / "candidates.json")["pairs"]
     with chromium.browser(tmp_path) as page:
         page.send("Page.setDownloadBehavior", behavior="allow", downloadPath=str(downloads))
         page.open(url, size)
-        assert page.value("document.getElementById('test-name').textContent").startswith("<b>0 & co")
+        hostile = next(i for i, pair in enumerate(pairs) if pair["image"].startswith("<b>"))
+        shown = "document.getElementById('test-name').textContent"
+        assert page.value(f"(go({hostile}), {shown})") == pairs[hostile]["image"]
+        assert page.value(f"(go(0), {shown})") == pairs[0]["image"]
         page.value("localStorage.clear()")
         page.press("y")
         page.press("n")
