@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pretrain import wordnet, wordnet_table
+from pretrain import wordnet, wordnet_relations, wordnet_table
 from wsl_det.errors import DataError
 
 ARCHIVE = Path(__file__).parents[4] / "shared/data/wordnet-3.0.tar.xz"
@@ -140,9 +140,10 @@ def test_shipped_files_are_written_the_same_again(corpus, tmp_path, monkeypatch)
     pytest.importorskip("timm")
     monkeypatch.setattr(wordnet_table, "open_corpus", lambda: corpus)
     counts = wordnet_table.write(tmp_path)
-    shipped = Path(wordnet.__file__).parent / "data" / wordnet.TABLE
-    # The packed bytes depend on zlib's version; the text does not.
-    assert gzip.decompress((tmp_path / wordnet.TABLE).read_bytes()) == gzip.decompress(shipped.read_bytes())
+    for name in (wordnet.TABLE, wordnet_relations.TABLE):
+        shipped = Path(wordnet.__file__).parent / "data" / name
+        # The packed bytes depend on zlib's version; the text does not.
+        assert gzip.decompress((tmp_path / name).read_bytes()) == gzip.decompress(shipped.read_bytes())
     assert (counts["synsets"], counts["lemmas"]) == (82_115, 117_798)
     assert counts["bytes"] <= 2_000_000
     for name in (wordnet.IN1K, wordnet.LICENCE):
