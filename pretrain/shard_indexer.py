@@ -86,8 +86,11 @@ def build(
     ]
     with partial_folder(output) as folder:
         begin_again(folder)
-        work = mapping.in_order(partial(_index, folder / WORK), tasks, mapping.num_workers(options.workers))
-        progress = log.progress(work, len(tasks), "tars")
+        # Whoever does the work may run in another folder.
+        work = partial(_index, (folder / WORK).absolute())
+        workers = mapping.num_workers(options.workers)
+        indexed = mapping.in_order(work, tasks, workers, options.scheduler)
+        progress = log.progress(indexed, len(tasks), "tars")
         rows = _unique(_parted(progress, ledger, refused), Seen())
         totals = dataset_json.collect(folder, rows, refused, partial(_place, output, options.absolute))
         if not totals.num_images:

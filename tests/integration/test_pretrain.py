@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib.util
+import io
 import json
 import multiprocessing
 import os
 import random
 import signal
+import tarfile
 import time
 from collections.abc import Callable
 from functools import partial
@@ -18,7 +20,7 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain import model, posts, shard_builder
+from pretrain import index, model, posts, shard_builder, shard_indexer
 from pretrain.vocabulary import Vocabulary, VocabularyClass
 from wsl_det import errors
 from wsl_det.core import files, seed
@@ -390,6 +392,78 @@ def test_the_plan_starts_nothing(pretrain: Pretrain, tmp_path: Path, capsys: pyt
         "0.0 hours at 2 images/s",
     ):
         assert part in said, said
+
+
+STUDY = {"DATA.LABEL_NOISE": 0.3, "DATA.SUBSET": 0.7, "DATA.RESAMPLE": "uniform"}
+
+
+def test_noise_and_subset_are_part_of_the_run(
+    undisturbed: Path, pretrain: Pretrain, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    """Told before training, in the stream's name, kept by a resume, and the held-out posts stay."""
+    overrides = {**STUDY, "SOLVER.TOTAL_IMAGES": 24, "SOLVER.CHECKPOINT_PERIOD": 1}
+    assert pretrain(tmp_path / "plan", "--plan", **overrides) == 0
+    told = capsys.readouterr().out
+    assert (
+        "subset 0.7 of the posts; label noise 0.3" in told and "* uniform" in told and "rarest half" in told
+    )
+    assert pretrain(tmp_path / "a", **overrides) == 0
+    said = capsys.readouterr().err
+    assert "label noise 0.3" in said and "* uniform" in said
+    found = records(tmp_path / "a")
+    assert {r["stream"] for r in found}.isdisjoint(r["stream"] for r in records(undisturbed))
+    held = [
+        files.read_json(run / "results.json")["recall"]["heldout_images"]
+        for run in (tmp_path / "a", undisturbed)
+    ]
+    assert held[0] == held[1]
+    words = [f"{key} {value}" for key, value in STUDY.items()]
+    assert (
+        pretrain.killed(
+            partial(at_update, 2),
+            tmp_path / "b",
+            *" ".join(words).split(),
+            "SOLVER.TOTAL_IMAGES",
+            24,
+            "SOLVER.CHECKPOINT_PERIOD",
+            1,
+        )
+        == -signal.SIGKILL
+    )
+    assert pretrain(tmp_path / "b", "--resume", **{**overrides, "DATA.LABEL_NOISE": 0.2}) == 2
+    assert "DATA.LABEL_NOISE: 0.3 then, 0.2 now" in capsys.readouterr().err
+    assert pretrain(tmp_path / "b", "--resume", **overrides) == 0
+    assert_same_run(tmp_path / "b", tmp_path / "a")
+
+
+def test_foreign_shards_train_as_our_own(
+    shards: Path, short: Path, pretrain: Pretrain, tmp_path: Path
+) -> None:
+    """The same samples in tars that somebody else wrote, indexed where they lie: the same run."""
+    own = index.open_index(shards)
+    tar_path = tmp_path / "theirs/00000.tar"
+    tar_path.parent.mkdir()
+    with tarfile.open(tar_path, "w", format=tarfile.PAX_FORMAT) as tar:
+        for i in range(len(own)):
+            tags = " ".join(f"#{NAMES[label]}" for label in own.labels(i))
+            note = json.dumps({"id": own.key(i), "url": "https://x.org", "width": 48})
+            for ending, data in (("txt", tags.encode()), ("jpg", own.read(i)), ("json", note.encode())):
+                info = tarfile.TarInfo(f"{i:09d}.{ending}")
+                info.size, info.mtime = len(data), 1.5
+                tar.addfile(info, io.BytesIO(data))
+    shard_indexer.build(
+        [tar_path],
+        posts.Columns(),
+        vocab_path=shards / "vocab.json",
+        output=tmp_path / "index",
+        options=shard_indexer.Options(workers=1),
+    )
+    assert pretrain(tmp_path / "run", **SHORT, **{"DATA.SHARDS": tmp_path / "index"}) == 0
+    assert [r["loss"] for r in records(tmp_path / "run")] == [r["loss"] for r in records(short)]
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(weights(tmp_path / "run").values(), weights(short).values(), strict=True)
+    )
 
 
 # --- killed at any moment: the plants below run in the process that is to die ---------------------

@@ -7,11 +7,12 @@ import multiprocessing
 import os
 import signal
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
-from pretrain import hashtags, index, posts, shard_builder, shards, vocabulary_builder
+from pretrain import hashtags, index, mapping, posts, shard_builder, shards, vocabulary_builder
 from pretrain.shard_builder import Options
 from wsl_det.errors import DataError
 
@@ -173,6 +174,39 @@ def test_killed_at_random_moments_with_two_workers(made):
     else:
         build(made, workers=2)
     assert content(made / "out") == content(made / "undisturbed")
+
+
+def test_workers_end_when_their_job_is_killed(tmp_path):
+    """They would wait for work for ever: each of them holds the pipe that it reads from."""
+    process = multiprocessing.get_context("fork").Process(target=_map_sleepily, args=(tmp_path,))
+    process.start()
+    deadline = time.monotonic() + 60
+    while len(list(tmp_path.iterdir())) < 2 and time.monotonic() < deadline:
+        time.sleep(0.05)
+    workers = [int(path.name) for path in tmp_path.iterdir()]
+    assert len(workers) == 2
+    process.kill()
+    process.join()
+    while any(map(_alive, workers)):
+        assert time.monotonic() < deadline, "workers outlive their job"
+        time.sleep(0.05)
+
+
+def _map_sleepily(folder):
+    list(mapping.in_order(_note_and_sleep, [folder] * 1000, 2))
+
+
+def _note_and_sleep(folder):
+    (folder / str(os.getpid())).touch()
+    time.sleep(0.2)
+
+
+def _alive(pid):
+    try:
+        # Nobody may be there to collect it.
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 @pytest.mark.parametrize("change", ["tar", "record", "posts"])
