@@ -48,14 +48,18 @@ def in_order(
 
 
 def _in_processes(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    # Spawned, not forked: whoever calls this may have threads (torch, a test runner).
-    context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
     try:
-        with pool:
+        with processes(workers) as pool:
             yield from ahead(pool, function, items, 2 * workers)
     except BrokenProcessPool:
         raise DataError("a worker process died (out of memory?); use fewer --workers") from None
+
+
+def processes(workers: int) -> ProcessPoolExecutor:
+    """A pool of ``workers`` processes that end with this one, also when it is killed."""
+    # Spawned, not forked: whoever calls this may have threads (torch, a test runner).
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
 
 
 def _end_with_parent() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import multiprocessing
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
@@ -99,9 +98,7 @@ class Crew:
 
     def __enter__(self) -> Crew:
         if self._workers > 1:
-            # Spawned, not forked: this process has torch's threads.
-            context = multiprocessing.get_context("spawn")
-            self._pool = ProcessPoolExecutor(self._workers, mp_context=context)
+            self._pool = mapping.processes(self._workers)
         return self
 
     def __exit__(self, *error: object) -> None:
