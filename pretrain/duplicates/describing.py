@@ -36,7 +36,7 @@ class Unit:
     """Images to describe: the ``rows`` of ``images``; ``flip`` mirrors them first."""
 
     images: Images
-    rows: tuple[int, ...]
+    rows: Sequence[int]  # a range costs nothing, whatever its length
     flip: bool = False
     stored: str | None = None  # name under which the descriptors are kept on disk
     change: Change | None = None  # (file, row) to another file, for planted copies
@@ -126,7 +126,7 @@ def units(
     """``rows`` cut into units; ``stored`` is the folder in the cache that keeps them."""
     found = []
     for first in range(0, len(rows), UNIT):
-        part = tuple(rows[first : first + UNIT])
+        part = rows[first : first + UNIT]
         name = f"{stored}/{part[0]:012d}-{part[-1]:012d}{'-flip' if flip else ''}" if stored else None
         found.append(Unit(images, part, flip, name))
     return found
@@ -190,7 +190,7 @@ def _load(place: Path, unit: Unit) -> Described | None:
         return None
     vectors = kept["vectors"]
     sound = vectors.ndim == 2 and vectors.dtype == np.float32 and len(vectors) == len(kept["hashes"])
-    if not sound or tuple(kept["rows"].tolist()) != unit.rows:
+    if not sound or kept["rows"].tolist() != list(unit.rows):
         return None
     rejected = dict(zip(kept["rejected"].tolist(), kept["reasons"].tolist(), strict=True))
     return Described(kept["rows"], vectors, kept["hashes"].tolist(), rejected)

@@ -21,6 +21,8 @@ from wsl_det.errors import ConfigError, DataError
 
 SCHEMA = 1
 KIND = "duplicate candidates"
+# What these options say decides nothing about the output, so its header leaves them out.
+_FREE = ("--workers", "--cache", "--device")
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def candidates(found: Found, request: Request, options: Options, backbone: str) 
     settings = rmac.identity(backbone, options.settings)
     made_from = {"backbone": f"sha256:{backbone}", "train": f"sha256:{train['sha256']}"}
     made_from |= {f"against {one['name']}": f"sha256:{one['sha256']}" for one in sets}
-    head = provenance.header(KIND, SCHEMA, dict(made_from))
+    head = provenance.header(KIND, SCHEMA, dict(made_from), _FREE)
     head["made_from"]["train"] = train
     return {
         **head,
@@ -123,7 +125,7 @@ def _digest(value: Any) -> str:
 
 
 def _write(folder: Path, found: Found, content: dict[str, Any], request: Request) -> None:
-    head = provenance.header(calibration.KIND, calibration.SCHEMA, {})
+    head = provenance.header(calibration.KIND, calibration.SCHEMA, {}, _FREE)
     measured = {**head, "made_from": content["made_from"], "sets": found.calibration}
     files.write_json(folder / "candidates.json", content)
     files.write_json(folder / "calibration.json", measured)

@@ -83,6 +83,7 @@ def test_the_threshold_reaches_its_recall_and_is_the_highest_that_does(run, tmp_
     assert all(np.mean(list(row["recall"].values())) < 0.5 for row in stricter)
 
 
+@pytest.mark.slow
 def test_workers_and_cache_change_nothing(run, tmp_path: Path) -> None:
     cache = tmp_path / "cache"
     assert run(tmp_path / "one", "--threshold", "0.9", "--cache", cache) == 0
