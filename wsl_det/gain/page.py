@@ -39,6 +39,9 @@ def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path 
         },
         classes={name: class_lists(content[name]["by_class"]) for name in report.iou_types()},
         kinds=SHOWN_KINDS,
+        doubts={
+            name: verdict.doubt(content[name]["metrics"]["AP"]["variance"]) for name in report.iou_types()
+        },
         powers={name: verdict.power(content[name]["power"]) for name in report.iou_types()},
         gallery=shots,
         ancestry=_ancestry(content["meta"]["ancestry"]),

@@ -92,7 +92,7 @@ def make(
         "options": asdict(options),
         "p": swaps.METHOD
         if len(baseline) == len(candidate) == 1
-        else "Welch's t over image and seed variance",
+        else "Welch’s t over the variance from images and between runs",
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
         "differences": [asdict(difference) for difference in differences],
         "notes": notes + coco_ap.describe(truth, runs[0][0])["notes"] + _seed_notes(baseline, candidate),

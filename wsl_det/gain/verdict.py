@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 WHAT = {"bbox": "box AP", "segm": "mask AP"}
+_PARTS = ("image_variance", "seed_variance", "in_both")
 
 
 def headline(content: dict[str, Any], iou_type: str) -> str:
@@ -69,6 +71,8 @@ def table(content: dict[str, Any]) -> str:
             lines.append(
                 f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {_span(row['interval']):18s}{p:>6s}"
             )
+        if said := doubt(one["metrics"]["AP"]["variance"]):
+            lines.append(f"  {said}")
         lines.append("")
         for name in ("recognition", "localization"):
             split = one["two_factor"]["0.1"]
@@ -91,6 +95,18 @@ def power(record: dict[str, Any] | None) -> str:
     return (
         f"With {record['images']} images and {seeds}, a true gain of {record['smallest_gain']:.1f} points of "
         f"AP is told from chance {100 * record['chance']:.0f} times in a hundred, a smaller one less often."
+    )
+
+
+def doubt(variance: dict[str, Any]) -> str:
+    """From what the standard error of the gain in AP comes, as a sentence; empty for single runs."""
+    if variance["seed_variance"] is None or variance["standard_error"] is None:
+        return ""
+    images, runs, both = (math.sqrt(variance[name]) for name in _PARTS)
+    return (
+        f"The standard error of the gain in AP is {variance['standard_error']:.2f} points: {images:.2f} from "
+        f"the choice of images and {runs:.2f} from the differences between runs (their squares add), less "
+        f"{both:.2f} for the runs’ luck with these very images, which is in both and counts once."
     )
 
 

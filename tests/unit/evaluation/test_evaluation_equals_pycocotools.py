@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsl_det import predictions
-from wsl_det.evaluation import evaluate, ground_truth, matching, metrics
+from wsl_det.evaluation import average_precision, evaluate, ground_truth, matching, metrics
 
 CASES: dict[str, dict[str, Any]] = {
     "crowds, ties, empty image, absent class": {"score_digits": 1, "crowd_rate": 0.3},
@@ -79,6 +79,17 @@ def test_random_sets(data: st.DataObject) -> None:
                                number, number, st.integers(0, 4)), min_size=1, max_size=25))
     ]  # fmt: skip
     compare(truth, results, "bbox")
+
+
+def test_recall_points_reached_are_those_of_pycocotools() -> None:
+    """All recalls of up to 400 objects, met exactly or not: numpy.searchsorted in linspace is the rule."""
+    points = np.linspace(0, 1, 101)
+    for objects in [*range(1, 402, 7), 100, 200, 300, 35, 41, 1000]:
+        true = np.arange(objects + 1, dtype=np.int32)
+        expected = np.searchsorted(points, true / objects, side="right")
+        found = np.empty(objects + 1)
+        average_precision._points_reached(true, np.full(objects + 1, 100.0 / objects), found)
+        np.testing.assert_array_equal(found, expected, err_msg=str(objects))
 
 
 def test_results_file_has_the_documented_form(tmp_path: Path) -> None:

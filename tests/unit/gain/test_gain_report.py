@@ -184,7 +184,8 @@ def test_another_ground_truth_is_refused(folder: Path, tmp_path: Path) -> None:
 
 def test_several_runs_widen_the_interval_by_their_spread(folder: Path) -> None:
     sides = [[folder / f"{name}{run}.json" for run in ("", "1", "2")] for name in ("a", "b")]
-    one = report.make(folder / "gt.json", *sides, OPTIONS).content["bbox"]["metrics"]["AP"]
+    card = report.make(folder / "gt.json", *sides, OPTIONS)
+    one = card.content["bbox"]["metrics"]["AP"]
 
     def alone(path: Path) -> float:
         one = report.make(folder / "gt.json", [path], [path], Options(2, 2))
@@ -198,6 +199,12 @@ def test_several_runs_widen_the_interval_by_their_spread(folder: Path) -> None:
     assert 0 < variance["in_both"] <= min(seed, variance["image_variance"])
     total = variance["image_variance"] + seed - variance["in_both"]
     assert variance["standard_error"] == pytest.approx(np.sqrt(total), abs=1e-9)
+    said = verdict.doubt(variance)
+    for part in ("standard_error", "image_variance", "seed_variance", "in_both"):
+        shown = variance[part] if part == "standard_error" else math.sqrt(variance[part])
+        assert f"{shown:.2f}" in said
+    assert said in card.html()
+    assert said in str(card)
     reach = student_t.quantile(0.975, one["variance"]["df"]) * np.sqrt(total)
     assert one["interval"] == pytest.approx([one["gain"] - reach, one["gain"] + reach], abs=1e-9)
 
