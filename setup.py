@@ -59,6 +59,8 @@ setup(
         "posts": ["pyarrow>=15", "zstandard>=0.22"],
         # --scheduler: the work of a map over files on a Dask cluster.
         "cluster": ["dask>=2024.4", "distributed>=2024.4"],
+        # find_duplicates --self-search faiss.
+        "duplicates": ["faiss-cpu>=1.8"],
         "dev": [
             "setuptools>=68",
             "pytest>=8",
