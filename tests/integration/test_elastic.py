@@ -61,7 +61,10 @@ class Launch:
         words = [*inside, sys.executable, "-m", "torch.distributed.run", *options, "--max-restarts", "3"]
         words += [str(self.folder / "worker.py"), marker, str(seconds), *self.pretrain.argv(self.output)]
         with open(self.folder / "log", "ab") as log:
-            plain = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(runs.ROOT), **env}
+            # With the store that torchrun shares by default, workers that are started again may read the
+            # addresses of those that died, and a later host is told none (seen with torch 2.14).
+            fresh = {"TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1", "OMP_NUM_THREADS": "1"}
+            plain = {**os.environ, **fresh, "PYTHONPATH": str(runs.ROOT), **env}
             return subprocess.Popen(words, stdout=log, stderr=log, env=plain, start_new_session=True)
 
     def said(self) -> str:
@@ -134,9 +137,7 @@ def test_a_host_cut_off_and_brought_back(
         options = ["--nnodes", "2", "--nproc-per-node", "1", "--rdzv-backend", "c10d", "--rdzv-id", "cut"]
         options += ["--rdzv-endpoint", f"{ADDRESSES[0]}:29519", "--local-addr", ADDRESSES[host]]
         options += ["--rdzv-conf", f"is_host={int(host == 0)},keep_alive_interval=2,keep_alive_max_attempt=3"]
-        # Sharing its store, a torchrun that stays rank 0 tells a later host no address (seen with 2.14).
-        env = {"GLOO_SOCKET_IFNAME": "eth0", "TORCH_DISABLE_SHARE_RDZV_TCP_STORE": "1"}
-        return launch(*options, seconds=0.7, inside=hosts(host), **env)
+        return launch(*options, seconds=0.7, inside=hosts(host), GLOO_SOCKET_IFNAME="eth0")
 
     first, second = start(0), start(1)
     _wait_for(launch.output / "model_0000005.pth", first, launch)
