@@ -135,6 +135,14 @@ def _check_options(options: Options, baseline: Sequence[Any], candidate: Sequenc
         )
     if not baseline or not candidate:
         raise DataError("each side needs at least one predictions file")
+    for name, paths in (("baseline", baseline), ("candidate", candidate)):
+        places = [Path(path).resolve() for path in paths]
+        twice = [str(path) for path, place in zip(paths, places, strict=True) if places.count(place) > 1]
+        if twice:
+            raise DataError(
+                f"the {name} names {twice[0]} more than once; several files are runs with different training "
+                "seeds, and a run that counts twice makes the interval too narrow"
+            )
 
 
 def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:

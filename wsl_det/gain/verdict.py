@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from typing import Any
 
 WHAT = {"bbox": "box AP", "segm": "mask AP"}
@@ -72,7 +73,7 @@ def table(content: dict[str, Any]) -> str:
                 f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {_span(row['interval']):18s}{p:>6s}"
             )
         if said := doubt(one["metrics"]["AP"]["variance"]):
-            lines.append(f"  {said}")
+            lines += textwrap.wrap(said, 96, initial_indent="  ", subsequent_indent="  ")
         lines.append("")
         for name in ("recognition", "localization"):
             split = one["two_factor"]["0.1"]

@@ -50,10 +50,11 @@ def lines(
     left = [hours[j.number] for j in every if states[j.number] in (jobs.WAITING, jobs.STARTED)]
     known = [h for h in left if h is not None]
     unknown = len(left) - len(known)
-    hours_left = _shown(sum(known) if known or not left else None)
-    total = f"{hours_left} hours of training left in {len(left)} of {len(every)} jobs"
+    total = f"{_shown(sum(known))} hours of training left in {len(known)} of {len(every)} jobs"
     if unknown:
-        total += f", {unknown} of them unknown (set seconds_per_iteration, or finish one job of each arm)"
+        some = f"the hours of {unknown} of {len(every)} jobs are unknown"
+        some += ": set seconds_per_iteration, or finish one job of each arm"
+        total = f"{total}; {some}" if known else some
     return [" job  state         hours  what", *rows, f"{total}; evaluation not counted. Output: {output}"]
 
 

@@ -204,7 +204,7 @@ def test_several_runs_widen_the_interval_by_their_spread(folder: Path) -> None:
         shown = variance[part] if part == "standard_error" else math.sqrt(variance[part])
         assert f"{shown:.2f}" in said
     assert said in card.html()
-    assert said in str(card)
+    assert said in re.sub(r"\s+", " ", str(card))
     reach = student_t.quantile(0.975, one["variance"]["df"]) * np.sqrt(total)
     assert one["interval"] == pytest.approx([one["gain"] - reach, one["gain"] + reach], abs=1e-9)
 
@@ -304,6 +304,12 @@ def test_luck_with_the_images_counts_once() -> None:
 def test_too_few_resamples_are_refused(folder: Path, options: Options) -> None:
     with pytest.raises(ConfigError, match="at least 2 resamples"):
         report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], options)
+
+
+def test_one_run_named_twice_is_refused(folder: Path) -> None:
+    twice = [folder / "b.json", folder / "images" / ".." / "b.json"]
+    with pytest.raises(DataError, match=r"the candidate names .*b\.json more than once"):
+        report.make(folder / "gt.json", [folder / "a.json"], twice, Options(4, 0))
 
 
 def test_no_resamples_of_the_attribution_leave_it_out(folder: Path, tmp_path: Path) -> None:

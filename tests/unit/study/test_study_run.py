@@ -229,7 +229,7 @@ def test_a_dry_run_lists_jobs_and_hours_and_trains_nothing(study: Path) -> None:
     lines = _dry(study)
     assert len(lines) == 1 + 8 + 1
     assert "unknown" in lines[1]
-    assert lines[-1].startswith("unknown hours of training left in 8 of 8 jobs, 8 of them unknown")
+    assert lines[-1].startswith("the hours of 8 of 8 jobs are unknown: set seconds_per_iteration")
     assert not _calls(study)
     _change(study, lambda t: t.update(overrides={"SOLVER.MAX_ITER": 3600}))
     _run(study, job=0)
