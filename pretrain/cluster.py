@@ -25,7 +25,7 @@ def connect(address: str) -> Iterator[tuple[Executor, int]]:
     try:
         import distributed
     except ModuleNotFoundError:
-        raise ConfigError("--scheduler needs Dask: pip install 'dask>=2024.4' 'distributed>=2024.4'") from None
+        raise ConfigError("--scheduler needs Dask: pip install dask distributed") from None
     client = _client(distributed, address)
     try:
         _must_be_like_us(client, address)
