@@ -16,7 +16,7 @@ SCRIPT = ROOT / "tools" / "pretrain.sbatch"
 def slurm(tmp_path: Path) -> Path:
     """A folder whose programs write down their words: python and torchrun of the VENV, srun, scontrol."""
     programs = {
-        "scontrol": 'if [ "$1" = show ]; then printf "n1\\nn2\\n"; else echo "scontrol $*" >> "$SAID"; fi',
+        "scontrol": 'if [ "$1" = show ]; then echo n1; sleep 0.1; echo n2; else echo "scontrol $*" >> "$SAID"; fi',
         "srun": 'echo "srun $*" >> "$SAID"; exit "${SRUN_CODE:-0}"',
         "bin/python": 'echo "python $*" >> "$SAID"; exit "${PLAN_CODE:-0}"',
     }
