@@ -59,9 +59,12 @@ setup(
         "posts": ["pyarrow>=15", "zstandard>=0.22"],
         # --scheduler: the work of a map over files on a Dask cluster.
         "cluster": ["dask>=2024.4", "distributed>=2024.4"],
+        # INPUT.REGION_DECODE: the wheel brings libjpeg-turbo 3, of which pretraining uses the library alone.
+        "fast": ["turbojpeg>=0.0.2"],
         # find_duplicates --self-search faiss.
         "duplicates": ["faiss-cpu>=1.8"],
         "dev": [
+            "turbojpeg>=0.0.2; platform_machine == 'x86_64' and python_version < '3.13'",
             "setuptools>=68",
             "pytest>=8",
             "pytest-timeout>=2.3",

@@ -1,4 +1,4 @@
-"""Pretraining input per core: decode, random resized crop, flip to 224, ours beside timm's and torchvision's.
+"""Pretraining input per core: decode, random resized crop, flip to 224, ours beside three peers'.
 
     python benchmarks/bench_input.py --images DIR [--scale 1.0] [--rounds 5] [--number 400]
 
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import platform
 import statistics
+import tarfile
 import tempfile
 import time
 from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 
-from pretrain import transforms
+from pretrain import jpeg_regions, transforms
 
 SIZE = 224
 Contender = Callable[[], Iterable[Any]]
@@ -65,8 +66,9 @@ def bare(paths: list[Path]) -> Contender:
     return run
 
 
-def ours(paths: list[Path], reduce: bool) -> Contender:
-    crop = transforms.TrainCrop(SIZE, reduce=reduce)
+def ours(paths: list[Path], *, reduce: bool = False, regions: bool = True) -> Contender:
+    decoder = jpeg_regions.choose("on") if regions else None
+    crop = transforms.TrainCrop(SIZE, reduce=reduce, regions=decoder)
     chances = np.random.default_rng(0).random((len(paths), transforms.NUM_CHANCES))
 
     def run() -> Iterable[Any]:
@@ -96,6 +98,22 @@ def torchvisions(folder: Path) -> Contender:
     return lambda: (dataset[i][0] for i in range(len(dataset)))
 
 
+def webdatasets(paths: list[Path], folder: Path) -> Contender:
+    """webdataset's decoder on a tar of the photos, then torchvision's transform as above."""
+    import webdataset
+    from torchvision.transforms import v2
+
+    tar = folder / "photos.tar"
+    with tarfile.open(tar, "w") as file:
+        for path in paths:
+            file.add(path, arcname=path.name)
+    crop = v2.Compose([v2.RandomResizedCrop(SIZE), v2.RandomHorizontalFlip(), v2.PILToTensor()])
+    stream = (
+        webdataset.WebDataset(str(tar), shardshuffle=False, empty_check=False).decode("pil").to_tuple("jpg")
+    )
+    return lambda: (crop(sample[0]) for sample in stream)
+
+
 def seconds(contender: Contender) -> float:
     began, count = time.process_time(), 0
     for pixels in contender():
@@ -113,10 +131,12 @@ def main() -> None:
         paths = photos(args.images, args.number, args.scale, folder)
         contenders = {
             "bare cv2.imdecode": bare(paths),
-            "ours": ours(paths, reduce=False),
+            "ours": ours(paths),
             "ours, INPUT.REDUCED_DECODE": ours(paths, reduce=True),
+            "ours, INPUT.REGION_DECODE off": ours(paths, regions=False),
             "timm": timms(folder),
             "torchvision": torchvisions(folder),
+            "webdataset": webdatasets(paths, folder),
         }
         names, took = list(contenders), {name: [] for name in contenders}
         for number in range(-1, args.rounds):

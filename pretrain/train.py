@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from pretrain import (
     exclusion,
     export,
+    jpeg_regions,
     losses,
     model,
     plan,
@@ -176,6 +177,7 @@ class Run:
             flip=cfg.INPUT.FLIP,
             max_pixels=cfg.DATA.MAX_PIXELS,
             reduce=cfg.INPUT.REDUCED_DECODE,
+            regions=jpeg_regions.choose(cfg.INPUT.REGION_DECODE),
         )
         return Loader(
             job.posts,

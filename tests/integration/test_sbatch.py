@@ -16,7 +16,8 @@ SCRIPT = ROOT / "tools" / "pretrain.sbatch"
 def slurm(tmp_path: Path) -> Path:
     """A folder whose programs write down their words: python and torchrun of the VENV, srun, scontrol."""
     programs = {
-        "scontrol": 'if [ "$1" = show ]; then echo n1; sleep 0.1; echo n2; else echo "scontrol $*" >> "$SAID"; fi',
+        # The second host late: a reader that is gone by then must not end the script.
+        "scontrol": '[ "$1" = show ] || exec echo "scontrol $*" >> "$SAID"; echo n1; sleep 0.1; echo n2',
         "srun": 'echo "srun $*" >> "$SAID"; exit "${SRUN_CODE:-0}"',
         "bin/python": 'echo "python $*" >> "$SAID"; exit "${PLAN_CODE:-0}"',
     }
