@@ -190,7 +190,7 @@ def script(args: argparse.Namespace) -> None:
             f"--data-dir {scratch}/data --output {scratch} --model resnext50_32x4d --num-classes 4 --opt sgd "
         )
         words += (
-            f"-b {args.batch} --img-size {args.size} --device {args.device} --epochs 1 -j 0 --log-interval 4"
+            f"-b {args.batch} --img-size {args.size} --device {args.device} --epochs 1 -j 1 --log-interval 4"
         )
         command = [sys.executable, str(args.script), *words.split(), "--val-split", "train"]
         done = subprocess.run(command, capture_output=True, text=True, check=False)

@@ -14,6 +14,7 @@ from typing import NamedTuple, Protocol, TypeVar
 from PIL import Image
 
 from pretrain import tars
+from wsl_det.core import exif
 from wsl_det.errors import DataError
 
 # Phones make 108-megapixel photos; a header that promises much more is an attack or a mistake.
@@ -22,17 +23,6 @@ MAX_PIXELS = 1 << 27
 MAX_SHORT_SIDE = 1024
 _QUALITY = 95
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-_ORIENTATION = 0x0112
-# EXIF's orientations as what makes the picture upright (the standard's table).
-_TURNS = {
-    2: Image.Transpose.FLIP_LEFT_RIGHT,
-    3: Image.Transpose.ROTATE_180,
-    4: Image.Transpose.FLIP_TOP_BOTTOM,
-    5: Image.Transpose.TRANSPOSE,
-    6: Image.Transpose.ROTATE_270,
-    7: Image.Transpose.TRANSVERSE,
-    8: Image.Transpose.ROTATE_90,
-}
 _MISSING = "missing file"
 _URL = ("http://", "https://")
 # What Pillow's readers raise on broken or hostile files.
@@ -196,7 +186,7 @@ def check(data: bytes) -> None:
 
 def orientation(data: bytes) -> int:
     """EXIF orientation, 1..8, that an image file states of itself; 1 when it states none."""
-    return _guarded(data, _orientation, load=False)
+    return _guarded(data, exif.orientation, load=False)
 
 
 def _guarded(data: bytes, use: Callable[[Image.Image], T], load: bool = True) -> T:
@@ -221,14 +211,12 @@ def _guarded(data: bytes, use: Callable[[Image.Image], T], load: bool = True) ->
 
 
 def _to_jpeg(data: bytes, image: Image.Image, max_short_side: int, orientation: int) -> bytes:
-    own = _orientation(image)
+    own = exif.orientation(image)
     turn = own if own != 1 else orientation
     fits = min(image.size) <= max_short_side
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and turn == 1 and fits:
         return data
-    flat = _flat(image)
-    if turn in _TURNS:
-        flat = flat.transpose(_TURNS[turn])
+    flat = exif.upright(_flat(image), turn)
     if not fits:
         scale = max_short_side / min(flat.size)
         size = (max(1, round(flat.width * scale)), max(1, round(flat.height * scale)))
@@ -243,14 +231,6 @@ def _check(image: Image.Image) -> None:
         raise Rejected("not JPEG, PNG or WebP: build_shards would rewrite it")
     if image.mode not in ("RGB", "L") or "transparency" in image.info:
         raise Rejected("not gray or RGB of 8 bits: build_shards would rewrite it")
-
-
-def _orientation(image: Image.Image) -> int:
-    try:
-        value = image.getexif().get(_ORIENTATION, 1)
-    except (*_BROKEN, *_BROKEN_PARTS):
-        return 1  # the picture decodes; its metadata do not
-    return value if isinstance(value, int) and 2 <= value <= 8 else 1
 
 
 def _flat(image: Image.Image) -> Image.Image:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from pretrain.jpeg_regions import RegionDecoder
+from wsl_det.core import exif
 
 Pixels = NDArray[np.uint8]
 
@@ -25,7 +26,6 @@ _ATTEMPTS = 10
 # Four numbers for each attempt at a crop, one for the flip.
 NUM_CHANCES = 4 * _ATTEMPTS + 1
 
-_ORIENTATION = 0x0112
 # An EXIF entry that says 1: type SHORT, one of them, its value; (number, bytes) each.
 _ONE = ((3, 2), (1, 4), (1, 2))
 
@@ -78,7 +78,7 @@ def _upright(tiff: bytes) -> bool:
     if tiff[:2] not in (b"II", b"MM") or entries < 1 or first + 2 + 12 * entries > len(tiff):
         return False  # not understood: let the decoder judge
     for place in range(first + 2, first + 2 + 12 * entries, 12):
-        if int.from_bytes(tiff[place : place + 2], order) == _ORIENTATION:
+        if int.from_bytes(tiff[place : place + 2], order) == exif.TAG:
             return tiff[place + 2 : place + 10] == b"".join(n.to_bytes(k, order) for n, k in _ONE)
     return True
 

@@ -366,13 +366,14 @@ def test_two_processes_killed_and_resumed_are_the_same_run(pretrain: Pretrain, t
         ({"SOLVER.AMP": "bfloat16"}, 2e-2),
         ({"SOLVER.AMP": "bfloat16", "MODEL.CHANNELS_LAST": True}, 2e-2),
         ({"SOLVER.FUSED": True}, 1e-5),
+        ({"SOLVER.AMP": "float16"}, 5e-3),  # 11 bits, and a scaled loss
         pytest.param(
             {"MODEL.COMPILE": True},
             1e-4,  # fused kernels sum in their own order
             marks=[pytest.mark.slow, pytest.mark.timeout(900)],
         ),
     ],
-    ids=["channels last", "bfloat16", "both", "fused", "compiled"],
+    ids=["channels last", "bfloat16", "both", "fused", "float16", "compiled"],
 )
 def test_switches_for_speed_give_the_same_losses(
     switch: dict, tolerance: float, short: Path, pretrain: Pretrain, tmp_path: Path
@@ -384,6 +385,18 @@ def test_switches_for_speed_give_the_same_losses(
         assert a["loss"] == pytest.approx(b["loss"], rel=tolerance)
     saved = weights(tmp_path / "run")
     assert all(v.dtype in (torch.float32, torch.int64) and v.is_contiguous() for v in saved.values())
+
+
+def test_the_scale_of_half_precision_travels_in_checkpoints(pretrain: Pretrain, tmp_path: Path) -> None:
+    """Killed and resumed, a float16 run goes on with its own scale, to the same weights."""
+    half = ("SOLVER.TOTAL_IMAGES", 32, "SOLVER.AMP", "float16", "SOLVER.CHECKPOINT_PERIOD", 2)
+    assert pretrain(tmp_path / "whole", *half) == 0
+    run = tmp_path / "run"
+    assert pretrain.killed(partial(at_update, 3), run, *half) == -signal.SIGKILL
+    saved = torch.load(run / "model_0000001.pth", weights_only=True)
+    assert saved["scaler"]["scale"] > 1 and saved["scaler"]["_growth_tracker"] == 2
+    assert pretrain(run, "--resume", *half) == 0
+    assert_same_run(run, tmp_path / "whole")
 
 
 def test_recomputing_gives_the_same_run(undisturbed: Path, pretrain: Pretrain, tmp_path: Path) -> None:
