@@ -92,8 +92,9 @@ class GroupBatchNorm2d(nn.BatchNorm2d):
             return super().forward(input)
         if input.shape[0] % self.group:
             raise ValueError(f"{input.shape[0]} images are not whole BN groups of {self.group}")
-        pieces = [self._normalize(piece) for piece in input.split(self.group)]
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+        if input.shape[0] == self.group:
+            return self._normalize(input)  # splitting into one would copy its gradient
+        return torch.cat([self._normalize(piece) for piece in input.split(self.group)])
 
     def _normalize(self, piece: Tensor) -> Tensor:
         if self.recomputing:
