@@ -59,7 +59,8 @@ def _sheet(panels: int, narrow: bool, columns: int, height: float) -> tuple[Figu
 
 def _curves(record: dict[str, Any], narrow: bool) -> Figure:
     panels = record["panels"]
-    columns = 3 if len(panels) % 3 == 0 and record["kind"] != "images" else 2
+    crowded = record["kind"] == "images" or any(len(panel["order"]) > 3 for panel in panels)
+    columns = 2 if crowded or len(panels) % 3 else 3
     figure, places = _sheet(len(panels), narrow, columns, 2.9 if columns == 2 else 2.6)
     for axes, panel in zip(places, panels, strict=True):
         for one in panel["series"]:
@@ -142,11 +143,14 @@ def _x_axis(axes: Axes, kind: str, panel: Mapping[str, Any], *, few: bool) -> No
         axes.set_xlabel("capacity")
         return
     where = sorted({point["place"] for one in panel["series"] for point in one["points"]})
-    if any(one["paper"] for one in panel["series"]) and kind == "images":
-        axes.set_xlim(where[0] / 1.5, where[-1] * (where[-1] / where[0]) ** 0.28)  # room for the lines' names
     if kind == "images":
         axes.set_xscale("log")
-        axes.set_xticks(_spread(where), [short(x) for x in _spread(where)])
+        named = any(one["paper"] for one in panel["series"])
+        shown = _spread(where, 0.14 if named else 0.09)
+        axes.set_xticks(shown, [short(x) for x in shown])
+        if named:  # room for the names of the paper's lines
+            reach = where[-1] / where[0]
+            axes.set_xlim(where[0] / reach**0.25, where[-1] * reach**0.3)
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xlabel("pretraining images")
         return
@@ -155,12 +159,12 @@ def _x_axis(axes: Axes, kind: str, panel: Mapping[str, Any], *, few: bool) -> No
     axes.set_xlabel("tags replaced, %")
 
 
-def _spread(sizes: Sequence[float]) -> list[float]:
-    """Sizes far enough apart that their labels do not run together."""
+def _spread(sizes: Sequence[float], apart: float) -> list[float]:
+    """Sizes at least a share ``apart`` of the axis from each other, so that labels do not run together."""
     reach = math.log10(sizes[-1] / sizes[0]) or 1.0
     kept = [sizes[0]]
     for size in sizes[1:]:
-        if math.log10(size / kept[-1]) > 0.09 * reach:
+        if math.log10(size / kept[-1]) > apart * reach:
             kept.append(size)
     return kept
 

@@ -173,13 +173,16 @@ def _beside(asked: Asked, own: Sequence[Point], labels: dict[str, str]) -> list[
 
 def _figure(kind: str, own: Sequence[Point], theirs: Sequence[Point], labels: dict[str, str]) -> Figure:
     legend = _Legend(kind, own)
+    beside = _Legend(kind, theirs)
+    if kind in BARS:  # equal names are equal colours
+        legend = beside = _Legend(kind, [*own, *theirs])
     panels = []
     for key, group in _apart(own, _axes_of(kind)).items():
         joined = [point for point in theirs if kind not in BARS and _fits(point, group[0], labels)]
         panels.append(_panel(kind, legend, group, labels, target=key[0], joined=joined))
     apart = [point for point in theirs if not any(_fits(point, one, labels) for one in own)]
     for key, group in _apart(apart if kind not in BARS else theirs, _axes_of(kind)).items():
-        panels.append(_panel(kind, _Legend(kind, theirs), group, labels, target=key[0], reference=True))
+        panels.append(_panel(kind, beside, group, labels, target=key[0], reference=True))
     sources = [paper.source(n) for n in sorted({p.paper for p in (*own, *theirs) if p.paper})]
     return Figure(kind, TITLES[kind], tuple(panels), legend.colours, legend.dashes, tuple(sources))
 

@@ -43,6 +43,7 @@ class Point:
     errors: tuple[float | None, ...] = ()
     files: tuple[str, ...] = ()
     test_set: str | None = None
+    vocabulary_sha256: str | None = None
     paper: int | None = None
     reading: float | None = None
 
@@ -104,6 +105,7 @@ def gather(study: Study) -> list[Point]:
             owner[point.identity] = entry.where
             found.append(point)
     _check_test_sets(found)
+    _check_vocabularies(found)
     return found
 
 
@@ -122,7 +124,12 @@ def _points(entry: Entry, target: Target) -> list[Point]:
     sets = {one: path for path, tree in trees.items() if (one := results.test_set(tree))}
     if len(sets) > 1:
         raise _different(list(sets.values()), entry.target)
-    bare = replace(_bare(entry, entry.capacity), test_set=next(iter(sets), None))
+    words = {one for tree in trees.values() if (one := results.vocabulary(tree))}
+    bare = replace(
+        _bare(entry, entry.capacity),
+        test_set=next(iter(sets), None),
+        vocabulary_sha256=", ".join(sorted(words)) or None,
+    )
     return [_measured(bare, trees, metric) for metric in target.metrics]
 
 
@@ -171,6 +178,8 @@ def _agreed(entry: Entry, said: Mapping[str, Any], path: Path) -> Entry:
     """The entry with what a file says of its pretraining; what differs is an error naming both."""
     known: dict[str, Any] = {}
     for key, given in said.items():
+        if key == "vocabulary" and results.is_hash(given) and entry.vocabulary is not None:
+            continue  # a name and a hash cannot be compared; _check_vocabularies holds them together
         value = _understood(key, given, path)
         mine = getattr(entry, key)
         if mine is None:
@@ -191,6 +200,8 @@ def _understood(key: str, given: Any, path: Path) -> Any:
     elif key == "noise":
         usable = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= 1
         value = float(given) if usable else None
+    elif key == "vocabulary" and results.is_hash(given):
+        value = given[:8]
     else:
         value = str(given)
     if value is None:
@@ -240,8 +251,22 @@ def _check_test_sets(found: Sequence[Point]) -> None:
             raise _different([Path(first.files[0]), Path(point.files[0])], point.target)
 
 
+def _check_vocabularies(found: Sequence[Point]) -> None:
+    known: dict[str, Point] = {}
+    for point in found:
+        if point.vocabulary is None or point.vocabulary_sha256 is None:
+            continue
+        first = known.setdefault(point.vocabulary, point)
+        if first.vocabulary_sha256 != point.vocabulary_sha256:
+            raise DataError(
+                f"{first.files[0]} and {point.files[0]} are both listed under vocabulary {point.vocabulary!r} "
+                "but were pretrained with different ones, by their hashes: give them names of their own"
+            )
+
+
 def _different(paths: Sequence[Path], target: str) -> DataError:
     return DataError(
-        f"{paths[0]} and {paths[1]} are both of target {target!r} but were measured on different test "
-        "images; a curve through both would compare test sets: give them targets of their own, or measure again"
+        f"{paths[0]} and {paths[1]} are both of target {target!r} but were measured on different "
+        "test images; a curve through both would compare test sets: give them targets of "
+        "their own, or measure again"
     )

@@ -7,6 +7,7 @@ top-5), ``results.json`` of a detector (AP).
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +97,21 @@ def test_set(tree: Mapping[str, Any]) -> str | None:
             posts = recall.get("heldout_images") if isinstance(recall, Mapping) else None
             return source["sha256"] + (f" ({posts:g} held-out posts)" if posts else "")
     return None
+
+
+def vocabulary(tree: Mapping[str, Any]) -> str | None:
+    """The sha256 of the vocabulary that a file's model was pretrained with, where it says so."""
+    record = tree.get("pretraining")
+    given = record.get("vocabulary") if isinstance(record, Mapping) else None
+    written: Any = tree
+    for key in ("meta", "made_from", "vocabulary", "sha256"):
+        written = written.get(key) if isinstance(written, Mapping) else None
+    return next((one for one in (given, written) if is_hash(one)), None)
+
+
+def is_hash(value: Any) -> bool:
+    """Whether a value is a sha256 as text."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
 
 
 def said(tree: Mapping[str, Any]) -> dict[str, Any]:

@@ -87,8 +87,8 @@ def fits(panel: Mapping[str, Any]) -> list[str]:
     how = "weighted least squares" if scatter["weighted"] else "least squares"
     about = "the line" if len(lines) == 1 else "all lines together"
     text = (
-        f"Slopes are points per tenfold images, by {how}; their intervals come from the scatter about {about} "
-        f"({scatter['df']} degrees of freedom)"
+        f"Slopes are points per tenfold images, by {how}; their intervals come from the scatter about "
+        f"{about} ({scatter['df']} degrees of freedom)"
     )
     if scatter["ratio"] is not None:
         text += f", which is {scatter['ratio']:.2f} times what independent errors from test images would give"
@@ -142,8 +142,8 @@ def comparison(one: Mapping[str, Any]) -> str:
         )
     if one["verdict"] == bound.OPEN:
         return (
-            f"{where}{large} is steeper by {by}; whether {small} has stopped gaining is open: neither model's "
-            f"last step can be told from none ({small}: {step})."
+            f"{where}{large} is steeper by {by}; whether {small} has stopped gaining is open: neither "
+            f"model's last step can be told from none ({small}: {step})."
         )
     if one["verdict"] == bound.REVERSED:
         return f"{where}{small} is steeper than {large} by {by}: the opposite of capacity-bound."
