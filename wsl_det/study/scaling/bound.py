@@ -7,8 +7,9 @@ log10(images); what is common to all capacities at a size drops out.
 
 The definition, which docs/scaling.md explains: *capacity-bound* is said of the smaller model when (1) the
 larger one is steeper, with p under 0.05 after Holm's correction over the comparisons of the panel, (2) the
-smaller one's step between the two largest sizes cannot be told from 0, and (3) the larger one's is above 0,
-each by its 95% interval.
+95% interval of the smaller one's step between the two largest sizes holds 0 and lies below half the larger
+one's slope, and (3) that of the larger one's step lies above 0. Without the half, a step measured badly
+enough would pass for none.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from wsl_det.gain import student_t
 from wsl_det.study.scaling import fit
 from wsl_det.study.scaling.fit import Estimate, Observed, Scatter
 
@@ -50,6 +50,7 @@ class Comparison:
     steps: tuple[Estimate, Estimate]
     df: int
     detectable: float
+    larger_slope: float
     family_p: float | None = None
 
     @property
@@ -62,7 +63,12 @@ class Comparison:
         small, large = self.steps
         if small.interval[0] > 0:
             return STEEPER
-        return BOUND if large.interval[0] > 0 else OPEN
+        return BOUND if small.interval[1] < self.half and large.interval[0] > 0 else OPEN
+
+    @property
+    def half(self) -> float:
+        """Half the slope of the larger model, under which a step counts as next to none."""
+        return self.larger_slope / 2
 
 
 @dataclass(frozen=True)
@@ -138,7 +144,7 @@ def _comparison(
     (i, name), larger = which, list(group)[-1]
     difference = scatter.estimate(solved.value[name], solved.factor[name])
     steps = [about.estimate(*fit.last_step(group[one])) for one in (name, larger)]
-    reach = student_t.quantile(1 - ALPHA / 2, scatter.df) + student_t.quantile(POWER, scatter.df)
+    reach = fit.quantile(1 - ALPHA / 2, scatter.df) + fit.quantile(POWER, scatter.df)
     return Comparison(
         group=i,
         smaller=name,
@@ -148,6 +154,7 @@ def _comparison(
         steps=(steps[0], steps[1]),
         df=scatter.df,
         detectable=reach * difference.error,
+        larger_slope=fit.line(group[larger]).slope,
     )
 
 

@@ -197,5 +197,6 @@ def _comparison(one: Comparison, names: Sequence[str]) -> dict[str, Any]:
         "steps": {"smaller": asdict(small), "larger": asdict(large)},
         "df": one.df,
         "detectable": one.detectable,
+        "larger_slope": one.larger_slope,
         "verdict": one.verdict,
     }

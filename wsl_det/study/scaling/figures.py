@@ -66,6 +66,7 @@ def _curves(record: dict[str, Any], narrow: bool) -> Figure:
         for one in panel["series"]:
             _line(axes, record, panel, one)
         _name_reference(axes, panel)
+        _chance(axes, panel)
         axes.set_title(_title(panel), pad=8)
         bare(axes, "y")
         axes.yaxis.set_major_locator(MaxNLocator(7, steps=[1, 2, 5, 10]))
@@ -134,6 +135,22 @@ def _name_reference(axes: Axes, panel: Mapping[str, Any]) -> None:
             axes.annotate(word + name, (place, above), (5 if at_end else -5, 0), textcoords="offset points",
                           ha="left" if at_end else "right", va="center", fontsize=6.5,
                           color=MUTED)  # fmt: skip
+
+
+def _chance(axes: Axes, panel: Mapping[str, Any]) -> None:
+    """What a constant guess scores, where the result files say it."""
+    known = {
+        place: point["chance"]
+        for one in panel["series"]
+        for place, point in zip(_along(panel, one), one["points"], strict=True)
+        if point["chance"] is not None
+    }
+    if known:
+        places = sorted(known)
+        guesses = [known[place] for place in places]
+        axes.plot(places, guesses, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+        axes.annotate("a constant guess", (places[0], guesses[0]), (0, 3), textcoords="offset points",
+                      fontsize=7, color=MUTED)  # fmt: skip
 
 
 def _x_axis(axes: Axes, kind: str, panel: Mapping[str, Any], *, few: bool) -> None:

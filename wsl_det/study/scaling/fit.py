@@ -8,6 +8,7 @@ points share (the same test images), which moves lines up and down but tilts non
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from numpy.typing import NDArray
 
 from wsl_det.gain import student_t
 
+quantile = functools.cache(student_t.quantile)
+"""Few different p and degrees of freedom, many estimates."""
 Floats = NDArray[np.float64]
 LEAST_SIZES = 3
 """Different numbers of images that a line needs: two would leave nothing to judge it by."""
@@ -58,7 +61,7 @@ class Scatter:
     def estimate(self, value: float, factor: float) -> Estimate:
         """``value`` whose variance is ``factor`` times the scatter's, by Student's t."""
         error = math.sqrt(self.variance * factor)
-        half = student_t.quantile(0.975, self.df) * error
+        half = quantile(0.975, self.df) * error
         p = 2 * student_t.cdf(-abs(value) / error, self.df) if error > 0 else None
         return Estimate(value, error, (value - half, value + half), p)
 
@@ -92,7 +95,7 @@ class Line:
         """The line and the bounds of its 95% interval at ``x``, each (len(x),)."""
         value = self.level + self.slope * (x - self.centre)
         error = np.sqrt(scatter.variance * (self.level_factor + (x - self.centre) ** 2 * self.slope_factor))
-        half = student_t.quantile(0.975, scatter.df) * error
+        half = quantile(0.975, scatter.df) * error
         return value, value - half, value + half
 
 

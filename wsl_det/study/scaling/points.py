@@ -24,7 +24,8 @@ class Point:
     """One pretraining on one target: percent, with the standard error of each run over the test images.
 
     ``interval_of`` says what the 95% interval is over: "test images", "runs" (Student t over seeds),
-    "as given", or None without one. ``reading`` is the error of a number digitised from a figure.
+    "as given", or None without one. ``reading`` is the error of a number digitised from a figure, ``chance``
+    the score of a constant guess.
     """
 
     target: str
@@ -46,6 +47,7 @@ class Point:
     vocabulary_sha256: str | None = None
     paper: int | None = None
     reading: float | None = None
+    chance: float | None = None
 
     @property
     def identity(self) -> tuple[Any, ...]:
@@ -166,6 +168,7 @@ def _measured(bare: Point, trees: Mapping[Path, Mapping[str, Any]], metric: str)
         interval_of=None if interval is None else how,
         runs=values,
         errors=errors,
+        chance=read[0].chance,
     )
 
 
@@ -259,7 +262,7 @@ def _check_vocabularies(found: Sequence[Point]) -> None:
         first = known.setdefault(point.vocabulary, point)
         if first.vocabulary_sha256 != point.vocabulary_sha256:
             raise DataError(
-                f"{first.files[0]} and {point.files[0]} are both listed under vocabulary {point.vocabulary!r} "
+                f"{first.files[0]} and {point.files[0]} are both under vocabulary {point.vocabulary!r} "
                 "but were pretrained with different ones, by their hashes: give them names of their own"
             )
 

@@ -18,15 +18,20 @@ from wsl_det.errors import DataError
 
 Z95 = 1.959963984540054
 IOU_TYPES = ("bbox", "segm")
+_ROUNDING = 1e-9
 _TEST_ROLES = ("gt", "val", "test", "data", "dataset")
 
 
 @dataclass(frozen=True)
 class Reading:
-    """A number of a file in percent; ``interval``: its 95% interval over test images, where known."""
+    """A number of a file in percent, with its 95% interval over test images where one is known.
+
+    ``chance`` is what a constant guess scores, where the file says it.
+    """
 
     value: float
     interval: tuple[float, float] | None
+    chance: float | None = None
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -71,7 +76,10 @@ def number(tree: Mapping[str, Any], metric: str, path: Path) -> Reading:
         value = _percent(tree["recall"][metric], metric, path)
         posts = tree["recall"].get("heldout_images")
         known = isinstance(posts, int | float) and posts >= 1
-        return Reading(value, wilson(value, float(posts)) if known else None)
+        guess = tree.get("constant_guess")
+        chance = guess.get(metric) if isinstance(guess, Mapping) else None
+        chance = None if chance is None else _percent(chance, f"constant_guess {metric}", path)
+        return Reading(value, wilson(value, float(posts)) if known else None, chance)
     iou_type, name = metric.split(" ", 1)
     return Reading(_percent(tree[iou_type][name], metric, path), None)
 
@@ -81,7 +89,8 @@ def wilson(percent: float, trials: float) -> tuple[float, float]:
     p, z2 = percent / 100, Z95**2
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
     half = Z95 / (1 + z2 / trials) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2))
-    return 100 * max(0.0, centre - half), 100 * min(1.0, centre + half)
+    # At 0 and 100% a bound is the value itself, but for rounding.
+    return 100 * max(0.0, min(p, centre - half)), 100 * min(1.0, max(p, centre + half))
 
 
 def test_set(tree: Mapping[str, Any]) -> str | None:
@@ -136,7 +145,8 @@ def _interval(given: Any, value: float, metric: str, path: Path) -> tuple[float,
         return None
     numbers = isinstance(given, list) and len(given) == 2
     numbers = numbers and all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
-    if not numbers or not 0 <= given[0] <= value <= given[1] <= 100 or given[0] == given[1]:
+    holds = numbers and -_ROUNDING <= given[0] <= value + _ROUNDING and value - _ROUNDING <= given[1]
+    if not holds or given[1] > 100 + _ROUNDING or given[0] >= given[1]:
         raise DataError(
             f"{path}: the interval of {metric} is {given!r:.60}; expected [low, high] around {value:g}"
         )

@@ -110,7 +110,9 @@ def _straight(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     highest = max(one["fit"]["curvature"]["family_p"] for one in sure)
     ways = {"flatten" if one["fit"]["curvature"]["value"] < 0 else "steepen" for one in sure}
     if len(ways) == 1:
-        whose = "all lines" if len(sure) == len(lines) > 1 else " and ".join(one["name"] for one in sure)
+        whose = "; ".join(one["name"] for one in sure)
+        if len(sure) > 2:
+            whose = "all lines" if len(sure) == len(lines) else f"{len(sure)} of {len(lines)} lines"
         way = ways.pop() + ("" if len(sure) > 1 else "s")
         text = f"{whose} {way} (squared term, p {p_text(highest)}{' at most' * (len(sure) > 1)})"
     else:
@@ -134,16 +136,20 @@ def comparison(one: Mapping[str, Any]) -> str:
     if one["verdict"] == bound.BOUND:
         return (
             f"{where}{small} is capacity-bound at these sizes: the line of {large} is steeper by {by}, and "
-            f"the last step of {small}, {step}, cannot be told from none."
+            f"the last step of {small}, {step}, cannot be told from none and is under half the slope of {large}."
         )
     if one["verdict"] == bound.STEEPER:
         return (
             f"{where}{large} is steeper by {by}, but {small} still gains at its last step, {step}: not bound."
         )
     if one["verdict"] == bound.OPEN:
+        if one["steps"]["larger"]["interval"][0] <= 0:
+            why = f"the last step of {large} cannot be told from none either"
+        else:
+            why = f"its last step could be none or more than half the slope of {large}"
         return (
-            f"{where}{large} is steeper by {by}; whether {small} has stopped gaining is open: neither "
-            f"model's last step can be told from none ({small}: {step})."
+            f"{where}{large} is steeper by {by}; whether {small} has stopped gaining is open: {why} "
+            f"({small}: {step})."
         )
     if one["verdict"] == bound.REVERSED:
         return f"{where}{small} is steeper than {large} by {by}: the opposite of capacity-bound."
