@@ -26,6 +26,8 @@ _COLOURS: dict[int, tuple[str, ...]] = {
 _MANY = ("#8b95a3", "#c46a12", "#9dbde6", "#5b8cc9", "#1b4f9c", "#7a4a8c", "#2f7d5b", "#a5371f")
 _PAPER = "#8b95a3"
 _PALE = ("#8b95a3", "#9dbde6", "#5b8cc9")
+_BANDS = 2
+"""Lines with a shaded interval; the intervals of more would hide each other and stand in the table alone."""
 _MARKERS = "os^Dv<>P"
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
@@ -93,7 +95,8 @@ def _line(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any], one: 
     if one["fit"] is not None and any(point["paper"] is None for point in points):
         band = one["fit"]["band"]
         x = [10**value for value in band["log10_images"]]
-        axes.fill_between(x, band["low"], band["high"], color=hue, alpha=0.10, linewidth=0)
+        if sum(other["fit"] is not None for other in panel["series"]) <= _BANDS:
+            axes.fill_between(x, band["low"], band["high"], color=hue, alpha=0.12, linewidth=0)
         axes.plot(x, band["value"], color=hue, linewidth=0.9, alpha=0.6)
     for place, point in zip(places, points, strict=True):
         if point["interval"] is not None:

@@ -80,7 +80,7 @@ def intervals(points: Sequence[Mapping[str, Any]]) -> list[str]:
 def fits(panel: Mapping[str, Any]) -> list[str]:
     """What lines were fitted and how well they fit."""
     lines = [one for one in panel["series"] if one["fit"]]
-    told = [f"{one['name']}: {one['no_fit']}" for one in panel["series"] if one["no_fit"]]
+    told = [f"{one['name']}: {one['no_fit']}." for one in panel["series"] if one["no_fit"]]
     if not lines:
         return told
     scatter = panel["scatter"]
@@ -136,7 +136,8 @@ def comparison(one: Mapping[str, Any]) -> str:
     if one["verdict"] == bound.BOUND:
         return (
             f"{where}{small} is capacity-bound at these sizes: the line of {large} is steeper by {by}, and "
-            f"the last step of {small}, {step}, cannot be told from none and is under half the slope of {large}."
+            f"the last step of {small}, {step}, cannot be told from none and is under half the slope of "
+            f"{large}."
         )
     if one["verdict"] == bound.STEEPER:
         return (
