@@ -103,6 +103,17 @@ def test_a_figure_needs_something_that_varies(tmp_path: Path) -> None:
         layout.figures(_study(tmp_path, _rows()[:1]))
 
 
+def test_no_two_bars_stand_in_one_place(tmp_path: Path) -> None:
+    rows = [
+        row | {"noise": noise} for row in _rows(vocabulary="a") + _rows(vocabulary="b") for noise in (0, 0.5)
+    ]
+    (figure,) = layout.figures(_study(tmp_path, rows, figures=["sampling"]))
+    (panel,) = figure.panels
+    places = [(one.name, panel.places[point]) for one in panel.series for point in one.points]
+    assert len(places) == len(set(places)) == 16
+    assert "8x4d\na\n50% noise" in panel.order
+
+
 def test_the_papers_lines_stand_beside_the_same_target_or_apart(tmp_path: Path) -> None:
     same = _study(tmp_path, [{**row, "protocol": "features"} for row in _rows(target="IN-1k")], paper=True)
     (panel,) = layout.figures(same)[0].panels

@@ -266,7 +266,7 @@ def _panel(
     points = [point for one in series for point in one.points]
     title, places = labels.get(target, target), dict[Point, Any]()
     if kind in BARS:
-        title, places = _groups(group, labels)
+        title, places = _groups(kind, group, labels)
         order = tuple(dict.fromkeys(places.values()))
     else:
         order = tuple(by_width(p.capacity for p in points)) if kind == "capacity" else ()
@@ -275,11 +275,18 @@ def _panel(
     return Panel(title, group[0].metric, group[0].protocol, tuple(series), places, order, paper_figure)
 
 
-def _groups(points: Sequence[Point], labels: dict[str, str]) -> tuple[str, dict[Point, str]]:
-    """The title of a panel of bars, and the group that each bar stands in: target, capacity, or both."""
-    names = {point: labels.get(point.target, point.target) for point in points}
-    if len({point.capacity for point in points}) == 1:
-        return "", names
-    if len(set(names.values())) == 1:
-        return names[points[0]], {point: point.capacity for point in points}
-    return "", {point: f"{name}\n{point.capacity}" for point, name in names.items()}
+def _groups(kind: str, points: Sequence[Point], labels: dict[str, str]) -> tuple[str, dict[Point, str]]:
+    """The title of a panel of bars, and the group of each bar: all that varies but what tells bars apart."""
+    told = {
+        "target": lambda p: labels.get(p.target, p.target),
+        "capacity": lambda p: p.capacity,
+        "vocabulary": lambda p: p.vocabulary or "no vocabulary",
+        "sampling": lambda p: p.sampling or "sampling unknown",
+        "noise": lambda p: f"{100 * p.noise:g}% noise",
+        "images": lambda p: "scratch" if p.images is None else short(p.images),
+        "pretraining": lambda p: p.name,
+    }
+    by_bar = {"pretraining", "vocabulary", "images"} if kind == "pretraining" else {kind}
+    varying = [name for name in told if name not in by_bar and len({getattr(p, name) for p in points}) > 1]
+    title = "" if "target" in varying or not varying else told["target"](points[0])
+    return title, {p: "\n".join(told[name](p) for name in varying or ["target"]) for p in points}
