@@ -19,7 +19,7 @@ from wsl_det.gain.verdict import signed
 INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
 BASELINE, CANDIDATE = "#8b95a3", "#1b4f9c"
 RECOGNITION, LOCALIZATION = "#1b4f9c", "#c46a12"
-_STYLE: Any = {
+STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
     "font.size": 8.5,
@@ -56,18 +56,19 @@ def draw(content: dict[str, Any]) -> dict[str, Drawing]:
         "attribution": _attribution,
     }
     drawings = {}
-    with matplotlib.rc_context(_STYLE):
+    with matplotlib.rc_context(STYLE):
         for iou_type in (name for name in ("bbox", "segm") if name in content):
             for kind, make in kinds.items():
                 if kind == "attribution" and kind not in content[iou_type]:
                     continue
                 name = f"{kind}_{iou_type}"
                 with matplotlib.rc_context({"svg.hashsalt": name}):
-                    drawings[name] = _drawing(content[iou_type], make)
+                    drawings[name] = drawing(content[iou_type], make)
     return drawings
 
 
-def _drawing(record: dict[str, Any], make: Callable[[dict[str, Any], bool], Figure]) -> Drawing:
+def drawing(record: dict[str, Any], make: Callable[[dict[str, Any], bool], Figure]) -> Drawing:
+    """What ``make(record, narrow)`` draws, in all forms; call it inside ``rc_context(STYLE)``."""
     wide = make(record, False)
     png = io.BytesIO()
     wide.savefig(png, format="png", dpi=200, facecolor="white")
@@ -95,7 +96,8 @@ def _size(narrow: bool, wide_height: float, narrow_height: float) -> tuple[float
     return (3.7, narrow_height) if narrow else (7.4, wide_height)
 
 
-def _bare(axes: Axes, grid: str) -> None:
+def bare(axes: Axes, grid: str) -> None:
+    """Axes without a frame: the foot, and a grid along ``grid`` ("x" or "y") behind what is drawn."""
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
     axes.set_axisbelow(True)
@@ -109,7 +111,7 @@ def _curve(record: dict[str, Any], narrow: bool) -> Figure:
     _absolute(left, iou, rows)
     _relative(right, iou, rows)
     for axes in (left, right):
-        _bare(axes, "y")
+        bare(axes, "y")
         axes.set_xticks(iou[::2], [f"{x:.1f}" for x in iou[::2]])
         axes.set_xlabel("IoU threshold")
     _legend(figure, {"baseline": BASELINE, "candidate": CANDIDATE})
@@ -218,7 +220,7 @@ def _whisker(
 
 def _from_zero(axes: Axes) -> None:
     axes.axvline(0, color=MUTED, linewidth=0.9, zorder=1)
-    _bare(axes, "x")
+    bare(axes, "x")
     axes.spines["bottom"].set_visible(False)
     low, high = axes.get_xlim()
     reach = max(high, -low, 0.5)

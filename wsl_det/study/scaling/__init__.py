@@ -1,0 +1,1 @@
+"""The scaling study: accuracy or AP against images, capacity, vocabulary, sampling and label noise."""

@@ -1,0 +1,93 @@
+"""scaling.html: figures, slopes and tests of a study on one self-contained page; all data is escaped."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from wsl_det.core import files
+from wsl_det.gain import template, verdict
+from wsl_det.gain.figures import Drawing
+from wsl_det.study.scaling import content as made
+from wsl_det.study.scaling import figures, words
+from wsl_det.study.scaling.entries import Study
+
+_SENTENCES = 2
+"""Comparisons of a panel that are told in sentences; more stand in a table."""
+
+
+def write(study: Study, folder: Path) -> tuple[Path, list[str]]:
+    """Write scaling.json, .html, and each figure as SVG and PNG; the page's path and what it says.
+
+    Raises what ``content.collect`` raises, before anything is written.
+    """
+    content = made.collect(study)
+    drawn = figures.draw(content)
+    names = [f"scaling_{i + 1}_{figure['kind']}" for i, figure in enumerate(content["figures"])]
+    page = render(content, drawn)
+    files.write_json(folder / "scaling.json", content)
+    for name, one in zip(names, drawn, strict=True):
+        files.write_text(folder / f"{name}.svg", one.svg)
+        files.write_bytes(folder / f"{name}.png", one.png)
+    files.write_text(folder / "scaling.html", page)
+    return folder / "scaling.html", _told(content)
+
+
+def render(content: Mapping[str, Any], drawn: Sequence[Drawing]) -> str:
+    """The page of scaling.json's content."""
+    page = template.load(
+        "page.html",
+        folder=Path(__file__).parent,
+        plain=_plain,
+        signed=verdict.signed,
+        span=words.span,
+        p=words.p_value,
+        protocol=words.protocol,
+        interval=_interval,
+        noise=_noise,
+    )
+    # The figures are ours: matplotlib has escaped the names in them.
+    pictures = [(Markup(one.wide), Markup(one.narrow)) for one in drawn]
+    return page.render(
+        content=content,
+        pictures=pictures,
+        notes=_notes(content),
+        meta=content["meta"],
+        sentences=_SENTENCES,
+    )
+
+
+def _notes(content: Mapping[str, Any]) -> list[list[list[str]]]:
+    """The notes of each panel of each figure, without what the page has said before."""
+    said: set[str] = set()
+    found: list[list[list[str]]] = []
+    for figure in content["figures"]:
+        found.append([])
+        for panel in figure["panels"]:
+            found[-1].append([text for text in panel["notes"] if text not in said])
+            said.update(panel["notes"])
+    return found
+
+
+def _told(content: Mapping[str, Any]) -> list[str]:
+    return [
+        f"{panel['title']}, {panel['axis']}: {text}"
+        for figure in content["figures"]
+        for panel in figure["panels"]
+        for text in panel["words"]
+    ]
+
+
+def _plain(value: float | None) -> str:
+    return "–" if value is None else f"{value:.1f}"
+
+
+def _interval(bounds: Sequence[float] | None) -> str:
+    return "–" if bounds is None else f"{bounds[0]:.1f} to {bounds[1]:.1f}"
+
+
+def _noise(value: float) -> str:
+    return f"{100 * value:g}%"

@@ -1,0 +1,176 @@
+"""What a panel's fits say, in plain sentences; no sentence claims more than its interval."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from wsl_det.gain.verdict import signed
+from wsl_det.study.scaling import bound
+
+ALPHA = bound.ALPHA
+DOUBLING = math.log10(2)
+_METRICS = {
+    "top1": "top-1 accuracy",
+    "top5": "top-5 accuracy",
+    "AP50": "AP at IoU 0.5",
+    "AP75": "AP at IoU 0.75",
+}
+_IOU_TYPES = {"bbox": "box", "segm": "mask"}
+_PROTOCOLS = {
+    "features": "linear classifier on the frozen trunk",
+    "finetune": "whole network fine-tuned",
+    "direct": "hashtag head as it is",
+}
+_OVER = {
+    "test images": "95% intervals at the points are over test images (Wilson), and do not hold what another "
+    "training seed would change.",
+    "runs": "95% intervals at the points are Student's t over training seeds.",
+    "as given": "95% intervals at some points are as the study file gives them.",
+}  # fmt: skip
+
+
+def metric(name: str) -> str:
+    """A metric's name for an axis."""
+    if "@" in name:
+        kind, rank = name.split("@", 1)
+        return f"{'any tag' if kind == 'recall_any' else 'share of tags'} among the {rank} best"
+    iou_type, _, rest = name.rpartition(" ")
+    return " ".join(part for part in (_IOU_TYPES.get(iou_type, iou_type), _METRICS.get(rest, rest)) if part)
+
+
+def protocol(name: str | None) -> str:
+    """A protocol in words; empty where none is known."""
+    return "" if name is None else _PROTOCOLS.get(name, name)
+
+
+def p_value(value: float | None) -> str:
+    """A p value for reading."""
+    if value is None:
+        return "–"
+    return "< 0.001" if value < 0.001 else f"{value:.3f}"
+
+
+def span(interval: Sequence[float], digits: int = 1) -> str:
+    """An interval of a difference, with signs."""
+    return f"{signed(interval[0], digits)} to {signed(interval[1], digits)}"
+
+
+def intervals(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What the intervals of own points are over, and what it means that they share the test images."""
+    own = [point for point in points if point["paper"] is None]
+    if not own:
+        return []
+    told = [text for how, text in _OVER.items() if any(point["interval_of"] == how for point in own)]
+    if not told:
+        return ["No interval is known at these points: single runs, without an error over test images."]
+    sets = {point["test_set"] for point in own}
+    if None in sets:
+        told.append("Whether all points were measured on the same test images is not recorded in every file.")
+    elif len(own) > 1:
+        told.append(
+            "All points were measured on the same test images, so part of each error is common to all: "
+            "the intervals at the points overstate how uncertain differences between them are. A comparison "
+            "image by image would be sharper still; result files hold no single images."
+        )
+    return told
+
+
+def fits(panel: Mapping[str, Any]) -> list[str]:
+    """What lines were fitted and how well they fit."""
+    lines = [one for one in panel["series"] if one["fit"]]
+    told = [f"{one['name']}: {one['no_fit']}." for one in panel["series"] if one["no_fit"]]
+    if not lines:
+        return told
+    scatter = panel["scatter"]
+    how = "weighted least squares" if scatter["weighted"] else "least squares"
+    about = "the line" if len(lines) == 1 else "all lines together"
+    text = (
+        f"Slopes are points per tenfold images, by {how}; their intervals come from the scatter about "
+        f"{about} ({scatter['df']} degrees of freedom)"
+    )
+    if scatter["ratio"] is not None:
+        text += f", which is {scatter['ratio']:.2f} times what independent errors from test images would give"
+    told.insert(0, text + ".")
+    return [*told, *_straight(lines)]
+
+
+def _straight(lines: Sequence[Mapping[str, Any]]) -> list[str]:
+    bent = [one for one in lines if one["fit"]["curvature"] is not None]
+    if not bent:
+        return ["With fewer than four sizes a line cannot be told from a curve."]
+    sure = [one for one in bent if (p := one["fit"]["curvature"]["family_p"]) is not None and p < ALPHA]
+    if not sure:
+        few = min(one["fit"]["sizes"] for one in bent)
+        rest = f"; with {few} sizes only a strong one would" if few < 6 else ""
+        return [
+            f"No curvature can be told from chance (a squared term, p corrected for {len(bent)} lines){rest}."
+        ]
+    highest = max(one["fit"]["curvature"]["family_p"] for one in sure)
+    ways = {"flatten" if one["fit"]["curvature"]["value"] < 0 else "steepen" for one in sure}
+    if len(ways) == 1:
+        whose = "; ".join(one["name"] for one in sure)
+        if len(sure) > 2:
+            whose = "all lines" if len(sure) == len(lines) else f"{len(sure)} of {len(lines)} lines"
+        way = ways.pop() + ("" if len(sure) > 1 else "s")
+        text = f"{whose} {way} (squared term, p {p_text(highest)}{' at most' * (len(sure) > 1)})"
+    else:
+        text = f"some lines flatten, others steepen (squared term, p {p_text(highest)} at most)"
+    return [f"A straight line is not the whole story: {text}. A slope is then a mean over the sizes."]
+
+
+def p_text(value: float | None) -> str:
+    """A p value inside a sentence."""
+    shown = p_value(value)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def comparison(one: Mapping[str, Any]) -> str:
+    """One sentence on a smaller and a larger capacity."""
+    small, large, gap = one["smaller"], one["larger"], one["difference"]
+    where = f"{one['group']}: " if one["group"] else ""
+    by = f"{abs(gap['value']):.1f} points per tenfold ({span(gap['interval'])}, p {p_text(one['family_p'])})"
+    last = one["steps"]["smaller"]
+    step = f"{signed(last['value'])} per tenfold ({span(last['interval'])})"
+    if one["verdict"] == bound.BOUND:
+        return (
+            f"{where}{small} is capacity-bound at these sizes: the line of {large} is steeper by {by}, and "
+            f"the last step of {small}, {step}, cannot be told from none and is under half the slope of "
+            f"{large}."
+        )
+    if one["verdict"] == bound.STEEPER:
+        return (
+            f"{where}{large} is steeper by {by}, but {small} still gains at its last step, {step}: not bound."
+        )
+    if one["verdict"] == bound.OPEN:
+        if one["steps"]["larger"]["interval"][0] <= 0:
+            why = f"the last step of {large} cannot be told from none either"
+        else:
+            why = f"its last step could be none or more than half the slope of {large}"
+        return (
+            f"{where}{large} is steeper by {by}; whether {small} has stopped gaining is open: {why} "
+            f"({small}: {step})."
+        )
+    if one["verdict"] == bound.REVERSED:
+        return f"{where}{small} is steeper than {large} by {by}: the opposite of capacity-bound."
+    detectable = one["detectable"]
+    reach = f"; a true difference of {detectable:.1f} would be found four times in five" if detectable else ""
+    return (
+        f"{where}capacity-boundness of {small} against {large} is not shown: slopes differ "
+        f"by {signed(gap['value'])} points per tenfold ({span(gap['interval'])}, p {p_text(one['family_p'])})"
+        f"{reach}."
+    )
+
+
+def mean_difference(one: Mapping[str, Any] | None, compared: Sequence[Mapping[str, Any]]) -> list[str]:
+    """One sentence on the difference of slopes averaged over the pairs of curves of a panel."""
+    if one is None:
+        return []
+    groups = len({pair["group"] for pair in compared})
+    small, large = compared[0]["smaller"], compared[0]["larger"]
+    sure = "" if one["p"] is not None and one["p"] < ALPHA else ", which chance explains"
+    return [
+        f"Averaged over {groups} pairs of curves the slope of {large} differs from that of {small} by "
+        f"{signed(one['value'])} points per tenfold ({span(one['interval'])}, p {p_text(one['p'])}){sure}."
+    ]
