@@ -12,14 +12,20 @@ from wsl_det import errors
 from wsl_det.core.launch_args import add_launch_args, launch_options
 from wsl_det.core.verdict_args import add_verdict_args
 
+_PLAIN = ("data", "mode", "output", "size", "resize", "cache", "threads", "device", "amp", "seed")
+_PLAIN += ("skip_budget", "check_share", "strengths", "duplicates")
+
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="Data, protocols, results: docs/transfer.md.")
+    parser = argparse.ArgumentParser(
+        description=__doc__, epilog="Data, protocols, results: docs/transfer.md."
+    )
     add = parser.add_argument
     add(
         "--backbone", required=True, metavar="B",
-        help="an exported backbone, a pretraining run, zoo://NAME, timm:NAME, or a torchvision, timm or WSL file",
+        help="an exported backbone, a pretraining run, zoo://NAME, timm:NAME, or a torchvision, timm or "
+        "WSL file",
     )  # fmt: skip
     add("--data", required=True, type=Path, metavar="DIR", help="train/CLASS/photo and val/CLASS/photo")
     add("--mode", default="features", choices=("features", "finetune", "head"), help="default: %(default)s")
@@ -36,7 +42,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--strengths", type=float, nargs="+", default=[], help="features: of the penalty, to choose from")
     add("--vocab", type=Path, metavar="vocab.json", help="head: classes of a run whose shards are not here")
     tune = parser.add_argument_group("fine-tuning")
-    tune.add_argument("--run", type=Path, metavar="DIR", help="its run folder (default: R.json without .json)")
+    tune.add_argument(
+        "--run", type=Path, metavar="DIR", help="its run folder (default: R.json without .json)"
+    )
     tune.add_argument("--resume", action="store_true", help="continue the run in that folder")
     tune.add_argument("--rates", type=float, nargs="+", default=[], help="learning rates to choose from")
     tune.add_argument("--epochs", type=float, help="passes over train (default: by the size of the data)")
@@ -48,7 +56,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Measure in every process of the job, and say what was found."""
+    """Measure in every process of the job; one of them says what was found."""
     args = parse_args(argv)
     from pretrain.transfer import evaluate
     from pretrain.transfer.backbone import Named
@@ -57,22 +65,16 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     path, options = resolve.described(args.backbone)
     names = ("run", "resume", "rates", "epochs", "batch", "bn_group")
-    plain: dict[str, Any] = {
-        name: getattr(args, name)
-        for name in ("data", "mode", "output", "size", "resize", "cache", "threads", "device", "amp", "seed")
-        + ("skip_budget", "check_share", "strengths", "verdicts", "duplicates")
-    }
-    plain["verdicts"] = args.verdicts and Path(args.verdicts)
+    plain: dict[str, Any] = {name: getattr(args, name) for name in _PLAIN}
     request = evaluate.Request(
         backbone=Named(path, options),
         vocabulary=args.vocab,
+        verdicts=Path(args.verdicts) if args.verdicts else None,
         finetune={name: getattr(args, name) for name in names},
         **plain,
     )
     evaluate.check(request)
     dist.launch(evaluate.evaluate, (request,), **launch_options(args), device=args.device)
-    if dist.is_main():
-        print(evaluate.summary(args.output))
     return 0
 
 

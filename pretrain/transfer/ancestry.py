@@ -6,20 +6,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pretrain import defaults, index, job
+from pretrain import defaults, index, job, record
 from wsl_det.backbone.sources import Source
 from wsl_det.core import config, log
 from wsl_det.errors import WslError
-
-KEYS = ("images", "classes", "vocabulary", "dataset", "sampling", "noise", "subset", "draws", "capacity")
 
 
 def pretraining(source: Source) -> dict[str, Any] | None:
     """The record of the pretraining behind a backbone, or None when nothing tells of one.
 
-    ``images`` trained on, ``classes`` of the vocabulary (its sha256 in ``vocabulary``), ``dataset``,
-    ``sampling`` (natural, sqrt, uniform), ``noise`` and ``subset`` (fractions), ``draws`` in the whole
-    run, ``capacity`` (such as "ResNeXt-101 32x8d"), ``trunk_parameters``, ``seed``.
+    The keys of ``pretrain.record``, and beside them ``capacity`` (such as "ResNeXt-101 32x8d") and
+    ``trunk_parameters``.
     """
     told = source.origin.get("pretraining")
     found = dict(told) if isinstance(told, Mapping) else _of_run(source)
@@ -31,9 +28,10 @@ def pretraining(source: Source) -> dict[str, Any] | None:
 
 def view(source: Source) -> tuple[int, int] | None:
     """(size, resize) of the test crop that a pretraining run was measured with, when it says so."""
-    told = source.origin.get("pretraining")
-    if isinstance(told, Mapping) and all(type(told.get(k)) is int for k in ("size", "resize")):
-        return told["size"], told["resize"]
+    for key in ("view", "pretraining"):
+        told = source.origin.get(key)
+        if isinstance(told, Mapping) and all(type(told.get(k)) is int for k in ("size", "resize")):
+            return told["size"], told["resize"]
     settings = source.origin.get("config")
     pixels = settings.get("INPUT") if isinstance(settings, Mapping) else None
     if isinstance(pixels, Mapping) and all(type(pixels.get(k)) is int for k in ("SIZE", "TEST_RESIZE")):
@@ -48,7 +46,7 @@ def _of_run(source: Source) -> dict[str, Any]:
         return {}
     try:
         cfg = config.merge(defaults.TREE, settings, where=str(source.path))
-        found = of_config(cfg)
+        found = record.of_config(cfg)
     except WslError:
         return {}
     found["dataset"], found["vocabulary"] = (source.origin.get(k) for k in ("dataset", "vocabulary"))
@@ -57,23 +55,7 @@ def _of_run(source: Source) -> dict[str, Any]:
         if posts.vocabulary.sha256 == found["vocabulary"] and posts.name == found["dataset"]:
             found |= {"images": job.make_stream(cfg, posts).num_images, "classes": len(posts.vocabulary)}
     except (WslError, OSError):
-        log.get("transfer").info("the shards of %s are not here: its number of images is unknown", source.path)
+        log.get("transfer").info(
+            "the shards of %s are not here: its number of images is unknown", source.path
+        )
     return found
-
-
-def of_config(cfg: config.Config) -> dict[str, Any]:
-    """What a pretraining config alone tells; ``images`` and ``classes`` are None until data fill them in."""
-    schedule = job.make_schedule(cfg)
-    return {
-        "images": None,
-        "classes": None,
-        "vocabulary": None,
-        "dataset": None,
-        "sampling": cfg.DATA.RESAMPLE,
-        "noise": cfg.DATA.LABEL_NOISE,
-        "subset": cfg.DATA.SUBSET,
-        "draws": schedule.updates * schedule.batch,
-        "seed": cfg.SEED,
-        "size": cfg.INPUT.SIZE,
-        "resize": cfg.INPUT.TEST_RESIZE,
-    }

@@ -40,7 +40,7 @@ def _from_timm(name: str, options: Mapping[str, Any]) -> Source:
     model, _, tag = name.partition(".")
     if not tag:
         raise ConfigError(
-            f"{TIMM}{name} has no tag, and timm's choice of one changes between versions; give the whole name, "
+            f"{TIMM}{name} has no tag, and timm's choice changes between versions; give the whole name, "
             f"such as {TIMM}resnet50.tv_in1k"
         )
     import timm
@@ -56,9 +56,7 @@ def _from_timm(name: str, options: Mapping[str, Any]) -> Source:
     assert published is not None
     path = _downloaded(name, str(published.hf_hub_id))
     found = sources.read(path, **{**options, "expect": options.get("expect") or model})
-    mean, std = (
-        tuple(255 * float(v) for v in (values or ())) for values in (published.mean, published.std)
-    )
+    mean, std = (tuple(255 * float(v) for v in (values or ())) for values in (published.mean, published.std))
     if len(mean) != 3 or len(std) != 3 or options.get("convention"):
         return found
     convention = Convention("timm", "RGB", mean, std, False)  # type: ignore[arg-type]
@@ -99,7 +97,7 @@ class Network(nn.Module):
         self.fc: nn.Module = nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
 
     def frozen(self, device: torch.device | str = "cpu") -> Network:
-        """Itself, ready to answer: channels last in memory, which is faster and changes no number's meaning."""
+        """Itself, ready to answer; channels lie last in memory, which is faster."""
         return self.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
 
     def inputs(self, images: Tensor) -> Tensor:
@@ -125,8 +123,8 @@ def trainable(source: Source) -> None:
     """Raise CheckpointError when the trunk's batch norms cannot be trained."""
     if source.bn == batch_norm.FOLDED:
         raise CheckpointError(
-            f"the BN statistics of {source.path} are folded into its affine, so that training its batch norms "
-            "is wrong; use --mode features, or the file before folding"
+            f"the BN statistics of {source.path} are folded into its affine, so that training its batch "
+            "norms is wrong; use --mode features, or the file before folding"
         )
 
 
@@ -143,7 +141,7 @@ def with_head(source: Source, device: torch.device | str = "cpu") -> Network:
     assert isinstance(network.fc, nn.Linear)
     if weight.shape != network.fc.weight.shape:
         raise CheckpointError(
-            f"{source.path}: the classifier takes {weight.shape[1]} features, the trunk gives {network.channels}"
+            f"{source.path}: its classifier takes {weight.shape[1]} features, its trunk gives {network.channels}"
         )
     network.fc.load_state_dict({"weight": weight, "bias": bias})
     return network.frozen(device)

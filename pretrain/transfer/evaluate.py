@@ -69,13 +69,13 @@ def evaluate(request: Request) -> None:
     cv2.setNumThreads(1)
     source = request.backbone.read()
     setting = Setting(request, source, _view(request, source), _device(request.device))
-    from pretrain.transfer import linear
+    from pretrain.transfer import finetune, head, linear
 
-    runs = {"features": linear.measure}
+    runs = {"features": linear.measure, "head": head.measure, "finetune": finetune.measure}
     found = runs[request.mode](setting)
     if found is not None and dist.is_main():
         files.write_json(request.output, found)
-        log.get("transfer").info("%s: %s", request.output, "; ".join(scores.lines(found)[:3]))
+        print(summary(found, request.output), flush=True)
 
 
 def check(request: Request) -> None:
@@ -83,7 +83,9 @@ def check(request: Request) -> None:
     if request.mode not in MODES:
         raise ConfigError(f"--mode {request.mode}: expected one of {', '.join(MODES)}")
     if (request.verdicts is None) != (request.duplicates is None):
-        raise ConfigError("--verdicts FILE and --duplicates exclude|wrong belong together; give both or neither")
+        raise ConfigError(
+            "--verdicts FILE and --duplicates exclude|wrong belong together; give both or neither"
+        )
     if request.verdicts is not None:
         verdicts.read(request.verdicts)
     if request.output.is_dir():
@@ -133,7 +135,9 @@ def check_readable(rows: Rows, split: Split, what: str, budget: float) -> None:
     if not rows.unreadable:
         return
     first = min(rows.unreadable)
-    told = f"{len(rows.unreadable)} of {len(split)} {what} photos cannot be read, such as {split.names[first]}"
+    told = (
+        f"{len(rows.unreadable)} of {len(split)} {what} photos cannot be read, such as {split.names[first]}"
+    )
     told += f" ({rows.unreadable[first]})"
     if len(rows.unreadable) > budget * len(split):
         raise DataError(f"{told}; more than --skip-budget {budget:g} allows: repair them or raise it")
@@ -208,9 +212,8 @@ def _duplicates(
     return {"mode": mode, "images": int(marks.sum()), "verdicts": judged.ancestry()}
 
 
-def summary(output: Path) -> str:
-    """What a written result says, for the terminal."""
-    found = files.read_json(output, "result")
+def summary(found: Mapping[str, Any], output: Path) -> str:
+    """What a result says, for the terminal."""
     counted = {**found["data"], **found}
     lines = scores.lines(counted)
     seen_ = found["duplicates"]

@@ -1,4 +1,4 @@
-"""Pooled features of many photos: cut into units, shared among processes, kept in files that are whole or absent."""
+"""Pooled features of many photos: cut into units, shared among processes, kept in files."""
 
 from __future__ import annotations
 
@@ -98,7 +98,9 @@ def outputs(network: Network, split: Split, view: View, place: Path, *, threads:
     mine = list(range(0, len(split), UNIT))[dist.rank() :: dist.world_size()]
     todo = [first for first in mine if _load(_file(place, first), _length(split, first)) is None]
     if len(todo) < len(mine) and dist.is_main():
-        log.get("transfer").info("%s: %d of %d files lie in %s", what, len(mine) - len(todo), len(mine), place)
+        log.get("transfer").info(
+            "%s: %d of %d files lie in %s", what, len(mine) - len(todo), len(mine), place
+        )
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         for first in log.progress(todo, len(todo), f"{what} of {len(split)} photos, files"):
             found = _unit(network, split, range(first, first + _length(split, first)), view, pool)
@@ -125,9 +127,7 @@ def _length(split: Split, first: int) -> int:
     return min(UNIT, len(split) - first)
 
 
-def _unit(
-    network: Network, split: Split, rows: range, view: View, pool: ThreadPoolExecutor
-) -> Rows:
+def _unit(network: Network, split: Split, rows: range, view: View, pool: ThreadPoolExecutor) -> Rows:
     def begin(first: int) -> list[Future[_Read]]:
         return [pool.submit(_read, split, row, view.crop) for row in rows[first : first + BATCH]]
 

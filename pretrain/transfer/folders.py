@@ -80,7 +80,7 @@ def open_folders(root: str | Path) -> Folders:
 
 
 def open_val(root: str | Path) -> tuple[tuple[str, ...], Split]:
-    """The classes and images of ``root/val`` alone, for a classifier that is not trained on ``root/train``."""
+    """The classes and images of ``root/val`` alone, for a classifier that needs no training."""
     root = Path(root)
     found = _classes(root, "val")
     _check_filled(root / "val", found)

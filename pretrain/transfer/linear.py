@@ -6,7 +6,6 @@ import time
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from pretrain.transfer import evaluate, features, folders, scores, strength
 from pretrain.transfer.backbone import Network
@@ -67,7 +66,7 @@ def fitted(
         log.get("transfer").warning(
             "L-BFGS ended with a gradient of %.1e after %d evaluations", fit.gradient, fit.evaluations
         )
-    top = top_answers(fit.scores(scaling(val.outputs)), val.usable)
+    top = scores.best(fit.scores(scaling(val.outputs)), val.usable)
     more = {
         "fit": {
             "method": "multinomial logistic regression, L2, L-BFGS",
@@ -94,10 +93,3 @@ def fitted(
         more=more,
         made_from={"train": f"sha256:{evaluate.manifest(data.train.names, train.hashes)}"},
     )
-
-
-def top_answers(given: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """(N, at most 5) best columns of (N, K) scores, best first, the lower id first among equals."""
-    top = np.argsort(-given, axis=1, kind="stable")[:, : scores.RANKS].astype(np.int64)
-    top[~usable] = scores.UNREADABLE
-    return top

@@ -98,7 +98,12 @@ class Problem:
         self.frequency = counts / counts.sum()
 
     def fit(
-        self, strength: float, start: Fit | None = None, *, tolerance: float = TOLERANCE, iterations: int = 500
+        self,
+        strength: float,
+        start: Fit | None = None,
+        *,
+        tolerance: float = TOLERANCE,
+        iterations: int = 500,
     ) -> Fit:
         """The minimum at ``strength`` (above 0), from 0 or from another fit.
 

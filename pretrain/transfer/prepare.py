@@ -111,7 +111,9 @@ def _check(listing: Listing) -> None:
     check_classes(listing.counts(), f"{listing.kind}'s own files")
     twice = [p for p, n in Counter((i.split, i.label, i.name) for i in listing.images).items() if n > 1]
     if twice:
-        raise DataError(f"two images would be {'/'.join(twice[0])} ({len(twice)} such names); nothing was made")
+        raise DataError(
+            f"two images would be {'/'.join(twice[0])} ({len(twice)} such names); nothing was made"
+        )
     for image in listing.images:
         if "/" in image.label or image.label.startswith("."):
             raise DataError(f"class {image.label!r} cannot be the name of a folder; nothing was made")

@@ -38,6 +38,13 @@ class Answers:
         return self.top == self.labels[:, None] if self.right is None else self.right
 
 
+def best(given: NDArray[np.float32], usable: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """(N, at most 5) best columns of (N, K) scores, best first; among equals the lower id first."""
+    top = np.argsort(-given, axis=1, kind="stable")[:, :RANKS].astype(np.int64)
+    top[~usable] = UNREADABLE
+    return top
+
+
 def wilson(right: int, number: int) -> list[float] | None:
     """The 95% interval, in percent, of a share that was ``right`` of ``number`` (Wilson, 1927); None of 0."""
     if number == 0:
@@ -128,7 +135,12 @@ def _confusion(
         "answered": names,
         "counts": [[t, None if a == UNREADABLE else a, n] for (t, a), n in sorted(given.items())],
         "most_confused": [
-            {"true": classes[t], "answered": names[a], "images": n, "of": int((answers.labels[kept] == t).sum())}
+            {
+                "true": classes[t],
+                "answered": names[a],
+                "images": n,
+                "of": int((answers.labels[kept] == t).sum()),
+            }
             for (t, a), n in most
         ],
     }

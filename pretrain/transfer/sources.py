@@ -61,7 +61,9 @@ def _truth(path: Path) -> dict[str, str]:
         name = record.get("id") if isinstance(record, dict) else None
         label = (record.get("wnid") or record.get("label")) if isinstance(record, dict) else None
         if name is None or not isinstance(label, str):
-            raise DataError(f'truth {path}, line {number}: expected an object with "id" and "wnid" or "label"')
+            raise DataError(
+                f'truth {path}, line {number}: expected an object with "id" and "wnid" or "label"'
+            )
         if found.setdefault(str(name), label) != label:
             raise DataError(f"truth {path}, line {number}: post {name} has another class above")
     return found
@@ -74,7 +76,7 @@ def _name(post_id: str) -> str:
 
 
 def cub(folder: Path) -> Listing:
-    """CUB-200-2011 as it is unpacked: images.txt, image_class_labels.txt, train_test_split.txt, classes.txt."""
+    """CUB-200-2011 as it is unpacked: images.txt, classes.txt, image_class_labels.txt, train_test_split.txt."""
     names = {n: folder / f"{n}.txt" for n in ("images", "image_class_labels", "train_test_split", "classes")}
     read = {n: _by_number(path) for n, path in names.items()}
     ids = read["images"].keys()

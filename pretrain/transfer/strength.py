@@ -104,8 +104,8 @@ def _split(
         raise ConfigError(f"--check-share is {share}; expected a fraction between 0 and 1")
     if int(np.bincount(labels, minlength=num_classes).max()) < 2:
         raise DataError(
-            f"{len(labels)} training images of {num_classes} classes, one each: there is nothing to choose the "
-            "strength on; give one value: --strengths 0.01"
+            f"{len(labels)} training images of {num_classes} classes, one each: there is nothing to choose "
+            "the strength on; give one value: --strengths 0.01"
         )
     return folders.stratified(labels, share, rng)
 
@@ -147,4 +147,3 @@ def _beside(grid: tuple[float, ...], best: float) -> list[float]:
     place = grid.index(best)
     around = [grid[i] for i in (place - 1, place + 1) if 0 <= i < len(grid)]
     return [float(np.sqrt(best * other)) for other in around]
-
