@@ -141,7 +141,7 @@ def with_head(source: Source, device: torch.device | str = "cpu") -> Network:
     assert isinstance(network.fc, nn.Linear)
     if weight.shape != network.fc.weight.shape:
         raise CheckpointError(
-            f"{source.path}: its classifier takes {weight.shape[1]} features, its trunk gives {network.channels}"
+            f"{source.path}: its classifier takes {weight.shape[1]} features of {network.channels}"
         )
     network.fc.load_state_dict({"weight": weight, "bias": bias})
     return network.frozen(device)

@@ -138,7 +138,7 @@ class Problem:
             history_size=_HISTORY,
             tolerance_grad=tolerance,
             # In float32 a step can be lost to rounding; then nothing is gained by going on.
-            tolerance_change=1e-9 if self.dtype == torch.float32 else 1e-14,
+            tolerance_change=1e-12 if self.dtype == torch.float32 else 0.0,
             line_search_fn="strong_wolfe",
         )
         with torch.no_grad():

@@ -76,7 +76,7 @@ def _name(post_id: str) -> str:
 
 
 def cub(folder: Path) -> Listing:
-    """CUB-200-2011 as it is unpacked: images.txt, classes.txt, image_class_labels.txt, train_test_split.txt."""
+    """CUB-200-2011 as it is unpacked, with its lists of images, classes, labels and the split."""
     names = {n: folder / f"{n}.txt" for n in ("images", "image_class_labels", "train_test_split", "classes")}
     read = {n: _by_number(path) for n, path in names.items()}
     ids = read["images"].keys()
