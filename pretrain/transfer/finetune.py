@@ -175,8 +175,8 @@ def _run(
     stream = work.fingerprint["stream"]
     work.train(folder, resume=resume)
     if dist.is_main():
-        told = ancestry.pretraining(setting.source)
-        more = {"stream": stream, **({"pretraining": told} if told else {})}
+        past = ancestry.pretraining(setting.source)
+        more = {"stream": stream, **({"pretraining": past} if past else {})}
         name = data.root.resolve().name
         folder.save_final(tuning.payload(work, setting.view, classes=data.classes, data=name, more=more))
         log.get("transfer").info("wrote %s; tools/export_backbone.py makes a backbone of it", final)

@@ -93,9 +93,9 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     _tell(match, tested)
     top = scores.best(rows.outputs[:, match.columns], rows.usable)
     answered = top != scores.UNREADABLE
-    right = answered & match.held[top, val.labels[:, None]]
+    right: NDArray[np.bool_] = np.logical_and(answered, match.held[top, val.labels[:, None]])
     single = match.held.sum(axis=1) == 1
-    strict = right & single[top]
+    strict: NDArray[np.bool_] = np.logical_and(right, single[top])
     number = len(val)
     more = {
         "head": {

@@ -81,7 +81,8 @@ def record(
     kept = ~seen if mode == "exclude" else np.ones_like(seen)
     if not kept.any():
         raise DataError("every test image is a duplicate of a training image; nothing is left to measure on")
-    first, five = hits[:, :1].any(1), hits.any(1)
+    first: NDArray[np.bool_] = hits[:, 0]
+    five: NDArray[np.bool_] = np.logical_or.reduce(hits, axis=1)
     credited = first & ~seen if mode else first
     top1 = _share(first, seen, mode)
     found: dict[str, Any] = {"top1": top1, "top5": None}
