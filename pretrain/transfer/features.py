@@ -102,8 +102,11 @@ def outputs(network: Network, split: Split, view: View, place: Path, *, threads:
             "%s: %d of %d files lie in %s", what, len(mine) - len(todo), len(mine), place
         )
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
-        for first in log.progress(todo, len(todo), f"{what} of {len(split)} photos, files"):
-            found = _unit(network, split, range(first, first + _length(split, first)), view, pool)
+        for place_in_line, first in enumerate(todo, 1):
+            told = f"{what}, file {place_in_line}/{len(todo)}, batches"
+            found = _unit(
+                network, split, range(first, first + _length(split, first)), view, pool=pool, told=told
+            )
             _store(_file(place, first), found)
     dist.barrier()
 
@@ -127,7 +130,9 @@ def _length(split: Split, first: int) -> int:
     return min(UNIT, len(split) - first)
 
 
-def _unit(network: Network, split: Split, rows: range, view: View, pool: ThreadPoolExecutor) -> Rows:
+def _unit(
+    network: Network, split: Split, rows: range, view: View, *, pool: ThreadPoolExecutor, told: str
+) -> Rows:
     def begin(first: int) -> list[Future[_Read]]:
         return [pool.submit(_read, split, row, view.crop) for row in rows[first : first + BATCH]]
 
@@ -135,7 +140,8 @@ def _unit(network: Network, split: Split, rows: range, view: View, pool: ThreadP
     hashes: list[str] = []
     unreadable: dict[int, str] = {}
     ahead = begin(0)
-    for first in range(0, len(rows), BATCH):
+    starts = range(0, len(rows), BATCH)
+    for first in log.progress(starts, len(starts), told):
         waiting, ahead = ahead, begin(first + BATCH)
         read = [future.result() for future in waiting]
         hashes += [one.sha256 for one in read]

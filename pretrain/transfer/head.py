@@ -92,9 +92,9 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     evaluate.check_readable(rows, val, "val", request.skip_budget)
     _tell(match, tested)
     top = scores.best(rows.outputs[:, match.columns], rows.usable)
-    answered = top != scores.UNREADABLE
+    answered: NDArray[np.bool_] = np.not_equal(top, scores.UNREADABLE)
     right: NDArray[np.bool_] = np.logical_and(answered, match.held[top, val.labels[:, None]])
-    single = match.held.sum(axis=1) == 1
+    single = np.equal(match.held.sum(axis=1), 1)
     strict: NDArray[np.bool_] = np.logical_and(right, single[top])
     number = len(val)
     more = {
@@ -102,7 +102,7 @@ def measure(setting: Setting) -> dict[str, Any] | None:
             "outputs": len(outputs),
             "answering": len(match.columns),
             "missing": list(match.missing),
-            "missing_images": int((~match.held.any(axis=0))[val.labels].sum()),
+            "missing_images": int(np.isin(val.labels, np.flatnonzero(match.held.sum(axis=0) == 0)).sum()),
             "ambiguous": {name: list(held) for name, held in match.ambiguous.items()},
             "top1_strict": scores.share(int(strict[:, :1].any(1).sum()), number),
             "top5_strict": scores.share(int(strict.any(1).sum()), number),
