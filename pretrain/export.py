@@ -26,13 +26,14 @@ def final_payload(
     bn_statistics: str,
     ema_decay: float = 0.0,
     verdicts: Mapping[str, Any] | None = None,
+    pretraining: Mapping[str, Any] | None = None,
 ) -> dict[str, Any]:
     """The content of ``model_final.pth``: tensors and plain values only.
 
     ``vocabulary`` is the sha256 that names it; ``pixel_mean`` and ``pixel_std`` are RGB on the
     0-255 scale; ``bn_statistics`` says in words how the running statistics came about; above 0,
     ``ema_decay`` says that the weights are an average over steps. ``verdicts`` is the ancestry of
-    the duplicate review whose images were left out.
+    the duplicate review whose images were left out, ``pretraining`` the record of ``pretrain.record``.
     """
     made_from = {"dataset": f"sha256:{dataset_sha256}", "vocabulary": f"sha256:{vocabulary}"}
     about = {
@@ -48,6 +49,7 @@ def final_payload(
         "ema_decay": float(ema_decay),
         "config": dict(config),
         **({"verdicts": dict(verdicts)} if verdicts else {}),
+        **({"pretraining": dict(pretraining)} if pretraining else {}),
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     return {"model": weights, "wsl_det": about}

@@ -19,6 +19,7 @@ from pretrain import (
     plan,
     probe,
     recompute,
+    record,
     resampling_table,
     solver,
     transforms,
@@ -292,6 +293,7 @@ class Run:
                 bn_statistics=_BN_STATISTICS,
                 ema_decay=cfg.SOLVER.EMA_DECAY,
                 verdicts=exclusion.ancestry(judged, posts),
+                pretraining=record.of_job(cfg, self.job),
             )
             path = self.folder.save_final(payload)
         if found:

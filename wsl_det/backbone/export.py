@@ -68,6 +68,8 @@ def meta(source: Source, facts: Facts) -> dict[str, Any]:
         "bn": source.bn,
         "licence": _licence(source.origin, facts),
         "provenance": _provenance(source, facts),
+        # What curves over many runs need to know, and how the run was tested.
+        **{key: told for key in ("pretraining", "view") if (told := _plain(source.origin.get(key)))},
     }
 
 

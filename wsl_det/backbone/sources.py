@@ -18,6 +18,8 @@ from wsl_det.backbone.layouts import KeyFate, Located
 from wsl_det.core import checkpoint, files
 from wsl_det.errors import CheckpointError
 
+# What torchvision, timm and others call the linear classifier.
+_HEADS = ("fc", "head.fc", "head", "classifier", "linear", "last_linear")
 _TORCH = (".pth", ".pt", ".bin", ".torch", ".pyth", ".tar")
 
 
@@ -90,6 +92,21 @@ def read(
         because=because,
         origin=origin,
     )
+
+
+def head(source: Source) -> tuple[Tensor, Tensor] | None:
+    """The classifier in a source's file: (K, C) weights and (K,) biases, float32; None when it has none."""
+    payload = _load(source.path)
+    state = payload[source.wrapper] if source.wrapper else payload
+    for name in _HEADS:
+        pair = [state.get(f"{source.prefix}{name}.{leaf}") for leaf in ("weight", "bias")]
+        weight, bias = (t.float() if isinstance(t, Tensor) else None for t in pair)
+        if weight is not None and weight.ndim == 2:
+            bias = weight.new_zeros(len(weight)) if bias is None else bias
+            if bias.shape != weight.shape[:1] or not (weight.isfinite().all() and bias.isfinite().all()):
+                raise CheckpointError(f"{source.path}: its classifier {name} is damaged; copy the file again")
+            return weight, bias
+    return None
 
 
 def _file(path: Path) -> Path:

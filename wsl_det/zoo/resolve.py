@@ -56,14 +56,20 @@ def source(text: str, **options: Any) -> tuple[sources.Source, export.Facts]:
     ``options`` are those of ``sources.read``; for a file of the catalogue, what they leave open is
     filled in from its entry.
     """
+    path, options = described(text, **options)
+    entry = known(path)
+    return sources.read(path, **options), export.Facts() if entry is None else facts(entry)
+
+
+def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:
+    """The path that ``text`` stands for and ``options`` of ``sources.read``, completed by the catalogue."""
     path = file(text)
     entry = known(path)
-    if entry is None:
-        return sources.read(path, **options), export.Facts()
-    options["expect"] = options.get("expect") or entry.arch_name
-    options["convention"] = options.get("convention") or entry.convention
-    options["bn_folded"] = options.get("bn_folded") or entry.bn == "folded"
-    return sources.read(path, **options), facts(entry)
+    if entry is not None:
+        options["expect"] = options.get("expect") or entry.arch_name
+        options["convention"] = options.get("convention") or entry.convention
+        options["bn_folded"] = options.get("bn_folded") or entry.bn == "folded"
+    return path, options
 
 
 def facts(entry: Entry) -> export.Facts:

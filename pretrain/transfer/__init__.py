@@ -1,0 +1,1 @@
+"""Transfer to classification: data preparation, frozen features, fine-tuning, accuracy with intervals."""

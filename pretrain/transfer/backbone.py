@@ -1,0 +1,147 @@
+"""Backbones as people name them, as modules that turn photos into pooled features or class scores."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from pretrain.dataset import normalize
+from wsl_det.backbone import batch_norm, sources
+from wsl_det.backbone.conventions import Convention
+from wsl_det.backbone.sources import Source
+from wsl_det.errors import CheckpointError, ConfigError, DownloadError
+
+TIMM = "timm:"
+_DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True)
+class Named:
+    """A backbone by path (a file or a run's folder) or as timm:NAME, with options of ``sources.read``."""
+
+    text: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self) -> Source:
+        """The trunk, checked; CheckpointError or DownloadError for what is none."""
+        if self.text.startswith(TIMM):
+            return _from_timm(self.text.removeprefix(TIMM), self.options)
+        return sources.read(self.text, **self.options)
+
+
+def _from_timm(name: str, options: Mapping[str, Any]) -> Source:
+    """The file that timm publishes under a tagged name, from its cache or downloaded."""
+    model, _, tag = name.partition(".")
+    if not tag:
+        raise ConfigError(
+            f"{TIMM}{name} has no tag, and timm's choice changes between versions; give the whole name, "
+            f"such as {TIMM}resnet50.tv_in1k"
+        )
+    import timm
+
+    if name not in timm.list_pretrained(f"{model}.*"):
+        known = ", ".join(timm.list_pretrained(f"{model}.*")[:8])
+        raise ConfigError(
+            f"this timm publishes no {name}" + (f"; of this model: {known}" if known else ", nor that model")
+        )
+    from timm.models import get_pretrained_cfg
+
+    published = get_pretrained_cfg(name)
+    assert published is not None
+    path = _downloaded(name, str(published.hf_hub_id))
+    found = sources.read(path, **{**options, "expect": options.get("expect") or model})
+    mean, std = (tuple(255 * float(v) for v in (values or ())) for values in (published.mean, published.std))
+    if len(mean) != 3 or len(std) != 3 or options.get("convention"):
+        return found
+    convention = Convention("timm", "RGB", mean, std, False)  # type: ignore[arg-type]
+    return replace(found, convention=convention, because=f"timm's settings of {name}")
+
+
+def _downloaded(name: str, hub_id: str) -> str:
+    from huggingface_hub import hf_hub_download
+
+    # timm's own repositories are called after the model; the id is completed as timm does.
+    repository = hub_id + name if hub_id.endswith("/") else hub_id
+    try:
+        return str(hf_hub_download(repository, "model.safetensors"))
+    except (OSError, ValueError, RuntimeError) as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise DownloadError(
+            f"{TIMM}{name} is not in the cache and cannot be downloaded ({first}); copy the file here and "
+            "give its path"
+        ) from None
+
+
+class Network(nn.Module):
+    """A trunk with its features averaged over the picture, and a linear head when it has classes.
+
+    (N, H, W, 3) RGB pixels, uint8, enter through ``inputs``; the output is (N, channels) or (N, classes).
+    """
+
+    def __init__(self, source: Source, *, norm: str = "FrozenBN", num_classes: int = 0) -> None:
+        super().__init__()
+        self.convention = source.convention
+        self.trunk = source.arch.build(
+            norm=norm, stride_in_1x1=source.convention.stride_in_1x1, out_features=("res5",)
+        )
+        own = self.trunk.state_dict()
+        counters = {k: torch.zeros_like(v) for k, v in own.items() if k.endswith("num_batches_tracked")}
+        self.trunk.load_state_dict({**source.weights, **counters})
+        self.channels: int = self.trunk.channels["res5"]
+        self.fc: nn.Module = nn.Linear(self.channels, num_classes) if num_classes else nn.Identity()
+
+    def frozen(self, device: torch.device | str = "cpu") -> Network:
+        """Itself, ready to answer; channels lie last in memory, which is faster."""
+        return self.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """Photos as the trunk was trained on them: (N, 3, H, W) float32; in memory the channels stay last."""
+        rgb = self.convention.channel_order == "RGB"
+        ordered = images if rgb else images.flip(3)
+        return normalize(ordered, self.convention.pixel_mean, self.convention.pixel_std)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Pooled features, or scores of the classes."""
+        return self.fc(self.trunk(x)["res5"].mean(dim=(2, 3)))  # type: ignore[no-any-return]
+
+    @torch.inference_mode()
+    def answer(self, images: NDArray[np.uint8], amp: str = "none") -> NDArray[np.float32]:
+        """The output for (N, H, W, 3) RGB pixels, without gradients; ``amp``: none, bfloat16, float16."""
+        device = next(self.trunk.parameters()).device
+        pixels = torch.from_numpy(np.ascontiguousarray(images)).to(device)
+        with torch.autocast(device.type, dtype=_DTYPES.get(amp), enabled=amp != "none"):
+            return self(self.inputs(pixels)).float().cpu().numpy()  # type: ignore[no-any-return]
+
+
+def trainable(source: Source) -> None:
+    """Raise CheckpointError when the trunk's batch norms cannot be trained."""
+    if source.bn == batch_norm.FOLDED:
+        raise CheckpointError(
+            f"the BN statistics of {source.path} are folded into its affine, so that training its batch "
+            "norms is wrong; use --mode features, or the file before folding"
+        )
+
+
+def with_head(source: Source, device: torch.device | str = "cpu") -> Network:
+    """The frozen network with the classifier that its file holds; CheckpointError when it holds none."""
+    head = sources.head(source)
+    if head is None:
+        raise CheckpointError(
+            f"{source.path} holds no classifier of {source.arch.name}'s features (fc.weight, fc.bias); "
+            "give the pretraining run or the published file, not the exported backbone"
+        )
+    weight, bias = head
+    network = Network(source, num_classes=len(bias))
+    assert isinstance(network.fc, nn.Linear)
+    if weight.shape != network.fc.weight.shape:
+        raise CheckpointError(
+            f"{source.path}: its classifier takes {weight.shape[1]} features of {network.channels}"
+        )
+    network.fc.load_state_dict({"weight": weight, "bias": bias})
+    return network.frozen(device)

@@ -1,0 +1,158 @@
+"""A data set as folders: ``DIR/train/CLASS/photo`` and ``DIR/val/CLASS/photo``, the same classes in both."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pretrain import images as image_files
+from pretrain import transforms
+from pretrain.duplicates.sources import EXTENSIONS
+from pretrain.transfer import prepare
+from wsl_det.errors import DataError
+
+Ints = NDArray[np.int64]
+_SHOWN = 8
+
+
+@dataclass(frozen=True)
+class Split:
+    """The images of ``folder``: file names relative to it (sorted) and their class ids, (N,)."""
+
+    folder: Path
+    names: tuple[str, ...]
+    labels: Ints
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def read(self, i: int) -> bytes:
+        """The file of an image; raises ``images.Rejected`` when it cannot be read."""
+        try:
+            return (self.folder / self.names[i]).read_bytes()
+        except OSError:
+            raise image_files.Rejected("missing or unreadable file") from None
+
+    def listing(self) -> str:
+        """SHA-256 over names, sizes and times of change: changes when a photo does, without reading any."""
+        digest = hashlib.sha256()
+        for name in self.names:
+            try:
+                status = (self.folder / name).stat()
+                digest.update(f"{name}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+            except OSError:
+                digest.update(f"{name}\tunreadable\n".encode())
+        return digest.hexdigest()
+
+    def take(self, rows: Ints) -> Split:
+        """Some of the images, by row."""
+        return Split(self.folder, tuple(self.names[int(i)] for i in rows), self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Folders:
+    """A checked data set; class i is ``classes[i]``, in sorted order as torchvision's ImageFolder has it."""
+
+    root: Path
+    classes: tuple[str, ...]
+    train: Split
+    val: Split
+
+
+def open_folders(root: str | Path) -> Folders:
+    """The data set in ``root``; DataError for splits or classes that are absent, empty or do not match."""
+    root = Path(root)
+    found = {split: _classes(root, split) for split in prepare.SPLITS}
+    prepare.check_classes(found, str(root))
+    for split, by_class in found.items():
+        _check_filled(root / split, by_class)
+    classes = tuple(sorted(found["train"]))
+    if len(classes) < 2:
+        raise DataError(f"{root} has one class, {classes[0]!r}; accuracy needs two or more to tell apart")
+    train, val = (_split(root / split, found[split]) for split in prepare.SPLITS)
+    return Folders(root, classes, train, val)
+
+
+def open_val(root: str | Path) -> tuple[tuple[str, ...], Split]:
+    """The classes and images of ``root/val`` alone, for a classifier that needs no training."""
+    root = Path(root)
+    found = _classes(root, "val")
+    _check_filled(root / "val", found)
+    return tuple(sorted(found)), _split(root / "val", found)
+
+
+def _classes(root: Path, split: str) -> dict[str, list[str]]:
+    folder = root / split
+    if not folder.is_dir():
+        what = "does not exist" if not root.exists() else f"has no folder {split}/"
+        raise DataError(
+            f"--data {root} {what}; expected train/CLASS/photo.jpg and val/CLASS/photo.jpg in it "
+            "(tools/prepare_transfer.py makes such folders)"
+        )
+    subs = [sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith(".")]
+    if not subs:
+        raise DataError(f"{folder} has no class folders; expected CLASS/photo.jpg in it")
+    return {sub.name: sorted(_photos(sub, folder)) for sub in sorted(subs)}
+
+
+def _photos(sub: Path, folder: Path) -> Iterator[str]:
+    for where, folders, names in os.walk(sub, followlinks=True):
+        folders.sort()
+        for name in names:
+            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
+                yield (Path(where) / name).relative_to(folder).as_posix()
+
+
+def _check_filled(folder: Path, by_class: dict[str, list[str]]) -> None:
+    empty = [name for name, photos in by_class.items() if not photos]
+    if empty:
+        total = sum(map(len, by_class.values()))
+        raise DataError(
+            f"{folder}: {len(empty)} of {len(by_class)} classes hold no image "
+            f"({', '.join(empty[:_SHOWN])}{', ...' if len(empty) > _SHOWN else ''}), {total} images in all; "
+            "fill those folders, or remove them from train/ and val/"
+        )
+
+
+def _split(folder: Path, by_class: dict[str, list[str]]) -> Split:
+    rows = [(name, i) for i, label in enumerate(sorted(by_class)) for name in by_class[label]]
+    labels = np.array([label for _, label in rows], dtype=np.int64)
+    return Split(folder, tuple(name for name, _ in rows), labels)
+
+
+def pixels(data: bytes, crop: transforms.TestCrop) -> transforms.Pixels:
+    """The centre crop of an image file; files that are no JPEG by the rule of the shards.
+
+    Raises ``images.Rejected`` for what does not decode whole.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        data = image_files.to_jpeg(data)
+    try:
+        return crop(data, ())
+    except transforms.UnreadableImage as error:
+        raise image_files.Rejected(str(error)) from None
+
+
+def stratified(labels: Ints, share: float, rng: np.random.Generator) -> tuple[Ints, Ints]:
+    """Rows to fit on and rows to check on, ascending: ``share`` of every class is for checking.
+
+    A class of one image is fitted only; one of two or more gives at least one image to each side.
+    """
+    checked: list[Ints] = []
+    for label in np.unique(labels):
+        rows = np.flatnonzero(labels == label)
+        number = min(max(1, round(share * len(rows))), len(rows) - 1)
+        checked.append(rng.permutation(rows)[:number])
+    check = np.sort(np.concatenate(checked))
+    return np.setdiff1d(np.arange(len(labels)), check), check
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first few of some names."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
