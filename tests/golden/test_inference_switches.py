@@ -25,7 +25,7 @@ from wsl_det.detector.types import Prediction
 ALL_ON = {"FOLD_BN": True, "CHANNELS_LAST": True, "CLASS_MASKS": True}
 SETS = {
     "float32": ({**ALL_ON, "WINOGRAD": True}, 1e-4),
-    "bfloat16": ({**ALL_ON, "PRECISION": "bfloat16"}, 0.1),
+    "bfloat16": ({**ALL_ON, "PRECISION": "bfloat16"}, 0.05),
 }
 Arrays = dict[str, np.ndarray]
 

@@ -72,7 +72,8 @@ def test_the_model_is_left_as_it_was(switches: tuple[Any, ...]) -> None:
 
 
 # A fold rounds every weight once more; the additions run in another order. Minimal filtering adds
-# with factors up to 8 and loses a digit. bfloat16 keeps 8 bits through some fifty layers.
+# with factors up to 8 and loses a digit. bfloat16 keeps 8 bits through some fifty layers. Group norm
+# divides by the deviation of a few positions, which magnifies all of this some ten times.
 @pytest.mark.parametrize(
     ("switches", "tolerance"),
     [
@@ -80,8 +81,8 @@ def test_the_model_is_left_as_it_was(switches: tuple[Any, ...]) -> None:
         (("CHANNELS_LAST", True), 1e-5),
         (("WINOGRAD", True), 5e-5),
         (FLOAT32, 5e-5),
-        (("PRECISION", "bfloat16"), 0.05),
-        (BFLOAT16, 0.05),
+        (("PRECISION", "bfloat16"), 0.02),
+        (BFLOAT16, 0.02),
     ],
     ids=["fold", "channels_last", "winograd", "float32", "precision", "bfloat16"],
 )
@@ -93,7 +94,7 @@ def test_features_stay_within_the_tolerance(switches: Any, tolerance: float, nor
     assert list(found) == list(wanted)
     for level, value in wanted.items():
         assert found[level].dtype == torch.float32
-        assert _worst(found[level], value) <= tolerance, level
+        assert _worst(found[level], value) <= tolerance * (10 if norm == "GN" else 1), level
     if switches is FLOAT32:
         assert any(isinstance(m, winograd.WinogradConv2d) for m in fast.modules())
         assert norm == "GN" or not any("norm" in name for name, _ in fast.backbone.named_modules())
