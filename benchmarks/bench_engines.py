@@ -94,8 +94,9 @@ def switched(cfg: Any, sets: Sequence[str], model: Any) -> dict[str, tuple[Any, 
     for name in sets:
         words = ALL.get(name, name).split("+")
         on = {f"WSL_DET__INFERENCE__{w}": True for w in words if w.isupper()}
-        precision = {"WSL_DET__INFERENCE__PRECISION": w for w in words if w.islower()}
-        engine = select_engine("embedded")(cfg.override(**on, **precision))
+        precision = next((w for w in words if w.islower()), "float32")
+        switched_cfg = cfg.override(**on, WSL_DET__INFERENCE__PRECISION=precision)
+        engine = select_engine("embedded")(switched_cfg)
         made[name] = (engine, engine.for_inference(model.eval()))
     return made
 

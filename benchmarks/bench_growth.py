@@ -2,8 +2,8 @@
 
     python benchmarks/bench_growth.py [--only NAME ...] [--repeat 3]
 
-Every job runs at some sizes from n to 10 n, in turns, ``--repeat`` times in this process; the least time of each
-size is kept. The exponent is the slope of a straight line through the logarithms, beside it the
+Every job runs at some sizes from n to 10 n, in turns, ``--repeat`` times in this process; the least
+time of each size is kept. The exponent is the slope of a straight line through the logarithms, beside it the
 exponent of the work itself: a job is flagged (and the program ends with 1) when it grows faster
 than its work by more than 0.15. Exponents under the work's are what a fixed cost looks like.
 """
@@ -160,16 +160,16 @@ def writing(size: int, folder: Path) -> Work:
 def _jobs() -> dict[str, Job]:
     images = functools.partial(evaluation, of="images")
     return {
-        "evaluate-images": Job("evaluation: images", (1000, 3000, 10000), images),
+        "evaluate-images": Job("evaluation: images", (500, 1500, 5000), images),
         "evaluate-classes": Job(
             "evaluation: classes, same objects", (20, 60, 200), functools.partial(evaluation, of="classes"), 0
         ),
         "evaluate-detections": Job(
-            "evaluation: detections in 400 images", (10_000, 30_000, 100_000),
+            "evaluation: detections in 400 images", (6000, 18_000, 60_000),
             functools.partial(evaluation, of="detections"),
         ),
         "card-images": Job(
-            "gain card: images", (500, 1500, 5000), functools.partial(evaluation, of="images", card=True)
+            "gain card: images", (200, 600, 2000), functools.partial(evaluation, of="images", card=True)
         ),
         "card-classes": Job(
             "gain card: classes, same objects", (8, 24, 80),
@@ -179,7 +179,7 @@ def _jobs() -> dict[str, Job]:
             "gain card: detections in 400 images", (4000, 12_000, 40_000),
             functools.partial(evaluation, of="detections", card=True),
         ),
-        "counting": Job("hashtag counting: posts", (50_000, 150_000, 500_000), counting),
+        "counting": Job("hashtag counting: posts", (30_000, 90_000, 300_000), counting),
         "stream-images": Job(
             "sample stream: images, one epoch's plan and a batch", (200_000, 600_000, 2_000_000),
             functools.partial(stream, of="images"),
@@ -188,7 +188,7 @@ def _jobs() -> dict[str, Job]:
             "sample stream: processes, 100 batches of the last rank", (8, 24, 80),
             functools.partial(stream, of="processes"),
         ),
-        "writing": Job("shard writing: images", (500, 1500, 5000), writing),
+        "writing": Job("shard writing: images", (300, 900, 3000), writing),
     }  # fmt: skip
 
 

@@ -2,8 +2,8 @@
 
     python benchmarks/bench_shards.py --images FOLDER_OF_JPEGS [--number 500] [--rounds 5]
 
-Writing: ours checks, that is decodes, every image, drops what it cannot use and writes an index; ``ShardWriter``
-only packs bytes. So ours is also shown without the check of the images, which does the same
+Writing: ours checks, that is decodes, every image, drops what it cannot use and writes an index;
+``ShardWriter`` only packs bytes. So ours is also shown without the check of the images, which does the same
 work as the peer. Reading: one pass over all images in tar order (webdataset's pipeline without decoding,
 without workers: ``WebLoader`` over ``WebDataset``) against our index. Random access: images in a
 shuffled order by our index; a tar has no such access, so the peer is Python's ``tarfile`` with its own
@@ -47,9 +47,7 @@ def write_posts(images: list[Path], home: Path) -> tuple[Path, Path]:
             tags = "#goldfish #crane" if number % 2 else "#brownbear"
             file.write(json.dumps({"id": f"{number:06d}", "image": path.name, "caption": tags}) + "\n")
     selection = vocabulary_job.Selection("wordnet", None, 1)
-    vocabulary_job.run(
-        vocabulary_job.Job([posts], Columns(), Rules(), selection, output=vocab), workers=1
-    )
+    vocabulary_job.run(vocabulary_job.Job([posts], Columns(), Rules(), selection, output=vocab), workers=1)
     return posts, vocab
 
 
@@ -108,7 +106,7 @@ def theirs_reads(folder: Path) -> tuple[int, int]:
 
 def tar_reads(folder: Path, order: np.ndarray) -> tuple[int, int]:
     """Python's tarfile: every tar's members are listed once, then read by name."""
-    tars = [tarfile.open(path) for path in sorted(folder.glob("*.tar"))]
+    tars = [tarfile.open(path) for path in sorted(folder.glob("*.tar"))]  # noqa: SIM115 (closed below)
     found = [(t, m) for t in tars for m in t.getmembers() if m.name.endswith(".jpg")]
     sidecars = {m.name: (t, m) for t in tars for m in t.getmembers() if m.name.endswith(".json")}
     total = labels = 0

@@ -29,6 +29,7 @@ SHORT = {
     "train_net": ("SOLVER.MAX_ITER", "6", "SOLVER.STEPS", "(5,)", "SOLVER.WARMUP_ITERS", "2"),
     "report_gain": ("--bootstrap", "200", "--attribution-bootstrap", "50"),
 }
+WITH_WORKERS = ("make_demo_data", "build_vocab", "build_shards")
 
 
 class Used(NamedTuple):
@@ -50,7 +51,9 @@ def used(command: Sequence[str]) -> Used:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{' '.join(command)}\nended with {process.returncode}:\n{complaint.decode()[-2000:]}")
+        raise SystemExit(
+            f"{' '.join(command)}\nended with {process.returncode}:\n{complaint.decode()[-2000:]}"
+        )
     return Used(usage.ru_utime + usage.ru_stime, time.perf_counter() - began, usage.ru_maxrss / 1024)
 
 
@@ -83,7 +86,9 @@ def jobs(root: Path) -> list[tuple[str, list[str]]]:
         words = [str(root / "candidate" / "predictions.json") if "baseline/pred" in w else w
                  for w in stage.arguments]  # fmt: skip
         # One process each: memory does not depend on how many cores there are.
-        workers = ["--workers", "1"] if stage.tool in ("make_demo_data", "build_vocab", "build_shards") else []
+        workers = (
+            ["--workers", "1"] if stage.tool in ("make_demo_data", "build_vocab", "build_shards") else []
+        )
         made.append((stage.tool, [*words, *workers, *SHORT.get(stage.tool, ())]))
     scenes = root / "data" / "detection"
     config = ["--config-file", "configs/quick/demo_mask_rcnn.yaml"]
