@@ -118,7 +118,7 @@ def stream(size: int, folder: Path, *, of: str) -> Work:
 
     def work() -> None:
         share = slice(24 * (size - 1), 24 * size)
-        for step in range(100):
+        for step in range(1000):
             ready.take(step * 24 * size, 24 * size)[share]
 
     return work
@@ -185,7 +185,7 @@ def _jobs() -> dict[str, Job]:
             functools.partial(stream, of="images"),
         ),
         "stream-processes": Job(
-            "sample stream: processes, 100 batches of the last rank", (8, 24, 80),
+            "sample stream: processes, 1,000 batches of the last rank", (8, 24, 80),
             functools.partial(stream, of="processes"),
         ),
         "writing": Job("shard writing: images", (300, 900, 3000), writing),

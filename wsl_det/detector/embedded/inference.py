@@ -66,7 +66,7 @@ def prepare(model: MaskRCNN, switches: Switches) -> MaskRCNN:
     return fast
 
 
-class ClassMaskHead(nn.Module):
+class ClassMaskHead(MaskHead):
     """A mask head that predicts one mask a detection instead of one a class: up to K times less work.
 
     Each pixel of the input becomes a 2 x 2 square on its own, so the doubling is one matrix
@@ -74,26 +74,26 @@ class ClassMaskHead(nn.Module):
     """
 
     def __init__(self, head: MaskHead) -> None:
-        super().__init__()
-        self.convs = nn.ModuleList(
-            head.get_submodule(f"mask_fcn{number}") for number in range(1, head.num_convs + 1)
-        )
-        self.deconv, self.predictor = head.deconv, head.predictor
+        nn.Module.__init__(self)
+        self.num_convs = head.num_convs
+        for name, child in head.named_children():
+            self.add_module(name, child)
 
     def probabilities(self, x: Tensor, classes: Tensor) -> Tensor:
         """See ``MaskHead.probabilities``."""
-        for conv in self.convs:
-            x = F.relu_(conv(x))
+        for number in range(1, self.num_convs + 1):
+            x = F.relu_(self.get_submodule(f"mask_fcn{number}")(x))
         chosen = classes if len(self.predictor.weight) > 1 else torch.zeros_like(classes)
         parts = zip(x.split(_MASKS_AT_ONCE), chosen.split(_MASKS_AT_ONCE), strict=True)
         return torch.cat([self._logits(some, of) for some, of in parts]).sigmoid_()
 
     def _logits(self, x: Tensor, classes: Tensor) -> Tensor:
         count, channels, height, width = x.shape
-        weight = self.deconv.weight  # (C, D, 2, 2)
+        weight, bias = self.deconv.weight, self.deconv.bias  # (C, D, 2, 2), (D,)
+        assert bias is not None and self.predictor.bias is not None
         square = weight.permute(0, 2, 3, 1).reshape(channels, -1)
         rows = x.permute(0, 2, 3, 1).reshape(-1, channels)
-        doubled = F.relu_(torch.addmm(self.deconv.bias.repeat(4), rows, square))
+        doubled = F.relu_(torch.addmm(bias.repeat(4), rows, square))
         doubled = doubled.view(count, height * width * 4, weight.shape[1])
         of_class = self.predictor.weight[classes].flatten(1)[:, :, None]
         logits = torch.bmm(doubled, of_class) + self.predictor.bias[classes][:, None, None]
