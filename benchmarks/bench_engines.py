@@ -9,6 +9,10 @@ of the ratio within a round, with the smallest and the largest. torchvision's mo
 pyramid and proposal head, so that it has as many proposals to work on; its second stage keeps random
 weights and its draws are its own, so its step is timed and its outputs are compared with nothing.
 What is not installed is left out by name.
+
+At inference our engine runs a second time for every set of switches (WSL_DET.INFERENCE) given with
+--switches, such as FOLD_BN+CHANNELS_LAST or all; the largest difference of its pyramid from the
+plain one's is printed before.
 """
 
 from __future__ import annotations
@@ -19,7 +23,7 @@ import platform
 import statistics
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +32,10 @@ sys.path.insert(0, str(ROOT / "tests" / "parity"))
 # The same operations in the same order on a CPU; on a GPU additions race.
 TOLERANCE = {"cpu": 0.0, "cuda": 2e-3}
 Work = Callable[[], Any]
+ALL = {
+    "float32": "FOLD_BN+CHANNELS_LAST+WINOGRAD+CLASS_MASKS",
+    "bfloat16": "FOLD_BN+CHANNELS_LAST+CLASS_MASKS+bfloat16",
+}
 # What torchvision calls the trunks it has: by depth, groups and width of a group.
 TORCHVISION = {(50, 1, 64): "resnet50", (101, 1, 64): "resnet101", (101, 32, 8): "resnext101_32x8d"}
 
@@ -42,6 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=("cpu", "cuda"))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--only", nargs="*", default=("inference", "training"))
+    parser.add_argument("--switches", nargs="*", default=(), metavar="A+B", help="or float32, or bfloat16")
     parser.add_argument(
         "opts", nargs="*", metavar="KEY VALUE", help="config keys, such as MODEL.MASK_ON False"
     )
@@ -75,6 +84,31 @@ def detect(engine: Any, model: Any, examples: list[Any]) -> Any:
 
     with torch.no_grad():
         return engine.decode(model.eval()(engine.encode(examples)))
+
+
+def switched(cfg: Any, sets: Sequence[str], model: Any) -> dict[str, tuple[Any, Any]]:
+    """{name of the set: (engine, model)}: copies of ``model`` with the switches of each set on."""
+    from wsl_det.detector.engine import select_engine
+
+    made = {}
+    for name in sets:
+        words = ALL.get(name, name).split("+")
+        on = {f"WSL_DET__INFERENCE__{w}": True for w in words if w.isupper()}
+        precision = next((w for w in words if w.islower()), "float32")
+        switched_cfg = cfg.override(**on, WSL_DET__INFERENCE__PRECISION=precision)
+        engine = select_engine("embedded")(switched_cfg)
+        made[name] = (engine, engine.for_inference(model.eval()))
+    return made
+
+
+def pyramid_difference(fast: Any, plain: Any, examples: list[Any]) -> float:
+    """Largest difference of a level of the pyramid, over the level's largest value."""
+    import torch
+
+    with torch.no_grad():
+        images, _ = plain.normalise([e.image for e in examples])
+        found, wanted = fast.backbone(images), plain.backbone(images)
+    return max(float((found[k] - v).abs().max() / v.abs().max()) for k, v in wanted.items())
 
 
 def step(engine: Any, model: Any, examples: list[Any]) -> dict[str, float]:
@@ -207,7 +241,7 @@ def show(
 ) -> None:
     base = seconds["embedded"]
     for name, rounds in seconds.items():
-        words = [f"{kind:10s} {name:12s}"]
+        words = [f"{kind:10s} {name:22s}"]
         for clock, label in enumerate(("wall", "CPU")):
             ratios = [theirs[clock] / ours[clock] for theirs, ours in zip(rounds, base, strict=True)]
             words.append(f"{label} {statistics.median(r[clock] for r in rounds):7.3f} s")
@@ -250,6 +284,12 @@ def main() -> int:
             worst = difference({name: call() for name, call in work.items()}, kind, models)
             print(f"{kind:10s} largest relative difference {worst:.1e}, allowed {TOLERANCE[args.device]:.0e}")
             wrong |= worst > TOLERANCE[args.device]
+        if kind == "inference":
+            fast = switched(cfg, args.switches, models["embedded"])
+            for name, (engine, model) in fast.items():
+                off = pyramid_difference(model, models["embedded"], examples)
+                print(f"{kind:10s} {name}: pyramid differs by {off:.1e} of its largest value")
+                work[name] = lambda pair=(engine, model), run=run: run(*pair, examples)
         if kind == "training" and cfg.MODEL.MASK_ON and _shape(cfg) in TORCHVISION:
             work["torchvision"] = torchvision_step(cfg, examples, models["embedded"])
         show(kind, measure(work, args.rounds, args.device), work, args.device)

@@ -107,7 +107,7 @@ def _load(detector: Detector, dataset: CocoDataset) -> _Loaded:
             f"{detector.weights} was trained on the categories {', '.join(trained_on)} in this order; "
             f"{dataset.json_path} has {', '.join(dataset.category_names)}"
         )
-    return _Loaded(detector.name, cfg, engine, model.eval(), start)
+    return _Loaded(detector.name, cfg, engine, engine.for_inference(model.eval()), start)
 
 
 def _detections(

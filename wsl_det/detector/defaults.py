@@ -273,6 +273,19 @@ OURS: dict[str, Any] = {
     # How many learning rates were tried to choose SOLVER.BASE_LR; 0 when it was not swept.
     # The gain report lets BASE_LR differ between sides that record sweeps of one size.
     "LR_SWEEP_SIZE": 0,
+    # Speed of the embedded engine at inference, each within a stated tolerance of the plain model
+    # (embedded/inference.py); with everything off outputs equal Detectron2's.
+    "INFERENCE": {
+        # Batch norms in the weights of the convolutions before them.
+        "FOLD_BN": False,
+        "CHANNELS_LAST": False,
+        # Dense 3x3 convolutions by minimal filtering; CPU and float32 only.
+        "WINOGRAD": False,
+        # Of each detection the mask of its class only.
+        "CLASS_MASKS": False,
+        # float32, or bfloat16 for all but the last layers.
+        "PRECISION": "float32",
+    },
 }
 """Keys of our own, below ``WSL_DET``; they never stand in shipped detection configs."""
 

@@ -42,6 +42,13 @@ class DetectorEngine(Protocol):
         """
         ...
 
+    def for_inference(self, model: nn.Module) -> nn.Module:
+        """What detects in place of ``model``, in evaluation mode, until its weights change.
+
+        ``model`` itself unless WSL_DET.INFERENCE asks for speed, and never changed.
+        """
+        ...
+
     def encode(self, batch: Sequence[Example]) -> Any:
         """A batch as the model takes it; images without a target are fine in evaluation mode."""
         ...

@@ -35,8 +35,8 @@ def detect(
     budget = loader.Budget(len(records), cfg.WSL_DET.BAD_IMAGE_BUDGET)
     began = time.perf_counter()
     training = model.training
-    model.eval()
-    found = list(_detections(engine, model, cfg, mine, budget, what=what)) if mine else []
+    detecting = engine.for_inference(model.eval())
+    found = list(_detections(engine, detecting, cfg, mine, budget, what=what)) if mine else []
     model.train(training)
     gathered = [pair for part in dist.all_gather_object(found) for pair in part]
     seconds = time.perf_counter() - began

@@ -35,6 +35,7 @@ class Engine:
         # Its own pictures of the training would end in a storage that nobody reads.
         self._cfg.VIS_PERIOD = 0
         self._cfg.freeze()
+        _check_inference(cfg)
 
     def build(self) -> nn.Module:
         """See the protocol; freezing is Detectron2's own, part of building its trunk."""
@@ -47,6 +48,10 @@ class Engine:
                     f"Detectron2 cannot build this model ({type(error).__name__}: {error}); "
                     "correct the keys below MODEL"
                 ) from error
+
+    def for_inference(self, model: nn.Module) -> nn.Module:
+        """See the protocol: the model as Detectron2 has it."""
+        return model
 
     def encode(self, batch: Sequence[Example]) -> list[dict[str, Any]]:
         """See the protocol: Detectron2's list of dicts, as its DatasetMapper makes them."""
@@ -67,6 +72,13 @@ class Engine:
         with torch.random.fork_rng(_cuda(self._device)), EventStorage(0):
             torch.manual_seed(seed)
             yield
+
+
+def _check_inference(cfg: Config) -> None:
+    wanted = {k: v for k, v in cfg.WSL_DET.INFERENCE.to_dict().items() if v not in (False, "float32")}
+    if wanted:
+        keys = ", ".join(f"WSL_DET.INFERENCE.{key} {value}" for key, value in wanted.items())
+        raise EngineError(f"Detectron2 has no {keys}; leave it out, or pass --engine embedded")
 
 
 def translate(cfg: Config) -> CfgNode:

@@ -11,9 +11,9 @@ from torch import nn
 from wsl_det import __version__
 from wsl_det.core import dist
 from wsl_det.core.config import Config
-from wsl_det.detector.embedded import mask_ops
-from wsl_det.detector.embedded.build import build_model
-from wsl_det.detector.embedded.mask_rcnn import Found
+from wsl_det.detector.embedded import inference, mask_ops
+from wsl_det.detector.embedded.build import build_model, inference_switches
+from wsl_det.detector.embedded.mask_rcnn import Found, MaskRCNN
 from wsl_det.detector.types import Example, Prediction
 
 
@@ -26,11 +26,17 @@ class Engine:
     def __init__(self, cfg: Config) -> None:
         self._cfg = cfg
         self._device = dist.device(cfg.MODEL.DEVICE)
+        self._switches = inference_switches(cfg)
         self._rng = torch.Generator(device=self._device)
 
     def build(self) -> nn.Module:
         """See the protocol."""
         return build_model(self._cfg, self._rng).to(self._device)
+
+    def for_inference(self, model: nn.Module) -> nn.Module:
+        """See the protocol."""
+        assert isinstance(model, MaskRCNN)
+        return inference.prepare(model, self._switches)
 
     def encode(self, batch: Sequence[Example]) -> list[Example]:
         """See the protocol."""

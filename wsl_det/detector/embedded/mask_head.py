@@ -32,6 +32,10 @@ class MaskHead(nn.Module):
             x = F.relu_(self.get_submodule(f"mask_fcn{number}")(x))
         return self.predictor(F.relu_(self.deconv(x)))
 
+    def probabilities(self, x: Tensor, classes: Tensor) -> Tensor:
+        """Probabilities (N, 2 S, 2 S) of the masks of the given classes, (N,)."""
+        return mask_probabilities(self(x), classes)
+
 
 def mask_loss(logits: Tensor, classes: Tensor, wanted: Tensor) -> Tensor:
     """Mean binary cross entropy of the masks of the right classes; 0 on the graph without objects.

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import mask_ops
 from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor, Detections
-from wsl_det.detector.embedded.mask_head import MaskHead, mask_loss, mask_probabilities
+from wsl_det.detector.embedded.mask_head import MaskHead, mask_loss
 from wsl_det.detector.embedded.matcher import Matcher
 from wsl_det.detector.embedded.pooler import Pooler
 from wsl_det.detector.embedded.proposals import Proposals
@@ -97,9 +97,9 @@ class ROIHeads(nn.Module):
         if self.mask_head is None or self.mask_pooler is None:
             return None
         maps = [features[name] for name in self.in_features]
-        logits = self.mask_head(self.mask_pooler(maps, [d.boxes for d in found]))
-        classes = torch.cat([d.classes for d in found])
-        return list(mask_probabilities(logits, classes).split([len(d.boxes) for d in found]))
+        pooled = self.mask_pooler(maps, [d.boxes for d in found])
+        masks = self.mask_head.probabilities(pooled, torch.cat([d.classes for d in found]))
+        return list(masks.split([len(d.boxes) for d in found]))
 
     @torch.no_grad()
     def sample(self, proposals: Tensor, target: Target) -> Samples:
