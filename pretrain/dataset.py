@@ -92,8 +92,8 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
 class SkipBudget:
     """Counts images that do not decode; too many of them stop the run with DataError."""
 
-    def __init__(self, limit: float) -> None:
-        self.limit, self.seen = limit, 0
+    def __init__(self, limit: float, name: str = "DATA.SKIP_BUDGET") -> None:
+        self.limit, self.name, self.seen = limit, name, 0
         self.skipped: Counter[str] = Counter()
 
     @property
@@ -109,8 +109,8 @@ class SkipBudget:
             if self.seen >= _BUDGET_FROM and self.skipped.total() > self.limit * self.seen:
                 raise DataError(
                     f"{self.skipped.total()} of {self.seen} images do not decode, more than "
-                    f"DATA.SKIP_BUDGET {self.limit:g} allows; the last is {key}: {reason}. "
-                    "Build the shards again, or raise the budget"
+                    f"{self.name} {self.limit:g} allows; the last is {key}: {reason}. "
+                    "Make the images anew, or raise the budget"
                 )
 
 
@@ -134,12 +134,13 @@ class Loader:
         num_threads: int = 2,
         prefetch: int = 2,
         skip_budget: float = 0.01,
+        budget_name: str = "DATA.SKIP_BUDGET",
         pin_memory: bool = False,
     ) -> None:
         self._posts, self._stream, self._crop, self._share = posts, stream, crop, share
         self._size, self._chance_key = size, seeds.derive("crop", seed)
         self._threads, self._prefetch, self._pin = max(1, num_threads), max(0, prefetch), pin_memory
-        self.budget = SkipBudget(skip_budget)
+        self.budget = SkipBudget(skip_budget, budget_name)
 
     def batches(self, start: int, stop: int, stream_hash: str) -> Iterator[Batch]:
         """The batches of the steps ``start`` .. ``stop - 1``; ``stream_hash`` names what came before."""

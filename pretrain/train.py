@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 from typing import Any
 
@@ -12,14 +11,13 @@ from torch import Tensor, nn
 
 from pretrain import (
     exclusion,
-    export,
+    finish,
     jpeg_regions,
     losses,
     model,
     plan,
     probe,
     recompute,
-    record,
     resampling_table,
     solver,
     transforms,
@@ -27,11 +25,10 @@ from pretrain import (
 from pretrain.averages import WeightAverage
 from pretrain.dataset import Batch, Loader, normalize
 from pretrain.job import Job, fingerprint, heldout_images, prepare
-from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
+from wsl_det.core import checkpoint, dist, log, loop, seed
 from wsl_det.core.config import Config, write_resolved
 
 _SHOWN_KEYS = 8
-_BN_STATISTICS = "exponential average over steps of the mean over BN groups, averaged over processes"
 
 
 def pretrain(cfg: Config, resume: bool = False) -> None:
@@ -107,7 +104,9 @@ class Run:
         found = self.measure(updates - 1)
         if metrics is not None:
             metrics.write({"iteration": updates - 1, **found})
-            self._write_end(found)
+            finish.write_results(self.cfg, self.job, self.folder, found, self.stream.value)
+            with self._measured_weights():
+                finish.write_weights(self.cfg, self.job, self.folder, self.bare)
 
     def losses(self, batch: Batch, iteration: int) -> dict[str, Tensor]:
         """The loss of a piece of a batch; beside it the loss above its least value, and the share skipped."""
@@ -267,39 +266,6 @@ class Run:
             names = [entry.name for entry in posts.vocabulary.classes]
             for line in [*([told] if told else []), *resampling_table.describe(job.stream, names)]:
                 log.get("pretrain").info("%s", line)
-
-    def _write_end(self, found: Mapping[str, float]) -> None:
-        cfg, posts = self.cfg, self.job.posts
-        images = heldout_images(cfg, posts)
-        chance = probe.constant_guess(
-            [posts.labels(int(i)) for i in images], self.job.stream.tag_counts, cfg.TEST.RECALL_AT
-        )
-        judged = self.job.verdicts
-        made_from = {"dataset": f"sha256:{posts.sha256}", "vocabulary": f"sha256:{posts.vocabulary.sha256}"}
-        made_from |= {"verdicts": f"sha256:{judged.sha256}"} if judged else {}
-        meta = {**provenance.header("pretraining results", 1, made_from), "stream": self.stream.value}
-        results = {"recall": found, "constant_guess": chance if found else {}, "meta": meta}
-        files.write_json(self.folder.path / "results.json", results)
-        with self._measured_weights():
-            payload = export.final_payload(
-                self.bare,
-                self.job.arch,
-                pixel_mean=cfg.INPUT.PIXEL_MEAN,
-                pixel_std=cfg.INPUT.PIXEL_STD,
-                vocabulary=posts.vocabulary.sha256,
-                dataset=posts.name,
-                dataset_sha256=posts.sha256,
-                config=cfg.to_dict(),
-                bn_statistics=_BN_STATISTICS,
-                ema_decay=cfg.SOLVER.EMA_DECAY,
-                verdicts=exclusion.ancestry(judged, posts),
-                pretraining=record.of_job(cfg, self.job),
-            )
-            path = self.folder.save_final(payload)
-        if found:
-            shown = "  ".join(f"{name} {value:.2f}" for name, value in chance.items())
-            log.get("pretrain").info("a constant guess scores: %s", shown)
-        log.get("pretrain").info("wrote %s; tools/export_backbone.py makes a backbone of it", path)
 
 
 class StreamName:

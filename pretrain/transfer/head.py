@@ -96,7 +96,6 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     right: NDArray[np.bool_] = np.logical_and(answered, match.held[top, val.labels[:, None]])
     single = np.equal(match.held.sum(axis=1), 1)
     strict: NDArray[np.bool_] = np.logical_and(right, single[top])
-    number = len(val)
     more = {
         "head": {
             "outputs": len(outputs),
@@ -104,13 +103,11 @@ def measure(setting: Setting) -> dict[str, Any] | None:
             "missing": list(match.missing),
             "missing_images": int(np.isin(val.labels, np.flatnonzero(match.held.sum(axis=0) == 0)).sum()),
             "ambiguous": {name: list(held) for name, held in match.ambiguous.items()},
-            "top1_strict": scores.share(int(strict[:, :1].any(1).sum()), number),
-            "top5_strict": scores.share(int(strict.any(1).sum()), number),
         }
     }
     return evaluate.result(
         setting,
-        answers=scores.Answers(val.labels, top, right),
+        answers=scores.Answers(val.labels, top, right, strict),
         classes=tested,
         val=val,
         rows=rows,

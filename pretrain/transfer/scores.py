@@ -25,12 +25,14 @@ class Answers:
     """What a classifier said: ``top`` (N, at most 5) class ids, best first; ``labels`` (N,) the true ids.
 
     A row of an image that could not be read is UNREADABLE throughout. ``right`` overrides, per answer,
-    what counts as right where ids alone do not tell; (N, at most 5).
+    what counts as right where ids alone do not tell; (N, at most 5). ``strict`` are those of them that
+    are right by a stricter rule.
     """
 
     labels: NDArray[np.int64]
     top: NDArray[np.int64]
     right: NDArray[np.bool_] | None = None
+    strict: NDArray[np.bool_] | None = None
 
     @property
     def hits(self) -> NDArray[np.bool_]:
@@ -90,6 +92,9 @@ def record(
         found["top5"] = _share(five, seen, mode)
     else:
         found["top5_reason"] = f"{len(names)} classes: top-5 tells nothing below {_FEW}"
+    if answers.strict is not None:
+        found["top1_strict"] = _share(answers.strict[:, 0], seen, mode)
+        found["top5_strict"] = _share(np.logical_or.reduce(answers.strict, axis=1), seen, mode)
     by_class = _by_class(credited, kept, answers.labels, classes)
     means = [one["top1"]["value"] for one in by_class if one["images"]]
     return {

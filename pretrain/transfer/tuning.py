@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pretrain import chance, sampling, selection, shards, solver, transforms
+from pretrain import chance, jpeg_regions, sampling, selection, shards, solver, transforms
 from pretrain import images as image_files
 from pretrain import model as models
 from pretrain.dataset import Batch, Loader, Share, start_hash
@@ -152,12 +152,13 @@ class Tuning:
         self.loader = Loader(
             self.photos,
             stream,
-            transforms.TrainCrop(view.size, max_pixels=image_files.MAX_PIXELS),
+            transforms.TrainCrop(view.size, max_pixels=image_files.MAX_PIXELS, regions=jpeg_regions.find()),
             self.share,
             size=view.size,
             seed=recipe.seed,
             num_threads=recipe.threads,
             skip_budget=recipe.skip_budget,
+            budget_name="--skip-budget",
         )
         self.fingerprint = {"stream": self.name.value}
 

@@ -27,6 +27,14 @@ RUN_KEYS = (
     "WSL_DET.KEEP_CHECKPOINTS",
     "WSL_DET.LR_SWEEP_SIZE",
 )
+# Keys younger than some files, with what was done before there was a choice.
+LATER: dict[str, Any] = {
+    "WSL_DET.INFERENCE.FOLD_BN": False,
+    "WSL_DET.INFERENCE.CHANNELS_LAST": False,
+    "WSL_DET.INFERENCE.WINOGRAD": False,
+    "WSL_DET.INFERENCE.CLASS_MASKS": False,
+    "WSL_DET.INFERENCE.PRECISION": "float32",
+}
 LEARNING_RATE = "SOLVER.BASE_LR"
 
 
@@ -111,7 +119,7 @@ def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[
     configs = [_leaves(_get(p.meta, "config")) for p in (a, b)]
     swept = _same_sweep(a.meta, b.meta)
     for key in sorted(set(configs[0]) | set(configs[1])):
-        ours, theirs = (config.get(key, "absent") for config in configs)
+        ours, theirs = (config.get(key, LATER.get(key, "absent")) for config in configs)
         if ours != theirs:
             free = _is_free(key, swept=swept, run=run)
             found.append(Difference(prefix + key, _text(ours), _text(theirs), free))

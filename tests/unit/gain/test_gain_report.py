@@ -39,7 +39,7 @@ def meta(gt: Path, **change: Any) -> dict[str, Any]:
         *path, leaf = dotted.split(".")
         at = config
         for key in path:
-            at = at[key]
+            at = at.setdefault(key, {})
         at[leaf] = value
     header = {"dataset": {"name": "val", "gt_sha256": files.sha256(gt), "images": 40}, "config": config}
     return {
@@ -147,6 +147,9 @@ def header_pair(folder: Path, tmp_path: Path, a: dict[str, Any], b: dict[str, An
         ({"sweep": {"size": 3}}, {"config": {"SOLVER.BASE_LR": 0.01}, "sweep": {"size": 3}}, None),
         ({}, {"config": {"WSL_DET.LOG_PERIOD": 5, "WSL_DET.LR_SWEEP_SIZE": 3}}, None),
         ({}, {"config": {"WSL_DET.AMP_DTYPE": "bfloat16"}}, "WSL_DET.AMP_DTYPE"),
+        # Older files lack the key; they were made as it does by default.
+        ({}, {"config": {"WSL_DET.INFERENCE.PRECISION": "float32"}}, None),
+        ({}, {"config": {"WSL_DET.INFERENCE.PRECISION": "bfloat16"}}, r"PRECISION: float32 \| bfloat16"),
         (
             {"sweep": {"size": 3}},
             {"config": {"SOLVER.BASE_LR": 0.01}, "sweep": {"size": 5}},

@@ -1,0 +1,11 @@
+"""Keys younger than some files count, where they are absent, as what was done before them."""
+
+from __future__ import annotations
+
+from wsl_det.detector import defaults
+from wsl_det.gain import like_for_like
+
+
+def test_absent_keys_stand_for_the_defaults() -> None:
+    younger = {f"WSL_DET.INFERENCE.{key}": value for key, value in defaults.OURS["INFERENCE"].items()}
+    assert younger == like_for_like.LATER
