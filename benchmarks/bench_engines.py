@@ -111,10 +111,13 @@ def pyramid_difference(fast: Any, plain: Any, examples: list[Any]) -> float:
     return max(float((found[k] - v).abs().max() / v.abs().max()) for k, v in wanted.items())
 
 
-def step(engine: Any, model: Any, examples: list[Any]) -> dict[str, float]:
-    """Forward, backward; the optimizer's step is the same code for everyone."""
+def step(engine: Any, model: Any, examples: list[Any], half: bool = False) -> dict[str, float]:
+    """Forward, backward; the optimizer's step is the same code for everyone. ``half``: SOLVER.AMP, bfloat16."""
+    import torch
+
     model.train().zero_grad(set_to_none=True)
-    with engine.running(0):
+    device = next(model.parameters()).device.type
+    with engine.running(0), torch.autocast(device, dtype=torch.bfloat16, enabled=half):
         losses = model(engine.encode(examples))
     sum(losses.values()).backward()
     return {key: value.item() for key, value in losses.items()}
@@ -290,6 +293,8 @@ def main() -> int:
                 off = pyramid_difference(model, models["embedded"], examples)
                 print(f"{kind:10s} {name}: pyramid differs by {off:.1e} of its largest value")
                 work[name] = lambda pair=(engine, model), run=run: run(*pair, examples)
+        if kind == "training":
+            work["embedded, SOLVER.AMP"] = lambda: step(*pairs["embedded"], examples, half=True)
         if kind == "training" and cfg.MODEL.MASK_ON and _shape(cfg) in TORCHVISION:
             work["torchvision"] = torchvision_step(cfg, examples, models["embedded"])
         show(kind, measure(work, args.rounds, args.device), work, args.device)

@@ -7,6 +7,11 @@ from typing import Any
 import pytest
 import scenes
 import torch
+from pycocotools import mask as coco_mask
+
+from wsl_det.detector.embedded import inference
+from wsl_det.detector.engine import select_engine
+from wsl_det.errors import EngineError
 
 VARIANTS: dict[str, dict[str, Any]] = {
     "tiny": {},
@@ -56,6 +61,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ROI_BOX_HEAD__BBOX_REG_WEIGHTS": [5.0, 5.0, 2.0, 2.0], "ROI_HEADS__NMS_THRESH_TEST": 0.3,
     },
 }  # fmt: skip
+FLOAT32_SWITCHES = inference.Switches(fold_bn=True, channels_last=True, winograd=True, class_masks=True)
 variants = pytest.mark.parametrize("name", VARIANTS)
 
 # Where the operations are the same, exact; these losses go through torchvision's twin of fvcore's
@@ -128,6 +134,32 @@ def test_detections(pair: Any, name: str) -> None:
         assert mine.masks == other.masks
     if ours.roi_heads.mask_head is not None:
         assert any(len(mask["counts"]) > 8 for w in wanted for mask in w.masks)
+
+
+@variants
+def test_detections_with_the_switches_for_speed(pair: Any, name: str) -> None:
+    """Everything on that stays in float32: boxes and scores to 1e-4 of the largest value."""
+    (our_engine, ours), (their_engine, theirs) = pair(**VARIANTS[name])
+    fast = inference.prepare(ours.eval(), FLOAT32_SWITCHES)
+    examples = scenes.batch(2)
+    with torch.no_grad():
+        found = our_engine.decode(fast(our_engine.encode(examples)))
+        wanted = their_engine.decode(theirs.eval()(their_engine.encode(examples)))
+    for mine, other in zip(found, wanted, strict=True):
+        assert torch.equal(mine.classes, other.classes)
+        for ours_, theirs_ in ((mine.boxes_xyxy, other.boxes_xyxy), (mine.scores, other.scores)):
+            assert (ours_ - theirs_).abs().max() <= 1e-4 * theirs_.abs().max()
+        for a, b in zip(mine.masks or [], other.masks or [], strict=True):
+            ours_, theirs_ = coco_mask.decode(a), coco_mask.decode(b)
+            # Pixels at the threshold may fall to either side.
+            assert (ours_ != theirs_).sum() <= 2 + 0.05 * theirs_.sum()
+
+
+def test_detectron2_refuses_switches_that_it_does_not_have() -> None:
+    cfg = scenes.config()
+    cfg = cfg.override(WSL_DET__INFERENCE__FOLD_BN=True)
+    with pytest.raises(EngineError, match=r"WSL_DET\.INFERENCE\.FOLD_BN True.*--engine embedded"):
+        select_engine("detectron2")(cfg)
 
 
 def _layout(state: dict[str, torch.Tensor]) -> dict[str, tuple[int, ...]]:
