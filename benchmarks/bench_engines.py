@@ -112,7 +112,7 @@ def pyramid_difference(fast: Any, plain: Any, examples: list[Any]) -> float:
 
 
 def step(engine: Any, model: Any, examples: list[Any], half: bool = False) -> dict[str, float]:
-    """Forward, backward; the optimizer's step is the same code for everyone. ``half``: SOLVER.AMP, bfloat16."""
+    """Forward, backward; the optimizer's step is the same code for all. ``half``: SOLVER.AMP in bfloat16."""
     import torch
 
     model.train().zero_grad(set_to_none=True)
