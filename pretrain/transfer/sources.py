@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -22,13 +23,17 @@ from wsl_det.errors import ConfigError, DataError
 WNID = re.compile(r"n\d{8}")
 _TIMM_LIST = re.compile(r"(imagenet\w*)_synsets\.txt")
 
+# Why a post has no class to go to, by its label.
+_UNCLASSED: dict[str | None, str] = {None: "without a true class", "": "without one true class alone"}
+
 
 def posts(
     truth: Path, post_paths: Sequence[str], images: Path, *, heldout: float, columns: Columns | None = None
 ) -> Listing:
     """Posts whose true class is known; val are those that ``DATA.HELDOUT heldout`` never trains on.
 
-    ``truth`` has a JSON object a line with the post's ``id`` and the class as ``wnid`` or ``label``.
+    ``truth`` has a JSON object a line with the post's ``id`` and the class as ``wnid`` or ``label``, or
+    a list ``synsets``; posts that show several are left out and counted.
     """
     labels = _truth(truth)
     ledger, listing = Ledger(), Listing("posts", [], {"truth": truth})
@@ -37,8 +42,8 @@ def posts(
     seen: set[str] = set()
     for post in post_files.read(paths, columns or Columns(), ledger):
         label = labels.get(post.id)
-        if label is None or post.image is None or post.id in seen:
-            why = "without a true class" if label is None else "without an image, or there twice"
+        if not label or post.image is None or post.id in seen:
+            why = _UNCLASSED.get(label, "without an image, or there twice")
             listing.left_out[why] += 1
             continue
         seen.add(post.id)
@@ -59,14 +64,22 @@ def _truth(path: Path) -> dict[str, str]:
     for number, line in enumerate(prepare.by_line(path, "truth"), 1):
         record = post_files.record_of_line(line.encode())
         name = record.get("id") if isinstance(record, dict) else None
-        label = (record.get("wnid") or record.get("label")) if isinstance(record, dict) else None
+        label = _label(record) if isinstance(record, dict) else None
         if name is None or not isinstance(label, str):
             raise DataError(
-                f'truth {path}, line {number}: expected an object with "id" and "wnid" or "label"'
+                f'truth {path}, line {number}: expected an object with "id" and "wnid", "label" or "synsets"'
             )
         if found.setdefault(str(name), label) != label:
             raise DataError(f"truth {path}, line {number}: post {name} has another class above")
     return found
+
+
+def _label(record: dict[str, Any]) -> Any:
+    """The one class of a record, "" for a list that does not hold exactly one, None where nothing is said."""
+    several = record.get("synsets")
+    if isinstance(several, list) and all(isinstance(one, str) for one in several):
+        return several[0] if len(set(several)) == 1 else ""
+    return record.get("wnid") or record.get("label")
 
 
 def _name(post_id: str) -> str:

@@ -134,3 +134,24 @@ def test_posts_are_split_as_pretraining_splits_them(tmp_path: Path) -> None:
     found = {image.source.stem: image.split == "val" for image in listing.images}
     assert found == dict(zip(ids[:-1], held.tolist(), strict=True))
     assert listing.left_out == {"without a true class": 1}
+
+
+def test_posts_that_show_several_classes_are_left_out(tmp_path: Path) -> None:
+    shown = {f"p{i}": [f"n{i % 2}"] for i in range(20)} | {
+        "two": ["n0", "n1"],
+        "none": [],
+        "twice": ["n0", "n0"],
+    }
+    for name in shown:
+        _touch(tmp_path / "photos" / f"{name}.jpg")
+    posts, truth = tmp_path / "posts.jsonl", tmp_path / "truth.jsonl"
+    posts.write_text(
+        "".join(json.dumps({"id": n, "image": f"{n}.jpg", "caption": "#a"}) + "\n" for n in shown)
+    )
+    truth.write_text("".join(json.dumps({"id": n, "synsets": s}) + "\n" for n, s in shown.items()))
+    listing = sources.posts(truth, [str(posts)], tmp_path / "photos", heldout=0.3)
+    assert listing.left_out == {"without one true class alone": 2}
+    assert {i.label for i in listing.images if i.source.stem == "twice"} == {"n0"}
+    truth.write_text(json.dumps({"id": "p0", "classes": ["a"]}) + "\n")
+    with pytest.raises(DataError, match='"wnid", "label" or "synsets"'):
+        sources.posts(truth, [str(posts)], tmp_path / "photos", heldout=0.3)
