@@ -2,7 +2,8 @@
 
     python docs/scaling/collect.py runs docs/scaling/results
 
-RUNS/NAME/results.json becomes OUT/NAME.json, and RUNS/NAME/transfer.json OUT/NAME.transfer.json.
+RUNS/NAME/results.json becomes OUT/NAME.json, and RUNS/NAME/transfer.json OUT/NAME.transfer.json, without
+its accuracies by class and confusions.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ from typing import Any
 from wsl_det import errors
 from wsl_det.core import files
 
+# Long, and no curve needs them.
+LEFT_OUT = ("confusion", "by_class")
 SUFFIXES = {"results.json": ".json", "transfer.json": ".transfer.json"}
 
 
@@ -42,7 +45,8 @@ def main() -> int:
         raise errors.DataError(f"{args.runs} has no folders with {' or '.join(SUFFIXES)}")
     for path in found:
         copy = args.output / (path.parent.name + SUFFIXES[path.name])
-        files.write_json(copy, without_paths(files.read_json(path, "result file")))
+        whole = files.read_json(path, "result file")
+        files.write_json(copy, without_paths({k: v for k, v in whole.items() if k not in LEFT_OUT}))
     print(f"{len(found)} result files in {args.output}")
     return 0
 
