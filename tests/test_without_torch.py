@@ -1,4 +1,4 @@
-"""Evaluation and report, from files to files, on a machine where torch cannot be imported."""
+"""Evaluation, report and the list of the zoo on a machine where torch cannot be imported."""
 
 from __future__ import annotations
 
@@ -51,3 +51,8 @@ def test_the_report_runs_without_torch(sides: dict[str, Path], tmp_path: Path) -
     both = ("--baseline", sides["a"], "--candidate", sides["b"])
     _run("report_gain", "--gt", sides["gt"], *both, "--output", tmp_path / "report", *few)
     assert (tmp_path / "report" / "gain.html").exists()
+
+
+def test_the_zoo_is_listed_without_torch() -> None:
+    _run("download_model", "--list")
+    _run("download_model", "--show", "resnext101_32x8d_wsl")

@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-import torch
-
 from wsl_det.backbone import conventions
-from wsl_det.backbone.arch import Architecture
-from wsl_det.backbone.trunk import BLOCKS
 from wsl_det.zoo.catalogue import Entry, entries
 
 
@@ -60,7 +56,21 @@ def _accuracy(entry: Entry) -> str:
     return ", ".join(f"{names[k]} {found[k]:.1f}" for k in names if k in found) or "not published"
 
 
-# Parameters beside the trunk: FPN, RPN and heads for COCO's 80 classes, with the mask head and without.
+# Numbers in the trunks' files, statistics of batch norm included; a test builds each to count them.
+# Written down, so that a list of names need not load torch and build ten models.
+TRUNKS = {
+    "resnet18": 11_186_112,
+    "resnet50": 23_561_152,
+    "resnet101": 42_605_504,
+    "resnext50_32x4d": 23_048_128,
+    "resnext101_32x4d": 42_266_560,
+    "resnext101_32x8d": 86_945_216,
+    "resnext101_32x16d": 192_310_720,
+    "resnext101_32x32d": 467_074_496,
+    "resnext101_32x48d": 827_215_296,
+    "resnext152_32x8d": 120_618_432,
+}
+# Numbers beside the trunk: FPN, RPN and heads for COCO's 80 classes, with the mask head and without.
 _DETECTOR, _WITHOUT_MASKS = 20_888_304, 18_245_024
 
 
@@ -68,24 +78,10 @@ def _size(entry: Entry) -> str:
     """Megabytes; where nobody has published them, four bytes for each number in the file."""
     if entry.bytes:
         return f"{entry.bytes / 1e6:.0f}"
-    arch = architecture(entry)
-    with torch.device("meta"):
-        count = sum(t.numel() for t in arch.build(norm="FrozenBN").state_dict().values())
+    count = TRUNKS[entry.arch_name]
     if entry.kind == "detector":
         count += _DETECTOR if "mask_ap" in (entry.accuracy or {}) else _WITHOUT_MASKS
     else:
-        count += 1000 * (arch.res2_channels * 8 + 1)  # the head
+        features = 512 if entry.arch["depth"] < 50 else 2048
+        count += 1000 * (features + 1)  # the head
     return f"~{4 * count / 1e6:.0f}"
-
-
-def architecture(entry: Entry) -> Architecture:
-    """The trunk's shape."""
-    depth = entry.arch["depth"]
-    basic = depth < 50
-    return Architecture(
-        blocks=BLOCKS[depth],
-        block="basic" if basic else "bottleneck",
-        groups=entry.arch["groups"],
-        width_per_group=entry.arch["width_per_group"],
-        res2_channels=64 if basic else 256,
-    )

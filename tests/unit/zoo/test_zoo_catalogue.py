@@ -106,6 +106,23 @@ def test_torchvisions_entries_say_what_torchvision_says(name, weights):
     )
 
 
+def test_the_sizes_of_trunks_are_those_of_models():
+    built = {}
+    for entry in catalogue.entries().values():
+        depth, basic = entry.arch["depth"], entry.arch["depth"] < 50
+        arch = arches.Architecture(
+            blocks=BLOCKS[depth],
+            block="basic" if basic else "bottleneck",
+            groups=entry.arch["groups"],
+            width_per_group=entry.arch["width_per_group"],
+            res2_channels=64 if basic else 256,
+        )
+        with torch.device("meta"):
+            numbers = arch.build(norm="FrozenBN").state_dict().values()
+        built[entry.arch_name] = sum(t.numel() for t in numbers)
+    assert built == listing.TRUNKS
+
+
 @pytest.mark.parametrize("name", [n for n in catalogue.entries() if catalogue.find(n).bytes])
 def test_computed_sizes_come_close_to_published_ones(name):
     entry = catalogue.find(name)
