@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import io
-import struct
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
@@ -25,18 +24,6 @@ _QUALITY = 95
 _FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _MISSING = "missing file"
 _URL = ("http://", "https://")
-# What Pillow's readers raise on broken or hostile files.
-_BROKEN = (
-    OSError,
-    EOFError,
-    SyntaxError,
-    ValueError,
-    TypeError,
-    LookupError,
-    ArithmeticError,
-    AssertionError,
-)
-_BROKEN_PARTS = (struct.error, zlib.error)
 T = TypeVar("T")
 
 
@@ -206,7 +193,7 @@ def _guarded(data: bytes, use: Callable[[Image.Image], T], load: bool = True) ->
         raise Rejected("too many pixels") from None
     except Image.UnidentifiedImageError:
         raise Rejected("not an image") from None
-    except (*_BROKEN, *_BROKEN_PARTS) as error:
+    except (*exif.BROKEN, zlib.error) as error:
         raise Rejected("truncated image" if "truncated" in str(error) else "broken image") from None
 
 

@@ -20,8 +20,8 @@ _TURNS = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-# What Pillow's reader of metadata raises on broken or hostile blocks.
-_BROKEN = (
+# What Pillow's readers raise on broken or hostile files.
+BROKEN = (
     OSError,
     EOFError,
     SyntaxError,
@@ -39,7 +39,7 @@ def orientation(image: Image.Image) -> int:
     """EXIF orientation, 1..8; 1 for a photo that states none, or whose metadata are broken."""
     try:
         value = image.getexif().get(TAG, 1)
-    except _BROKEN:
+    except BROKEN:
         return 1  # the picture may decode all the same; broken metadata turn nothing, as in Detectron2
     return value if isinstance(value, int) and value in _TURNS else 1
 
