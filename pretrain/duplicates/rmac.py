@@ -22,6 +22,7 @@ from torch import Tensor
 from pretrain import images as image_files
 from pretrain import transforms
 from wsl_det.backbone import artifact
+from wsl_det.core import dist
 from wsl_det.errors import ConfigError
 
 VERSION = 1
@@ -99,7 +100,7 @@ class Describer:
         """Raises CheckpointError for what is no whole backbone artifact."""
         found = artifact.read(backbone)
         self.settings, self.sha256 = settings, found.sha256
-        self.device = _device(device)
+        self.device = dist.flag_device(device)
         trunk = found.arch.build(
             norm="FrozenBN", stride_in_1x1=found.meta["stride_in_1x1"], out_features=(settings.level,)
         )
@@ -131,13 +132,3 @@ def backbone_sha256(backbone: str) -> str:
 def identity(backbone_sha256: str, settings: Settings) -> dict[str, Any]:
     """What descriptors depend on besides the images: equal identities give comparable descriptors."""
     return {"version": VERSION, "backbone": backbone_sha256, **asdict(settings)}
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = torch.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used ({reason}); try --device cpu") from None
-    return device

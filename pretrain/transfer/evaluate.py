@@ -68,7 +68,7 @@ def evaluate(request: Request) -> None:
     # Our own threads decode; OpenCV's would fight them for the same cores.
     cv2.setNumThreads(1)
     source = request.backbone.read()
-    setting = Setting(request, source, _view(request, source), _device(request.device))
+    setting = Setting(request, source, _view(request, source), dist.flag_device(request.device))
     from pretrain.transfer import finetune, head, linear
 
     runs = {"features": linear.measure, "head": head.measure, "finetune": finetune.measure}
@@ -110,16 +110,6 @@ def _view(request: Request, source: Source) -> View:
     why = "as asked" if asked else "as the pretraining run was measured" if told else "the usual test crop"
     log.get("transfer").info("photos: shorter side to %d, centre %d x %d (%s)", resize, size, size, why)
     return View(size, resize, request.amp)
-
-
-def _device(name: str) -> torch.device:
-    try:
-        device = dist.device(name)
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used ({reason}); try --device cpu") from None
-    return device
 
 
 def outputs(setting: Setting, network: Network, split: Split, what: str, folder: Path) -> Path:

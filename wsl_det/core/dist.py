@@ -235,6 +235,17 @@ def device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def flag_device(name: str) -> torch.device:
+    """The torch device of this rank for a tool's ``--device``; ConfigError for one that is not here."""
+    try:
+        found = torch.device("cuda", local_rank()) if name == "cuda" else torch.device(name)
+        torch.empty(1, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ConfigError(f"--device {name} cannot be used ({reason}); try --device cpu") from None
+    return found
+
+
 def wrap(model: nn.Module, **options: Any) -> nn.Module:
     """``model`` under DistributedDataParallel, or itself when alone.
 
