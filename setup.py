@@ -32,7 +32,7 @@ setup(
     package_data={
         "wsl_det": ["**/*.json", "**/*.html", "**/*.css", "**/*.txt", "**/*.yaml"],
         "wsl_det.configs": ["*.yaml", "*/*.yaml"],
-        "pretrain": ["data/*"],
+        "pretrain": ["vocabulary/data/*", "*/*.html"],
     },
     install_requires=[
         # 2.6 is the first torch whose load() is safe by default. 2.13.0 has a CPU-only wheel on some mirrors,

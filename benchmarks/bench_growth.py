@@ -76,10 +76,10 @@ def _card(gt: Path, a: Path, b: Path) -> None:
 
 def counting(size: int, folder: Path) -> Work:
     """Posts with hashtags drawn from a fixed lot, one process."""
-    from pretrain import counting as counts
-    from pretrain import post_files
-    from pretrain.hashtags import Rules
-    from pretrain.posts import Columns
+    from pretrain.posts import files as post_files
+    from pretrain.posts.records import Columns
+    from pretrain.vocabulary import counting as counts
+    from pretrain.vocabulary.hashtags import Rules
 
     chance, path = random.Random(0), folder / f"posts{size}.jsonl"
     tags = [f"#tag{i}" for i in range(5000)] + ["#brownbear", "#goldfish", "#crane"]
@@ -97,7 +97,7 @@ def counting(size: int, folder: Path) -> Work:
 
 def stream(size: int, folder: Path, *, of: str) -> Work:
     """Batches of one of ``size`` processes (each 24 images), or an epoch over ``size`` images."""
-    from pretrain import sampling
+    from pretrain.stream import sampling
 
     images = size if of == "images" else 400_000
     rng = np.random.default_rng(0)
@@ -128,9 +128,10 @@ def writing(size: int, folder: Path) -> Work:
     """Images of 128 x 96 pixels into one shard after another, one process."""
     from PIL import Image
 
-    from pretrain import shard_builder, vocabulary_job
-    from pretrain.hashtags import Rules
-    from pretrain.posts import Columns
+    from pretrain.posts.records import Columns
+    from pretrain.shards import build as shard_builder
+    from pretrain.vocabulary import job as vocabulary_job
+    from pretrain.vocabulary.hashtags import Rules
 
     home = folder / f"shards{size}"
     (home / "images").mkdir(parents=True)

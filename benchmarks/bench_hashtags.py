@@ -26,9 +26,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
-from pretrain import counting, post_files, wordnet
-from pretrain.hashtags import Resolver, Rules
-from pretrain.posts import Columns
+from pretrain.posts import files as post_files
+from pretrain.posts.records import Columns
+from pretrain.vocabulary import counting, wordnet
+from pretrain.vocabulary.hashtags import Resolver, Rules
+from pretrain.vocabulary.tally import Tally
 
 T = TypeVar("T")
 _TAG = re.compile(r"#(\w+)")
@@ -96,8 +98,8 @@ def table(texts: list[str]) -> dict[str, tuple[int, ...]]:
     return found
 
 
-def ours(parts: list[post_files.Part]) -> counting.Tally:
-    tally = counting.Tally()
+def ours(parts: list[post_files.Part]) -> Tally:
+    tally = Tally()
     for part in parts:
         tally.add(counting.count_part(part, Columns(), Rules(), True)[0])
     return tally

@@ -25,7 +25,7 @@ import cv2
 import numpy as np
 import torch
 
-from pretrain import jpeg_regions, transforms
+from pretrain.stream import jpeg_regions, transforms
 
 SIZE = 224
 Contender = Callable[[], Iterable[Any]]

@@ -29,8 +29,9 @@ import timm
 import torch
 from timm.optim import create_optimizer_v2
 
-from pretrain import losses, model, recompute, solver
-from pretrain.dataset import normalize
+from pretrain.stream.loader import normalize
+from pretrain.stream.tags import Tags
+from pretrain.training import losses, model, recompute, solver
 from wsl_det.core import checkpoint, loop
 
 CLASSES = 1500
@@ -129,12 +130,12 @@ def timms(args: argparse.Namespace, *, channels_last: bool = False, amp: bool = 
     return step
 
 
-def inputs(args: argparse.Namespace) -> tuple[torch.Tensor, losses.Tags]:
+def inputs(args: argparse.Namespace) -> tuple[torch.Tensor, Tags]:
     """Random pixels (N, size, size, 3) uint8 and two tags an image."""
     generator = torch.Generator().manual_seed(1)
     images = torch.randint(0, 256, (args.batch, args.size, args.size, 3), generator=generator).byte()
     ids = torch.randperm(CLASSES, generator=generator)[: 2 * args.batch].view(-1, 2)
-    tags = losses.Tags(ids.to(args.device), torch.full((args.batch,), 2, device=args.device))
+    tags = Tags(ids.to(args.device), torch.full((args.batch,), 2, device=args.device))
     return images.to(args.device), tags
 
 

@@ -37,9 +37,9 @@ SHARD_MB = 4
 
 def write_posts(images: list[Path], home: Path) -> tuple[Path, Path]:
     """Posts of the photos with two hashtags each, and their vocabulary."""
-    from pretrain import vocabulary_job
-    from pretrain.hashtags import Rules
-    from pretrain.posts import Columns
+    from pretrain.posts.records import Columns
+    from pretrain.vocabulary import job as vocabulary_job
+    from pretrain.vocabulary.hashtags import Rules
 
     posts, vocab = home / "posts.jsonl", home / "vocab.json"
     with posts.open("w") as file:
@@ -52,8 +52,9 @@ def write_posts(images: list[Path], home: Path) -> tuple[Path, Path]:
 
 
 def ours_writes(posts: Path, vocab: Path, source: Path, output: Path, *, check: bool) -> None:
-    from pretrain import images, shard_builder
-    from pretrain.posts import Columns
+    from pretrain.posts.records import Columns
+    from pretrain.shards import build as shard_builder
+    from pretrain.shards import images
 
     options = shard_builder.Options(shard_mb=SHARD_MB, workers=1)
     arguments = {"image_source": str(source), "vocab_path": vocab, "output": output, "options": options}
@@ -68,7 +69,7 @@ def theirs_writes(folder: Path, output: Path) -> None:
     """The samples of our own ``folder`` packed anew, their JSON encoded by webdataset."""
     import webdataset
 
-    from pretrain import index
+    from pretrain.shards import index
 
     ours = index.open_index(folder)
     tags = {0: ["brownbear"], 1: ["goldfish", "crane"]}
@@ -82,7 +83,7 @@ def theirs_writes(folder: Path, output: Path) -> None:
 
 
 def ours_reads(folder: Path, order: np.ndarray | None = None) -> tuple[int, int]:
-    from pretrain import index
+    from pretrain.shards import index
 
     ours = index.open_index(folder)
     total = labels = 0

@@ -6,6 +6,7 @@ import ast
 import subprocess
 import sys
 from collections.abc import Iterator
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
@@ -36,8 +37,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wsl_det.gain": FLOOR | {"wsl_det.evaluation", "wsl_det.predictions"},
     "wsl_det.study": FLOOR | {"wsl_det.evaluation", "wsl_det.gain", "wsl_det.predictions"},
     "wsl_det.zoo": FLOOR | {DOOR, "wsl_det.detector"},
-    "pretrain": FLOOR | {DOOR},
+    "pretrain": set(),  # its __init__: nothing
 }
+# The rooms of pretraining in the order in which data flows: each imports only rooms before it.
+ROOMS = ("workers", "posts", "vocabulary", "shards", "stream", "training", "duplicates", "transfer")
+for _place, _room in enumerate(ROOMS):
+    MAY_IMPORT[f"pretrain.{_room}"] = FLOOR | {DOOR, *(f"pretrain.{r}" for r in ROOMS[:_place])}
 ONLY_HERE = {  # an outside name -> the places that may import it
     "detectron2": ("wsl_det/detector/d2/",),
     "torch.distributed": ("wsl_det/core/dist.py",),
@@ -93,6 +98,28 @@ def test_arrows_point_down(path: Path) -> None:
         for guest, homes in ONLY_HERE.items():
             at_home = any(where.as_posix().startswith(home) for home in homes)
             assert at_home or not _inside(name, guest), f"{where}: only {homes or 'tests'} may import {guest}"
+
+
+def test_pretrain_is_its_rooms() -> None:
+    here = ROOT / "pretrain"
+    assert {p.name for p in here.iterdir() if p.name != "__pycache__"} == {"__init__.py", *ROOMS}
+
+
+def test_no_two_files_import_each_other_in_a_circle() -> None:
+    """Imports for types alone and those inside functions count: a late import is no way to cut a knot."""
+    modules = {_module(path): path for path in SOURCES}
+
+    def file_of(name: str) -> str | None:
+        return name if name in modules else name.rpartition(".")[0] if "." in name else None
+
+    below = {
+        here: {file_of(name) for name in _imports(path)} & set(modules) - {here}
+        for here, path in modules.items()
+    }
+    try:
+        list(TopologicalSorter(below).static_order())
+    except CycleError as circle:
+        raise AssertionError(" -> ".join(circle.args[1])) from None
 
 
 def test_every_module_has_a_name_of_its_own() -> None:

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from pretrain import export, model
+from pretrain.training import export, model
 
 ARCH = model.make_arch(depth=14, groups=2, width_per_group=4, res2_channels=32, blocks=(1, 1, 1, 1))
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)

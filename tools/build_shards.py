@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pretrain.post_arguments import add_post_arguments, columns
-from pretrain.worker_arguments import add_worker_arguments
+from pretrain.posts.arguments import add_post_arguments, columns
+from pretrain.workers.arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -51,7 +51,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Build the folder, or go on with what a killed run left."""
     args = parse_args(argv)
-    from pretrain import dataset_json, shard_builder
+    from pretrain.shards import build as shard_builder
+    from pretrain.shards import dataset_json
 
     options = shard_builder.Options(
         shard_mb=args.shard_mb,

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pretrain.post_arguments import add_post_arguments, columns
-from pretrain.worker_arguments import add_worker_arguments
+from pretrain.posts.arguments import add_post_arguments, columns
+from pretrain.workers.arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -39,7 +39,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from pretrain import user_lists, vocabulary, vocabulary_job
+    from pretrain.vocabulary import classes as vocabulary
+    from pretrain.vocabulary import job as vocabulary_job
+    from pretrain.vocabulary import user_lists
 
     job = vocabulary_job.Job(
         posts=args.posts,

@@ -24,7 +24,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Print the table."""
     args = parse_args(argv)
-    from pretrain import defaults, job, plan
+    from pretrain.training import defaults, job, plan
     from wsl_det.core import config
 
     archs = plan.paper_archs()

@@ -6,8 +6,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pretrain.post_arguments import add_column_arguments, columns
-from pretrain.worker_arguments import add_worker_arguments
+from pretrain.posts.arguments import add_column_arguments, columns
+from pretrain.workers.arguments import add_worker_arguments
 from wsl_det import errors
 
 
@@ -36,7 +36,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the index, or go on with what a killed run left."""
     args = parse_args(argv)
-    from pretrain import dataset_json, shard_indexer
+    from pretrain.shards import adopt as shard_indexer
+    from pretrain.shards import dataset_json
 
     options = shard_indexer.Options(
         workers=args.workers,

@@ -11,13 +11,15 @@ from wsl_det import errors
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", default="pretrain/data", help="folder to write (default: %(default)s)")
+    parser.add_argument(
+        "--output", default="pretrain/vocabulary/data", help="folder to write (default: %(default)s)"
+    )
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from pretrain import wordnet_table
+    from pretrain.vocabulary import wordnet_table
 
     counts = wordnet_table.write(args.output)
     print(f"{args.output}: " + ", ".join(f"{value:,} {what}" for what, value in counts.items()))

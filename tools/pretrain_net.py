@@ -25,7 +25,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Train in every process of the job."""
     args = parse_args(argv)
-    from pretrain import defaults, job, plan, train
+    from pretrain.training import defaults, job, plan, train
     from wsl_det.core import config, dist
 
     cfg = config.load(config.config_path(args.config_file), defaults.TREE, args.opts)

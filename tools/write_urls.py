@@ -6,7 +6,7 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from pretrain.post_arguments import add_post_arguments, columns
+from pretrain.posts.arguments import add_post_arguments, columns
 from wsl_det import errors
 
 
@@ -26,7 +26,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the list and print the command that downloads it."""
     args = parse_args(argv)
-    from pretrain import url_list
+    from pretrain.shards import url_list
 
     print(url_list.write(args.posts, columns(args), args.output, vocab_path=args.vocab))
     return 0

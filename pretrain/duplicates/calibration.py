@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.duplicates.rmac import Vectors
-from pretrain.index import ShardIndex
+from pretrain.shards.index import ShardIndex
 
 SCHEMA = 1
 KIND = "duplicate calibration"

@@ -17,11 +17,11 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pretrain import images as image_files
-from pretrain import mapping
 from pretrain.duplicates import rmac
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images
+from pretrain.shards import images as image_files
+from pretrain.workers import mapping
 from wsl_det.core import files, log
 from wsl_det.errors import DataError
 

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pretrain import images as image_files
-from pretrain import transforms
-from pretrain.transforms import Pixels
+from pretrain.shards import images as image_files
+from pretrain.stream import transforms
+from pretrain.stream.transforms import Pixels
 from wsl_det.core import seed as seeds
 
 _QUALITY = 90

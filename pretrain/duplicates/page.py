@@ -13,10 +13,10 @@ import cv2
 import jinja2
 from markupsafe import Markup
 
-from pretrain import images as image_files
-from pretrain import transforms
 from pretrain.duplicates.search import Found
 from pretrain.duplicates.sources import Images
+from pretrain.shards import images as image_files
+from pretrain.stream import transforms
 from wsl_det.core import log, verdicts
 from wsl_det.core.verdicts import Verdicts
 from wsl_det.errors import DataError
@@ -24,7 +24,7 @@ from wsl_det.errors import DataError
 THUMBNAIL = 320
 """Pixels of the longer side of an embedded picture."""
 _QUALITY = 78
-_TEMPLATE = Path(__file__).parents[1] / "data" / "review.html"
+_TEMPLATE = Path(__file__).with_name("review.html")
 _EMPTY = '<script type="application/json" id="given-verdicts">null</script>'
 _NOTHING = "data:,"
 

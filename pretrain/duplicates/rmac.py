@@ -19,8 +19,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretrain import images as image_files
-from pretrain import transforms
+from pretrain.shards import images as image_files
+from pretrain.stream import transforms
 from wsl_det.backbone import artifact
 from wsl_det.core import dist
 from wsl_det.errors import ConfigError

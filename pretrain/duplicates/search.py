@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain import mapping
 from pretrain.duplicates import calibration, describing, neighbours, rmac
 from pretrain.duplicates.calibration import Planted
 from pretrain.duplicates.describing import Crew, Described, Unit, Work
@@ -17,6 +16,7 @@ from pretrain.duplicates.edits import EDITS, Plant
 from pretrain.duplicates.neighbours import Neighbours
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images, TestImages, TrainImages
+from pretrain.workers import mapping
 from wsl_det.core import seed as seeds
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import ConfigError, DataError

@@ -12,8 +12,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from pretrain import images as image_files
-from pretrain import index
+from pretrain.shards import images as image_files
+from pretrain.shards import index
 from wsl_det.core import files
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import DataError

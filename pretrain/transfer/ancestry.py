@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pretrain import defaults, index, job, record
+from pretrain.shards import index
+from pretrain.training import defaults, job, record
 from wsl_det.backbone.sources import Source
 from wsl_det.core import config, log
 from wsl_det.errors import WslError
@@ -15,7 +16,7 @@ from wsl_det.errors import WslError
 def pretraining(source: Source) -> dict[str, Any] | None:
     """The record of the pretraining behind a backbone, or None when nothing tells of one.
 
-    The keys of ``pretrain.record``, and beside them ``capacity`` (such as "ResNeXt-101 32x8d") and
+    The keys of ``pretrain.training.record``, and beside them ``capacity`` (such as "ResNeXt-101 32x8d") and
     ``trunk_parameters``.
     """
     told = source.origin.get("pretraining")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pretrain.dataset import normalize
+from pretrain.stream.loader import normalize
 from wsl_det.backbone import batch_norm, sources
 from wsl_det.backbone.conventions import Convention
 from wsl_det.backbone.sources import Source

@@ -16,8 +16,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain import images as image_files
-from pretrain import transforms
+from pretrain.shards import images as image_files
+from pretrain.stream import transforms
 from pretrain.transfer import folders
 from pretrain.transfer.backbone import Network
 from pretrain.transfer.folders import Split

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.transfer import ancestry, evaluate, features, folders, scores, tuning
+from pretrain.transfer import ancestry, features, folders, results, scores, tuning
 from pretrain.transfer.backbone import Network, trainable
-from pretrain.transfer.evaluate import Request, Setting
 from pretrain.transfer.features import Rows
 from pretrain.transfer.folders import Folders, Split
+from pretrain.transfer.results import Request, Setting
 from pretrain.transfer.tuning import Recipe, Tuning
 from wsl_det.core import checkpoint, dist, files, log, provenance, seed
 from wsl_det.errors import CheckpointError, ConfigError
@@ -50,9 +50,9 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     rows = answer(setting, network, data.val, "val")
     if rows is None:
         return None
-    evaluate.check_readable(rows, data.val, "val", request.skip_budget)
+    results.check_readable(rows, data.val, "val", request.skip_budget)
     more = {"finetune": {**vars(recipe), "run": str(home), "search": asdict(searched)}}
-    return evaluate.result(
+    return results.result(
         setting,
         answers=scores.Answers(data.val.labels, scores.best(rows.outputs, rows.usable)),
         classes=data.classes,

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain import images as image_files
-from pretrain import transforms
 from pretrain.duplicates.sources import EXTENSIONS
+from pretrain.shards import images as image_files
+from pretrain.stream import transforms
 from pretrain.transfer import prepare
 from wsl_det.errors import DataError
 

@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain import vocabulary
-from pretrain.transfer import backbone, evaluate, features, folders, scores
-from pretrain.transfer.evaluate import Setting
+from pretrain.transfer import backbone, features, folders, results, scores
+from pretrain.transfer.results import Setting
 from pretrain.transfer.sources import synset_list
+from pretrain.vocabulary import classes as vocabulary
 from wsl_det.backbone.sources import Source
 from wsl_det.core import dist, log
 from wsl_det.errors import DataError
@@ -85,11 +85,11 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     outputs, made_from = classes(setting.source, network.fc.out_features, request.vocabulary)  # type: ignore[arg-type]
     match = answering(outputs, tested)
     with features.cache_folder(request.cache) as folder:
-        place = evaluate.outputs(setting, network, val, "scores", folder)
+        place = results.outputs(setting, network, val, "scores", folder)
         if not dist.is_main():
             return None
         rows = features.load(val, place)
-    evaluate.check_readable(rows, val, "val", request.skip_budget)
+    results.check_readable(rows, val, "val", request.skip_budget)
     _tell(match, tested)
     top = scores.best(rows.outputs[:, match.columns], rows.usable)
     answered: NDArray[np.bool_] = np.not_equal(top, scores.UNREADABLE)
@@ -105,7 +105,7 @@ def measure(setting: Setting) -> dict[str, Any] | None:
             "ambiguous": {name: list(held) for name, held in match.ambiguous.items()},
         }
     }
-    return evaluate.result(
+    return results.result(
         setting,
         answers=scores.Answers(val.labels, top, right, strict),
         classes=tested,

@@ -7,12 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.transfer import evaluate, features, folders, scores, strength
+from pretrain.duplicates.sources import manifest
+from pretrain.transfer import features, folders, results, scores, strength
 from pretrain.transfer.backbone import Network
-from pretrain.transfer.evaluate import Setting
 from pretrain.transfer.features import Rows
 from pretrain.transfer.folders import Folders
 from pretrain.transfer.logistic import Problem, Scaling
+from pretrain.transfer.results import Setting
 from wsl_det.core import dist, log, seed
 from wsl_det.errors import DataError
 
@@ -25,7 +26,7 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     network = Network(setting.source).frozen(setting.device)
     with features.cache_folder(request.cache) as folder:
         places = [
-            evaluate.outputs(setting, network, split, f"features ({what})", folder)
+            results.outputs(setting, network, split, f"features ({what})", folder)
             for split, what in ((data.train, "train"), (data.val, "val"))
         ]
         # The fit is one process's: the others are done.
@@ -40,8 +41,8 @@ def fitted(
 ) -> dict[str, Any]:
     """Choose the strength on a part of train, fit on all of train, answer val."""
     request = setting.request
-    evaluate.check_readable(train, data.train, "train", request.skip_budget)
-    evaluate.check_readable(val, data.val, "val", request.skip_budget)
+    results.check_readable(train, data.train, "train", request.skip_budget)
+    results.check_readable(val, data.val, "val", request.skip_budget)
     usable = train.usable
     x, y = train.outputs[usable], data.train.labels[usable]
     lost = np.setdiff1d(np.arange(len(data.classes)), y)
@@ -84,12 +85,12 @@ def fitted(
         },
         "choice": chosen.record(),
     }
-    return evaluate.result(
+    return results.result(
         setting,
         answers=scores.Answers(data.val.labels, top),
         classes=data.classes,
         val=data.val,
         rows=val,
         more=more,
-        made_from={"train": f"sha256:{evaluate.manifest(data.train.names, train.hashes)}"},
+        made_from={"train": f"sha256:{manifest(data.train.names, train.hashes)}"},
     )

@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pretrain import images as image_files
-from pretrain import post_files, selection, shards
 from pretrain.duplicates.sources import EXTENSIONS
-from pretrain.posts import Columns, Ledger
+from pretrain.posts import files as post_files
+from pretrain.posts.records import Columns, Ledger
+from pretrain.shards import images as image_files
+from pretrain.shards import write as shards
+from pretrain.stream import selection
 from pretrain.transfer import prepare
 from pretrain.transfer.prepare import Listing, Placed
 from wsl_det.core import seed

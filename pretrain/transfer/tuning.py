@@ -15,11 +15,13 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from pretrain import chance, jpeg_regions, sampling, selection, shards, solver, transforms
-from pretrain import images as image_files
-from pretrain import model as models
-from pretrain.dataset import Batch, Loader, Share, start_hash
-from pretrain.train import StreamName
+from pretrain.shards import images as image_files
+from pretrain.shards import write as shards
+from pretrain.stream import chance, jpeg_regions, sampling, selection, transforms
+from pretrain.stream.loader import Batch, Loader, Share, start_hash
+from pretrain.training import model as models
+from pretrain.training import solver
+from pretrain.training.train import StreamName
 from pretrain.transfer.backbone import Network
 from pretrain.transfer.features import View
 from pretrain.transfer.folders import Split

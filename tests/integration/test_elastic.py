@@ -24,7 +24,7 @@ WORKER = """
 import os, sys, time
 sys.path[:0] = [{here!r}, {root!r}]
 import test_pretrain as runs
-from pretrain import train
+from pretrain.training import train
 from wsl_det import errors
 
 marker, seconds = sys.argv.pop(1), float(sys.argv.pop(1))

@@ -20,8 +20,12 @@ import numpy as np
 import pytest
 import torch
 
-from pretrain import index, model, posts, shard_builder, shard_indexer
-from pretrain.vocabulary import Vocabulary, VocabularyClass
+from pretrain.posts import records as posts
+from pretrain.shards import adopt as shard_indexer
+from pretrain.shards import build as shard_builder
+from pretrain.shards import index
+from pretrain.training import model
+from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det import errors
 from wsl_det.core import files, seed
 
@@ -126,7 +130,7 @@ class Pretrain:
 # A server that has imported everything and started nothing: its children begin at once, and no
 # thread of torch's is lost in the fork.
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["pretrain.train", "timm.models.resnet", "torch.utils.tensorboard"])
+FORKS.set_forkserver_preload(["pretrain.training.train", "timm.models.resnet", "torch.utils.tensorboard"])
 
 
 def _run_planted(plant: Callable[[], None], argv: list[str]) -> None:
@@ -532,7 +536,7 @@ def nothing() -> None:
 
 def at_update(number: int) -> None:
     """Die between the forward and the backward of an update."""
-    from pretrain import train
+    from pretrain.training import train
 
     original = train.Run.losses
 
@@ -547,13 +551,13 @@ def at_update(number: int) -> None:
 
 def one_rank_dies(number: int) -> None:
     """Let rank 1 of a job of several processes die at an update; they are started with spawn."""
-    from pretrain import train
+    from pretrain.training import train
 
     train.pretrain = partial(_dying_rank, number)
 
 
 def _dying_rank(number: int, *args) -> None:
-    from pretrain import train
+    from pretrain.training import train
     from wsl_det.core import dist
 
     if dist.rank() == 1:

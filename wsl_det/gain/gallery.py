@@ -16,7 +16,7 @@ from wsl_det.evaluation import masks as mask_runs
 from wsl_det.evaluation import matching
 from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import FIRST_COCO, TRUE, MatchTable
-from wsl_det.gain.report import GainReport
+from wsl_det.gain.compared import Compared
 from wsl_det.predictions import Predictions
 
 SHOTS = 4
@@ -41,7 +41,7 @@ class Shown:
         return np.bincount(self.table.image[self.chosen], weights=change, minlength=self.table.num_images)
 
 
-def choose(report: GainReport, folder: str | Path) -> list[dict[str, Any]]:
+def choose(report: Compared, folder: str | Path) -> list[dict[str, Any]]:
     """The shots of the gallery, wins first; images that cannot be read are passed over.
 
     Ranked by how the count of found objects minus false detections differs between the sides (first
@@ -64,7 +64,7 @@ def choose(report: GainReport, folder: str | Path) -> list[dict[str, Any]]:
 
 
 def _take(
-    wanted: list[int], title: str, report: GainReport, sides: list[Shown], folder: Path
+    wanted: list[int], title: str, report: Compared, sides: list[Shown], folder: Path
 ) -> list[dict[str, Any]]:
     shots: list[dict[str, Any]] = []
     for i in wanted:

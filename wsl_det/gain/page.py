@@ -9,16 +9,16 @@ from typing import Any
 from markupsafe import Markup
 
 from wsl_det.gain import template, verdict
+from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import SHOWN_KINDS
 from wsl_det.gain.figures import Drawing
-from wsl_det.gain.report import GainReport
 
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
 SHOWN_CLASSES = 8
 """Classes in each of the two lists of largest gains and losses."""
 
 
-def render(report: GainReport, drawn: Mapping[str, Drawing], images: str | Path | None = None) -> str:
+def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | None = None) -> str:
     """The page of a report; ``images`` is the folder of the test images, for the gallery."""
     shots: list[dict[str, Any]] = []
     if images is not None:

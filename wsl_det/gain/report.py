@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -15,41 +15,30 @@ from wsl_det.evaluation import coco_ap, matching, reading
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.ground_truth import GroundTruth
-from wsl_det.gain import comparison, like_for_like, side, swaps, verdict
+from wsl_det.gain import comparison, like_for_like, page, side, swaps, verdict
+from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
 
 SCHEMA = 1
 
 
-@dataclass(frozen=True)
-class GainReport:
-    """A finished comparison: ``content`` is gain.json; truth and runs are kept for the gallery.
-
-    Printed, it is a table; as the last value of a notebook's cell, the page.
-    """
-
-    content: dict[str, Any]
-    truth: GroundTruth
-    baseline: list[Predictions]
-    candidate: list[Predictions]
-
-    def iou_types(self) -> list[str]:
-        return [name for name in coco_ap.IOU_TYPES if name in self.content]
+class GainReport(Compared):
+    """A finished comparison as people meet it: printed, a table; in a notebook's cell, the page."""
 
     def __str__(self) -> str:
         return verdict.table(self.content)
 
     def html(self, images: str | Path | None = None) -> str:
         """The page gain.html; ``images`` is the folder of the test images, for the gallery."""
-        from wsl_det.gain import figures, page
+        from wsl_det.gain import figures  # matplotlib takes a second to load
 
         return page.render(self, figures.draw(self.content), images)
 
     def _repr_html_(self) -> str:
         # In a frame of its own, so that the page's style and the notebook's leave each other alone.
-        page = escape(self.html(), quote=True)
-        return f'<iframe srcdoc="{page}" sandbox style="width:100%;height:56rem;border:0"></iframe>'
+        text = escape(self.html(), quote=True)
+        return f'<iframe srcdoc="{text}" sandbox style="width:100%;height:56rem;border:0"></iframe>'
 
 
 def make(
@@ -109,7 +98,7 @@ def write(report: GainReport, output: str | Path, images: str | Path | None = No
 
     ``images`` is the folder of the test images, for the gallery.
     """
-    from wsl_det.gain import figures, page
+    from wsl_det.gain import figures
 
     output = Path(output)
     if output.is_file():

@@ -7,7 +7,8 @@ import re
 import numpy as np
 import pytest
 
-from pretrain import hashtags, wordnet
+from pretrain.posts import tags
+from pretrain.vocabulary import wordnet
 from wsl_det.demo import captions
 from wsl_det.demo.catalogue import DETECTED, KINDS
 
@@ -54,7 +55,7 @@ def test_every_spelling_of_a_synonym_is_understood(meaning):
 def test_tags_can_be_read_back_and_name_what_is_shown(lots, meaning):
     named = total = 0
     for kinds, caption in lots:
-        found = set().union(*(meaning(tag) for tag in hashtags.in_caption(caption.text)), set())
+        found = set().union(*(meaning(tag) for tag in tags.in_caption(caption.text)), set())
         for kind in {k.name: k for k in kinds}.values():
             if kind.name not in caption.missing:
                 total += 1

@@ -141,7 +141,7 @@ def test_both_arms_differ_only_in_their_start():
 
 
 def test_trunk_of_the_pretraining_is_the_detector_s():
-    from pretrain import defaults as pretraining
+    from pretrain.training import defaults as pretraining
     from wsl_det.detector import defaults
 
     ours = config.load(config.config_path(pipeline._PRETRAIN), pretraining.TREE, []).MODEL

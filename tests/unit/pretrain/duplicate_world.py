@@ -9,8 +9,9 @@ import cv2
 import numpy as np
 import torch
 
-from pretrain import posts, shard_builder
-from pretrain.vocabulary import Vocabulary, VocabularyClass
+from pretrain.posts import records as posts
+from pretrain.shards import build as shard_builder
+from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det.backbone import artifact, batch_norm
 from wsl_det.backbone.arch import Architecture
 

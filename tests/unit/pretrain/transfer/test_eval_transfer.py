@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import transfer_world as world
 
-from pretrain import vocabulary
 from pretrain.duplicates.sources import manifest
 from pretrain.transfer import evaluate
-from pretrain.vocabulary import Vocabulary, VocabularyClass
+from pretrain.vocabulary import classes as vocabulary
+from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det import errors
 
 TOOL = runpy.run_path(str(Path(__file__).parents[4] / "tools" / "eval_transfer.py"))["main"]
@@ -193,4 +193,4 @@ def test_one_photo_a_class_needs_a_strength(
 
 
 def test_modes_are_those_of_the_tool() -> None:
-    assert evaluate.MODES == ("features", "finetune", "head")
+    assert tuple(evaluate.MODES) == ("features", "finetune", "head")

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import transfer_world as world
 
-from pretrain import images
+from pretrain.shards import images
 from pretrain.transfer import folders
 from pretrain.transfer.features import View
 from wsl_det.errors import DataError

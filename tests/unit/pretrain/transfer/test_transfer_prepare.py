@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pretrain import selection, shards
+from pretrain.shards import write as shards
+from pretrain.stream import selection
 from pretrain.transfer import prepare, sources
 from wsl_det.errors import ConfigError, DataError
 

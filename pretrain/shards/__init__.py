@@ -1,0 +1,1 @@
+"""Checked photos in WebDataset tars, written or adopted, with an index for random access."""

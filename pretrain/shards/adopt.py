@@ -1,0 +1,193 @@
+"""The job behind tools/index_shards.py: an index of other people's WebDataset tars, which stay."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache, partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from pretrain.posts import records as posts
+from pretrain.posts.seen import Seen
+from pretrain.shards import dataset_json, images, index
+from pretrain.shards import webdataset_tars as samples
+from pretrain.shards.build import begin_again, must_be_new
+from pretrain.shards.dataset_json import Naming
+from pretrain.shards.images import Rejected
+from pretrain.shards.partial_folder import WORK, partial_folder
+from pretrain.shards.records import plan_hash, remembered
+from pretrain.shards.webdataset_tars import Sample
+from pretrain.shards.write import Rejection, Written, key_of
+from pretrain.vocabulary import classes as vocabulary
+from pretrain.vocabulary.labels import Labeller
+from pretrain.workers import arguments as worker_arguments
+from pretrain.workers import mapping
+from wsl_det.core import files, log, provenance
+from wsl_det.errors import DataError
+
+_UNUSABLE = "the mark of its orientation was lost: build_shards would turn it"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How tars are indexed.
+
+    ``decode`` checks every image by decoding it; without, only reading the tars is left.
+    ``absolute`` states the tars' full paths; else they are relative to the index, so that both
+    can move together.
+    """
+
+    workers: int | None = None
+    scheduler: str | None = None
+    decode: bool = True
+    absolute: bool = False
+    naming: Naming = Naming()  # noqa: RUF009 (frozen)
+
+
+class _Task(NamedTuple):
+    """What one tar's rows depend on; goes to the worker that makes them."""
+
+    number: int
+    tar: Path
+    vocab_path: str
+    columns: posts.Columns
+    decode: bool
+    shared: frozenset[str]
+
+
+class _Indexed(NamedTuple):
+    """The rows of one tar, what was met in it, and the members that were refused."""
+
+    rows: Written
+    ledger: posts.Ledger
+    refused: dict[str, str]
+
+
+def build(
+    patterns: Sequence[str | Path],
+    columns: posts.Columns,
+    *,
+    vocab_path: str | Path,
+    output: str | Path,
+    options: Options,
+) -> tuple[dict[str, Any], posts.Ledger]:
+    """Make ``output``, a folder that ``index.open_index`` reads, whole or not at all.
+
+    Returns dataset.json's value. A run that was killed is gone on with. Raises DataError when
+    ``output`` is a filled folder, when a tar is damaged, and when no image is left.
+    """
+    output = Path(output)
+    must_be_new(output)
+    tars = samples.expand(patterns)
+    vocab = vocabulary.read(vocab_path)
+    ledger, refused = posts.Ledger(), dict[str, str]()
+    shared = samples.namesakes(tars)
+    tasks = [
+        _Task(number, tar.absolute(), str(Path(vocab_path).absolute()), columns, options.decode, shared)
+        for number, tar in enumerate(tars)
+    ]
+    with partial_folder(output) as folder:
+        begin_again(folder)
+        # Whoever does the work may run in another folder.
+        work = partial(_index, (folder / WORK).absolute())
+        workers = mapping.num_workers(options.workers)
+        indexed = mapping.in_order(work, tasks, workers, options.scheduler)
+        progress = log.progress(indexed, len(tasks), "tars")
+        rows = _unique(_parted(progress, ledger, refused), Seen())
+        totals = dataset_json.collect(folder, rows, refused, partial(_place, output, options.absolute))
+        if not totals.num_images:
+            shutil.rmtree(folder / WORK)
+            remedy = (
+                "check that the samples have a .json or .txt with their hashtags, and that "
+                f"--vocab {vocab_path} fits them"
+            )
+            raise DataError(dataset_json.nothing_left(", ".join(map(str, patterns)), remedy, totals))
+        files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
+        dataset = dataset_json.describe(options.naming, vocab, totals, ledger)
+        header = provenance.header(
+            "index of shards", index.SCHEMA, {"vocabulary": vocab_path}, worker_arguments.FREE
+        )
+        files.write_json(folder / "dataset.json", {**header, **dataset, "decoded": options.decode})
+    return dataset, ledger
+
+
+def _place(output: Path, absolute: bool, shard: Written, number: int) -> str:
+    path = shard.file.resolve()
+    return str(path) if absolute else os.path.relpath(path, output.resolve())
+
+
+def _parted(indexed: Iterable[_Indexed], ledger: posts.Ledger, refused: dict[str, str]) -> Iterator[Written]:
+    for found in indexed:
+        ledger.add(found.ledger)
+        refused.update(found.refused)
+        yield found.rows
+
+
+def _unique(shards: Iterable[Written], seen: Seen) -> Iterator[Written]:
+    """Rows whose key did not come before, in this tar or another."""
+    for shard in shards:
+        new = [i for i, key in enumerate(shard.keys) if seen.add(key)]
+        if repeated := len(shard.keys) - len(new):
+            shard.dropped["id seen before"] += repeated
+            shard.keys, shard.ids = [shard.keys[i] for i in new], [shard.ids[i] for i in new]
+            shard.spans, shard.labels = [shard.spans[i] for i in new], [shard.labels[i] for i in new]
+        yield shard
+
+
+def _index(work: Path, task: _Task) -> _Indexed:
+    ledger, refused = posts.Ledger(), dict[str, str]()
+    status = task.tar.stat()
+    plan = plan_hash(
+        [str(task.tar), status.st_size, status.st_mtime_ns, files.sha256(task.vocab_path), task.columns,
+         task.decode]
+    )  # fmt: skip
+    read = partial(samples.read_tar, task.tar, task.columns, ledger, refused, task.shared)
+    rows = remembered(
+        work / f"{task.number:06d}",
+        plan,
+        lambda: _rows(task, read()),
+        lambda shard: shard.bytes == status.st_size,
+    )
+    if not ledger.records:
+        for _ in read():  # taken over from an earlier run: only the ledger is missing
+            pass
+    return _Indexed(rows, ledger, refused)
+
+
+def _rows(task: _Task, found: Iterable[Sample]) -> Written:
+    shard, labeller = Written(task.tar), _labeller(task.vocab_path)
+    for sample in found:
+        labels = tuple(labeller.labels(sample.post.hashtags))
+        if not labels:
+            shard.dropped["no hashtag of the vocabulary"] += 1
+            continue
+        try:
+            _check(sample, task.decode)
+        except Rejected as rejected:
+            shard.rejected.append(Rejection(sample.post.id, sample.post.image or "", str(rejected)))
+            continue
+        shard.keys.append(key_of(sample.post.id))
+        shard.ids.append(sample.post.id)
+        shard.spans.append((sample.where.offset, sample.where.size))
+        shard.labels.append(labels)
+    shard.bytes, shard.sha256 = task.tar.stat().st_size, files.sha256(task.tar)
+    return shard
+
+
+def _check(sample: Sample, decode: bool) -> None:
+    if not sample.where.size:
+        raise Rejected("empty file")
+    if not decode:
+        return
+    data = sample.where.read()
+    if sample.where.orientation != 1 and images.orientation(data) == 1:
+        raise Rejected(_UNUSABLE)
+    images.check(data)
+
+
+@cache
+def _labeller(vocab_path: str) -> Labeller:
+    return Labeller(vocabulary.read(vocab_path))

@@ -1,0 +1,177 @@
+"""The job behind tools/build_shards.py: posts, images and a vocabulary to a folder of shards."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from pretrain.posts import files as post_files
+from pretrain.posts import records as posts
+from pretrain.shards import dataset_json, images, index
+from pretrain.shards import webdataset_tars as samples
+from pretrain.shards import write as shards
+from pretrain.shards.dataset_json import Naming
+from pretrain.shards.partial_folder import WORK, partial_folder
+from pretrain.shards.records import finished_shard, restore
+from pretrain.shards.write import Planned, Written
+from pretrain.vocabulary import classes as vocabulary
+from pretrain.vocabulary.labels import Labeller
+from pretrain.workers import arguments as worker_arguments
+from pretrain.workers import mapping
+from wsl_det.core import files, log, provenance
+from wsl_det.errors import ConfigError, DataError
+
+
+@dataclass(frozen=True)
+class Options:
+    """How shards are made; who makes them (``workers``, ``scheduler``) changes nothing in them.
+
+    ``shard_mb`` is megabytes (2**20 bytes) of image files a shard; ``workers`` None takes every
+    core; ``scheduler`` is the address of a Dask scheduler whose workers are taken instead;
+    ``role`` and ``source`` open the data set's name (train-IG-940M-1.5k).
+    """
+
+    shard_mb: int = 128
+    workers: int | None = None
+    scheduler: str | None = None
+    role: str = "train"
+    source: str = "posts"
+    max_short_side: int = images.MAX_SHORT_SIDE
+
+    def __post_init__(self) -> None:
+        for name in ("shard_mb", "max_short_side"):
+            if getattr(self, name) < 1:
+                raise ConfigError(f"--{name.replace('_', '-')} {getattr(self, name)}: give 1 or more")
+        mapping.num_workers(self.workers)
+        Naming(self.role, self.source)
+
+
+def build(
+    paths: Sequence[str | Path],
+    columns: posts.Columns,
+    *,
+    image_source: str | Path | Sequence[str | Path],
+    vocab_path: str | Path,
+    output: str | Path,
+    options: Options,
+) -> tuple[dict[str, Any], posts.Ledger]:
+    """Make the shard folder ``output``, whole or not at all; returns dataset.json's value.
+
+    A run that was killed is gone on with: shards that it finished are not made again. Raises
+    DataError when ``output`` is a filled folder, when posts, images or vocabulary cannot be read,
+    when the disk is full, and when no image is left.
+    """
+    must_be_new(Path(output))
+    source = images.open_source(image_source)
+    paths = post_files.expand(paths)
+    ledger = posts.Ledger()
+    stream = post_files.read(paths, columns, ledger)
+    made_from = {f"posts {path}": path for path in paths}
+    where = image_source if isinstance(image_source, str | Path) else " ".join(map(str, image_source))
+    remedy = f"check that --images {where} is what the posts' image paths are relative to"
+    job = _Job(stream, source, ", ".join(paths), remedy, made_from)
+    return _build(job, ledger, vocab_path, Path(output), options)
+
+
+def build_from_samples(
+    tars: Sequence[str | Path],
+    columns: posts.Columns,
+    *,
+    vocab_path: str | Path,
+    output: str | Path,
+    options: Options,
+) -> tuple[dict[str, Any], posts.Ledger]:
+    """As ``build``, from WebDataset tars whose samples hold image and post (img2dataset's output)."""
+    must_be_new(Path(output))
+    source = samples.SampleTars(samples.expand(tars))
+    ledger = posts.Ledger()
+    names = ", ".join(map(str, tars))
+    remedy = "check that the samples have a .json or .txt that holds their hashtags"
+    job = _Job(source.read(columns, ledger), source, names, remedy, {})
+    return _build(job, ledger, vocab_path, Path(output), options)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """Posts and where their images are, and what to say of them."""
+
+    stream: Iterable[posts.Post]
+    source: images.Source
+    names: str
+    remedy: str
+    made_from: dict[str, str]
+
+
+def _build(
+    job: _Job, ledger: posts.Ledger, vocab_path: str | Path, output: Path, options: Options
+) -> tuple[dict[str, Any], posts.Ledger]:
+    vocab = vocabulary.read(vocab_path)
+    planner = shards.Planner(Labeller(vocab), job.source, options.shard_mb << 20)
+    with partial_folder(output) as folder:
+        begin_again(folder)
+        written = _written(folder / WORK, planner.plan(job.stream), options)
+        progress = log.progress(written, None, "shards")
+        totals = dataset_json.collect(
+            folder, progress, job.source.refused, partial(_move, folder, options.role)
+        )
+        totals.dropped.update(planner.dropped)
+        if not totals.num_images:
+            # Nothing of this is worth going on with.
+            shutil.rmtree(folder / WORK)
+            remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"
+            raise DataError(dataset_json.nothing_left(job.names, remedy, totals))
+        files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
+        dataset = dataset_json.describe(Naming(options.role, options.source), vocab, totals, ledger)
+        made_from = {"vocabulary": vocab_path, **job.made_from}
+        header = provenance.header("shards", index.SCHEMA, made_from, worker_arguments.FREE)
+        files.write_json(folder / "dataset.json", {**header, **dataset})
+    return dataset, ledger
+
+
+def must_be_new(output: Path) -> None:
+    """Raise DataError when ``output`` holds something."""
+    if output.is_dir() and not any(output.iterdir()):
+        return
+    if output.exists() or output.is_symlink():
+        raise DataError(f"{output} already holds something; choose another --output, or remove it first")
+
+
+def begin_again(folder: Path) -> None:
+    """Bring a folder that a killed run left to where its finished shards are all under their work names."""
+    restore(folder, folder / WORK)
+    shutil.rmtree(folder / index.FOLDER, ignore_errors=True)
+
+
+def _move(folder: Path, role: str, shard: Written, number: int) -> str:
+    # Shards whose images were all rejected leave no gap in the numbers: braces must expand.
+    name = f"{role}-{number:06d}.tar"
+    os.replace(shard.file, folder / name)
+    return name
+
+
+def _written(work: Path, plan: Iterable[Planned], options: Options) -> Iterable[Written]:
+    """Finished shards in the order of the plan, made by a pool of processes or here."""
+    # Whoever does the work may run in another folder.
+    write = partial(_write_numbered, work.absolute(), max_short_side=options.max_short_side)
+    workers = mapping.num_workers(options.workers)
+    return mapping.in_order(write, enumerate(plan), workers, options.scheduler)
+
+
+def _write_numbered(work: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:
+    number, planned = numbered
+    return finished_shard(work, number, planned, max_short_side)
+
+
+def summary(dataset: dict[str, Any], ledger: posts.Ledger, output: str | Path) -> str:
+    """What to print: what was read, left out and written."""
+    return dataset_json.summary(dataset, ledger, output)
+
+
+def rejections(folder: str | Path) -> list[shards.Rejection]:
+    """The images that were left out of a shard folder, with the reason."""
+    return list(dataset_json.rejections(folder))

@@ -1,0 +1,241 @@
+"""Images as people have them: found in a folder or a tar, decoded once, made into sound JPEGs."""
+
+from __future__ import annotations
+
+import glob
+import io
+import warnings
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import NamedTuple, Protocol, TypeVar
+
+from PIL import Image
+
+from pretrain.shards import tars
+from wsl_det.core import exif
+from wsl_det.errors import DataError
+
+# Phones make 108-megapixel photos; a header that promises much more is an attack or a mistake.
+MAX_PIXELS = 1 << 27
+# Longer than any crop of pretraining needs; photos beyond it are scaled to it (shorter side).
+MAX_SHORT_SIDE = 1024
+_QUALITY = 95
+_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+_MISSING = "missing file"
+_URL = ("http://", "https://")
+T = TypeVar("T")
+
+
+class Rejected(Exception):
+    """An image that cannot be used; the text is the reason, short enough to count by."""
+
+
+class Located(NamedTuple):
+    """Where the bytes of an image file lie.
+
+    ``orientation`` (EXIF's 1..8) is what a downloader noted of a photo whose file no longer says it.
+    """
+
+    path: str
+    offset: int
+    size: int
+    orientation: int = 1
+
+    def read(self) -> bytes:
+        """The bytes; raises Rejected when there are fewer than promised."""
+        try:
+            with open(self.path, "rb") as file:
+                file.seek(self.offset)
+                data = file.read(self.size)
+        except OSError:
+            raise Rejected("unreadable file") from None
+        if len(data) < self.size:
+            raise Rejected("file shorter than its tar or folder says")
+        return data
+
+
+class Source(Protocol):
+    """Where images are looked up by the path a post gives."""
+
+    refused: dict[str, str]  # members of tars that are not looked at, with the reason
+
+    def locate(self, name: str) -> Located:
+        """Where the image lies; raises Rejected when there is none or the path is hostile."""
+        ...
+
+
+class ImageFolder:
+    """Images below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.refused: dict[str, str] = {}
+
+    def locate(self, name: str) -> Located:
+        """See ``Source``."""
+        path = self.folder / _clean(name)
+        try:
+            status = path.stat()
+        except (OSError, ValueError):
+            raise Rejected(_MISSING) from None
+        if not path.is_file():
+            raise Rejected("not a file")
+        return Located(str(path.absolute()), 0, status.st_size)
+
+
+class ImageTar:
+    """Images in a plain tar, found by one pass over its headers; links and special files do not count.
+
+    When every member lies in one top folder, paths may leave that folder out.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.members, self.refused = tars.contents(path)
+        if not self.members:
+            raise DataError(f"--images {path} holds no files")
+        tops = {PurePosixPath(name).parts[0] for name in self.members}
+        self._top = f"{tops.pop()}/" if len(tops) == 1 else ""
+
+    def locate(self, name: str) -> Located:
+        """See ``Source``."""
+        clean = _clean(name)
+        for full in (clean, self._top + clean):
+            if full in self.members:
+                return Located(str(self.path.absolute()), *self.members[full])
+            if full in self.refused:
+                raise Rejected(self.refused[full])
+        raise Rejected(_MISSING)
+
+
+class ImageSources:
+    """Images in several folders and tars; the first that has one gives it."""
+
+    def __init__(self, sources: Sequence[Source]) -> None:
+        self.sources = sources
+        self.refused = {name: why for source in sources for name, why in source.refused.items()}
+
+    def locate(self, name: str) -> Located:
+        """See ``Source``."""
+        for source in self.sources[:-1]:
+            try:
+                return source.locate(name)
+            except Rejected as rejected:
+                if str(rejected) != _MISSING:
+                    raise
+        return self.sources[-1].locate(name)
+
+
+def open_source(paths: str | Path | Sequence[str | Path]) -> Source:
+    """The images in folders and tars (globs are expanded); raises DataError for what is neither."""
+    names = [paths] if isinstance(paths, str | Path) else paths
+    sources = [_open_source(path) for name in names for path in expand(name)]
+    return sources[0] if len(sources) == 1 else ImageSources(sources)
+
+
+def expand(pattern: str | Path) -> list[Path]:
+    """The paths that a name or a glob stands for, sorted; a name that is none stands for itself."""
+    if Path(pattern).exists() or not glob.has_magic(str(pattern)):
+        return [Path(pattern)]
+    found = sorted(glob.glob(str(pattern), recursive=True))
+    if not found:
+        raise DataError(f"nothing matches {pattern}")
+    return [Path(path) for path in found]
+
+
+def _open_source(path: Path) -> Source:
+    if path.is_dir():
+        return ImageFolder(path)
+    if not path.exists():
+        raise DataError(f"--images {path} does not exist; give the folder or the tar that holds the images")
+    return ImageTar(path)
+
+
+def to_jpeg(data: bytes, max_short_side: int = MAX_SHORT_SIDE, orientation: int = 1) -> bytes:
+    """A JPEG of the image that ``data`` holds: upright, gray or RGB, shorter side <= ``max_short_side``.
+
+    The file is decoded whole, so what passes is sound. A JPEG that is all this already is returned
+    unchanged; others are encoded anew (quality 95, transparency on white, first frame only).
+    ``orientation`` (EXIF's 1..8) turns a photo whose own file does not say how it was held.
+    Raises Rejected with the reason.
+    """
+    return _guarded(data, lambda image: _to_jpeg(data, image, max_short_side, orientation))
+
+
+def check(data: bytes) -> None:
+    """Raise Rejected for what training cannot read as it lies: broken, or in need of ``to_jpeg``.
+
+    JPEG, PNG and WebP pass, gray or RGB with 8 bits a channel; the reader turns a photo by its EXIF.
+    """
+    _guarded(data, _check)
+
+
+def orientation(data: bytes) -> int:
+    """EXIF orientation, 1..8, that an image file states of itself; 1 when it states none."""
+    return _guarded(data, exif.orientation, load=False)
+
+
+def _guarded(data: bytes, use: Callable[[Image.Image], T], load: bool = True) -> T:
+    if not data:
+        raise Rejected("empty file")
+    try:
+        with warnings.catch_warnings():
+            # Pillow's warnings are about metadata and about sizes that MAX_PIXELS judges.
+            warnings.simplefilter("ignore")
+            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
+            if image.width * image.height > MAX_PIXELS:
+                raise Rejected("too many pixels")
+            if load:
+                image.load()
+            return use(image)
+    except Image.DecompressionBombError:
+        raise Rejected("too many pixels") from None
+    except Image.UnidentifiedImageError:
+        raise Rejected("not an image") from None
+    except (*exif.BROKEN, zlib.error) as error:
+        raise Rejected("truncated image" if "truncated" in str(error) else "broken image") from None
+
+
+def _to_jpeg(data: bytes, image: Image.Image, max_short_side: int, orientation: int) -> bytes:
+    own = exif.orientation(image)
+    turn = own if own != 1 else orientation
+    fits = min(image.size) <= max_short_side
+    if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and turn == 1 and fits:
+        return data
+    flat = exif.upright(_flat(image), turn)
+    if not fits:
+        scale = max_short_side / min(flat.size)
+        size = (max(1, round(flat.width * scale)), max(1, round(flat.height * scale)))
+        flat = flat.resize(size, Image.Resampling.LANCZOS)
+    packed = io.BytesIO()
+    flat.save(packed, "JPEG", quality=_QUALITY)
+    return packed.getvalue()
+
+
+def _check(image: Image.Image) -> None:
+    if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+        raise Rejected("not JPEG, PNG or WebP: build_shards would rewrite it")
+    if image.mode not in ("RGB", "L") or "transparency" in image.info:
+        raise Rejected("not gray or RGB of 8 bits: build_shards would rewrite it")
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    if image.mode in ("RGB", "L"):
+        return image
+    if image.mode.startswith("I") or image.mode == "F":
+        raise Rejected("more than 8 bits a channel")
+    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        image = image.convert("RGBA")
+        white = Image.new("RGBA", image.size, "white")
+        return Image.alpha_composite(white, image).convert("RGB")
+    return image.convert("RGB")
+
+
+def _clean(name: str) -> str:
+    if name.lower().startswith(_URL):
+        raise Rejected("a URL, not a file: download it first (tools/write_urls.py)")
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts or "\0" in name:
+        raise Rejected("path leaves the image folder")
+    return str(path)

@@ -1,0 +1,112 @@
+"""What is finished stays finished: each shard has a record, written after it, that a later run believes.
+
+A record names the plan it was made by (every post, label and place of an image, and how images
+are treated). A run that plans the same shard takes it over; for any other plan it is made anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import uuid
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pretrain.shards.write import Planned, Rejection, Written, write_shard
+from wsl_det.core import files, log
+
+# Part of every plan: raise it when the same plan gives other bytes.
+_FORMAT = 1
+
+
+def finished_shard(folder: Path, number: int, planned: Planned, max_short_side: int) -> Written:
+    """Shard ``number`` of a plan in ``folder``, made now unless a record says that it is finished."""
+    path = folder / f"{number:06d}.tar"
+    plan = plan_hash([max_short_side, planned.items, planned.rejected])
+
+    def make() -> Written:
+        # Two machines may be given the same shard when one is thought lost: each writes its own.
+        scratch = path.with_name(f"{path.stem}.{uuid.uuid4().hex}.part")
+        try:
+            shard = write_shard(scratch, planned, max_short_side)
+            if shard.keys:
+                scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+        return dataclasses.replace(shard, file=path)
+
+    return remembered(path, plan, make, lambda shard: not shard.keys or _size(path) == shard.bytes)
+
+
+def remembered(
+    path: Path, plan: str, make: Callable[[], Written], whole: Callable[[Written], bool]
+) -> Written:
+    """What the record beside ``path`` says, if it follows ``plan`` and is ``whole``, or ``make`` makes."""
+    record = path.with_suffix(".json")
+    if (shard := _read(record, plan)) is not None and whole(shard):
+        return shard
+    shard = make()
+    files.write_json(record, {"plan": plan, **_plain(shard)}, indent=None)
+    return shard
+
+
+def plan_hash(value: Any) -> str:
+    """The name of a plan, as hex digits: what a shard is made from."""
+    text = json.dumps([_FORMAT, value], default=dataclasses.asdict)
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def restore(folder: Path, work: Path) -> int:
+    """Undo the naming of a run that was killed while it named its shards; the number of finished ones.
+
+    Shards get their names in the order of their records, those without images none.
+    """
+    records = sorted(work.glob("[0-9]*.json"))
+    named = iter(sorted(folder.glob("*-[0-9]*.tar")))
+    for record in records:
+        shard = _read(record, None)
+        if shard is None:
+            break  # whose tar is the next one can no longer be told
+        if shard.keys and (tar := next(named, None)) is not None:
+            tar.replace(record.with_suffix(".tar"))
+    for tar in named:
+        tar.unlink()
+    if records:
+        log.get("pretrain").info(
+            "%d finished shards of an earlier run are taken over where they fit", len(records)
+        )
+    return len(records)
+
+
+def _plain(shard: Written) -> dict[str, Any]:
+    value = {field.name: getattr(shard, field.name) for field in dataclasses.fields(shard)}
+    return {**value, "file": str(shard.file), "rejected": [list(r) for r in shard.rejected]}
+
+
+def _read(record: Path, plan: str | None) -> Written | None:
+    try:
+        value = json.loads(record.read_bytes())
+        if value.pop("plan") != plan and plan is not None:
+            return None
+        return Written(
+            **{
+                **value,
+                "file": Path(value["file"]),
+                "spans": [(int(offset), int(size)) for offset, size in value["spans"]],
+                "labels": [tuple(labels) for labels in value["labels"]],
+                "rejected": [Rejection(*rejection) for rejection in value["rejected"]],
+                "dropped": Counter(value["dropped"]),
+            }
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None  # absent or not whole: the shard is made again
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1

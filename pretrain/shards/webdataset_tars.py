@@ -1,0 +1,187 @@
+"""WebDataset tars as sources of posts: img2dataset's output and other people's shards.
+
+A sample is a run of members that share what stands before the first dot of their names. Its
+image is the member with an image's ending; its post is what ``.json`` (an object with the posts'
+columns) and ``.txt`` (a caption) say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pretrain.posts.records import Columns, Ledger, Post, from_record
+from pretrain.shards import images, tars
+from pretrain.shards.images import Located, Rejected
+from wsl_det.errors import DataError
+
+_IMAGES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
+_LONGEST_TEXT = 16 << 20
+# img2dataset notes EXIF in the words of the exifread library, in the order of the tag's values.
+_ORIENTATIONS = (
+    "Horizontal (normal)",
+    "Mirrored horizontal",
+    "Rotated 180",
+    "Mirrored vertical",
+    "Mirrored horizontal then rotated 90 CCW",
+    "Rotated 90 CW",
+    "Mirrored horizontal then rotated 90 CW",
+    "Rotated 90 CCW",
+)
+
+
+class Sample(NamedTuple):
+    """A post and where its image lies; ``post.image`` is TAR/MEMBER."""
+
+    post: Post
+    where: Located
+
+
+def expand(patterns: Sequence[str | Path]) -> list[Path]:
+    """The tars that names and globs stand for; raises DataError for folders and for none."""
+    found = [path for pattern in patterns for path in images.expand(pattern)]
+    for path in found:
+        if path.is_dir():
+            raise DataError(f"samples {path} is a folder; name its tars: {path}/*.tar")
+        if not path.exists():
+            raise DataError(f"tar {path} does not exist")
+    if len({path.resolve() for path in found}) < len(found):
+        raise DataError("a tar is named twice; its samples would count double")
+    return found
+
+
+def namesakes(paths: Sequence[Path]) -> frozenset[str]:
+    """Names that several of the tars bear: they are no part of an id."""
+    counts = Counter(path.stem for path in paths)
+    return frozenset(name for name, count in counts.items() if count > 1)
+
+
+def read_tar(
+    path: str | Path,
+    columns: Columns,
+    ledger: Ledger,
+    refused: dict[str, str],
+    shared: frozenset[str] = frozenset(),
+) -> Iterator[Sample]:
+    """The samples of a tar in its order.
+
+    What is no post is counted in ``ledger``, members that are refused are added to ``refused``
+    as TAR/MEMBER with the reason. A sample without an id of its own is called TAR/KEY; where
+    several tars share that name (``shared``) it is a DataError, as is a tar that is damaged.
+    """
+    path = Path(path)
+    found = tars.contents(path)
+    refused.update({f"{path.name}/{name}": why for name, why in found.refused.items()})
+    with open(path, "rb") as file:
+        for key, members in _grouped(found.files):
+            ledger.records[str(path)] += 1
+            record = _record(file, members, columns)
+            post = record if isinstance(record, str) else _post(path, key, record, columns, shared)
+            image = next((ending for ending in members if ending in _IMAGES), None)
+            if isinstance(post, str) or image is None:
+                reason = post if isinstance(post, str) else "no image in the sample"
+                ledger.skip(reason, str(path), ledger.records[str(path)])
+                continue
+            ledger.read += 1
+            name, offset, size = members[image]
+            post = Post(post.id, f"{path.name}/{name}", post.hashtags)
+            yield Sample(post, Located(str(path.absolute()), offset, size, orientation_noted(record)))
+
+
+class SampleTars:
+    """Samples of many tars as a stream of posts and a source of their images.
+
+    Images can be looked up while their post is the last one read: nothing else is kept.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths = paths
+        self.refused: dict[str, str] = {}
+        self._last: Sample | None = None
+
+    def read(self, columns: Columns, ledger: Ledger) -> Iterator[Post]:
+        """The posts of all tars in order."""
+        shared = namesakes(self.paths)
+        for path in self.paths:
+            for sample in read_tar(path, columns, ledger, self.refused, shared):
+                self._last = sample
+                yield sample.post
+
+    def locate(self, name: str) -> Located:
+        """See ``images.Source``."""
+        if self._last is None or self._last.post.image != name:
+            raise Rejected("missing file")
+        return self._last.where
+
+
+def orientation_noted(record: Any) -> int:
+    """EXIF orientation, 1..8, that img2dataset noted in a sample's ``exif``; 1 when there is none."""
+    noted = record.get("exif") if isinstance(record, dict) else None
+    try:
+        exif = json.loads(noted) if isinstance(noted, str) else noted
+    except (ValueError, RecursionError):
+        return 1
+    words = exif.get("Image Orientation") if isinstance(exif, dict) else None
+    return _ORIENTATIONS.index(words) + 1 if words in _ORIENTATIONS else 1
+
+
+def _grouped(files: dict[str, tuple[int, int]]) -> Iterator[tuple[str, dict[str, tuple[str, int, int]]]]:
+    """Runs of members with one key: ending in lower case -> name, offset, size."""
+    key, members = "", dict[str, tuple[str, int, int]]()
+    for name, (offset, size) in files.items():
+        path = PurePosixPath(name)
+        stem, _, ending = path.name.partition(".")
+        if (own := str(path.with_name(stem)) if stem else "") != key:
+            if members:
+                yield key, members
+            key, members = own, {}
+        if own and ending:
+            members.setdefault(ending.lower(), (name, offset, size))
+    if members:
+        yield key, members
+
+
+def _record(file: Any, members: dict[str, tuple[str, int, int]], columns: Columns) -> Any:
+    """The posts' columns of a sample, or why there are none."""
+    record: Any = {}
+    if "json" in members:
+        if (text := _text(file, *members["json"][1:])) is None:
+            return "a .json that is not UTF-8 or too long"
+        try:
+            record = json.loads(text)
+        except (ValueError, RecursionError):
+            return "a .json that is not JSON"
+        if not isinstance(record, dict):
+            return "a .json that is no object with columns"
+    if "txt" in members and record.get(columns.hashtags) is None and record.get(columns.caption) is None:
+        if (text := _text(file, *members["txt"][1:])) is None:
+            return "a .txt that is not UTF-8 or too long"
+        record = {**record, columns.caption: text}
+    return record
+
+
+def _text(file: Any, offset: int, size: int) -> str | None:
+    if size > _LONGEST_TEXT:
+        return None
+    file.seek(offset)
+    try:
+        return str(file.read(size), "utf-8")
+    except UnicodeDecodeError:
+        return None
+
+
+def _post(
+    path: Path, key: str, record: dict[str, Any], columns: Columns, shared: frozenset[str]
+) -> Post | str:
+    own = record.get(columns.id)
+    if own is None or own == "":
+        if path.stem in shared:
+            raise DataError(
+                f'{path} is not the only tar of that name, and its sample {key} has no "{columns.id}" in '
+                "its .json, so ids would repeat; rename the tar, or name the column with --id-column"
+            )
+        record = {**record, columns.id: f"{path.stem}/{key}"}
+    return from_record(record, columns)

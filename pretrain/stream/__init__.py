@@ -1,0 +1,1 @@
+"""The order of photos as arithmetic, and what becomes of a photo on its way into a batch."""

@@ -1,0 +1,1 @@
+"""Pretraining: model, loss, solver, plan, the run, the exported backbone."""

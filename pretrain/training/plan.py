@@ -1,0 +1,221 @@
+"""What a configuration would do at N processes, told before anything is started."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+from torch import Tensor, nn
+
+from pretrain.stream import exclusion, resampling_table, sampling, selection
+from pretrain.stream.tags import Tags
+from pretrain.training import job, losses, model, recompute
+from wsl_det.core import checkpoint
+from wsl_det.core.config import Config
+
+_GIB = 2**30
+_FLOAT = 4
+PAPER_WIDTHS = (4, 8, 16, 32, 48)
+
+
+def describe(cfg: Config, *, world: int, images_per_second: float | None = None) -> str:
+    """The plan of a configuration on ``world`` processes, as lines to read.
+
+    ``images_per_second`` is of the whole job. Raises what starting the run would raise.
+    """
+    ready = job.prepare(cfg, world=world)
+    parts = (
+        _data(cfg, ready),
+        _batches(cfg, ready),
+        _learning_rate(ready),
+        _costs(cfg, ready),
+        _time(ready, images_per_second),
+    )
+    return "\n".join(line for part in parts for line in part)
+
+
+def saved_for_backward(net: nn.Module, images: Tensor) -> int:
+    """Bytes that one training forward keeps for its backward, each storage counted once.
+
+    Parameters are not counted. Works on the meta device, where nothing is computed.
+    """
+    tags = Tags(
+        torch.zeros((len(images), 1), dtype=torch.int64, device=images.device),
+        torch.ones(len(images), dtype=torch.int64, device=images.device),
+    )
+    return _kept(net, lambda: losses.hashtag_loss(net(images), tags))
+
+
+def saved_with_recomputing(net: nn.Module, images: Tensor) -> int:
+    """The same for ``recompute.recompute_blocks``, at the moment when the largest block runs again."""
+    inputs: list[Tensor] = []
+    blocks = recompute.residual_blocks(net)
+    handles = [b.register_forward_pre_hook(lambda _, given: inputs.append(given[0])) for b in blocks]
+    net(images)
+    for handle in handles:
+        handle.remove()
+    pairs = zip(blocks, inputs, strict=True)
+    largest = max(_kept(block, partial(block, x.detach().requires_grad_())) for block, x in pairs)
+    recompute.recompute_blocks(net)
+    outside = saved_for_backward(net, images)
+    return outside + sum(x.untyped_storage().nbytes() for x in inputs) + largest
+
+
+def _kept(net: nn.Module, run: Callable[[], object]) -> int:
+    own = {p.untyped_storage()._cdata for p in net.parameters()}
+    kept: dict[int, Tensor] = {}
+
+    def pack(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()._cdata
+        if storage not in own:
+            kept[storage] = tensor  # held, so that no later tensor takes its number
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        found = run()
+    del found
+    return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
+
+
+def memory_estimate(cfg: Config, arch: model.Arch, num_classes: int, groups: int) -> dict[str, int]:
+    """Bytes that one process needs in its device's memory, by purpose.
+
+    Not counted: the convolutions' workspaces, fragmentation, the exchange buckets of
+    DistributedDataParallel (as much again as the gradients at most).
+    """
+    pieces = cfg.SOLVER.ACCUMULATE
+    images = groups * cfg.MODEL.BN_GROUP // pieces
+    half = cfg.SOLVER.AMP != "none"
+    with torch.device("meta"):
+        net = model.build(arch, num_classes, bn_group=cfg.MODEL.BN_GROUP, groups_per_step=groups)
+        parameters = model.count_parameters(net)["total"]
+        size = cfg.INPUT.SIZE
+        pixels = torch.empty((images, 3, size, size))
+        if half:
+            net, pixels = net.to(torch.bfloat16), pixels.to(torch.bfloat16)
+        count = saved_with_recomputing if cfg.MODEL.RECOMPUTE else saved_for_backward
+        activations = count(net.train(), pixels)
+    return {
+        "weights": _FLOAT * parameters,
+        "gradients": _FLOAT * parameters,
+        "momentum": _FLOAT * parameters,
+        "averaged weights": _FLOAT * parameters if cfg.SOLVER.EMA_DECAY else 0,
+        "half-precision weights": 2 * parameters if half else 0,
+        "activations": activations,
+    }
+
+
+def checkpoint_bytes(cfg: Config, net: nn.Module) -> int:
+    """Size of one checkpoint of a run, with the averaged weights where SOLVER.EMA_DECAY asks for them."""
+    averages = sum(t.numel() * t.element_size() for t in net.state_dict().values() if t.is_floating_point())
+    return checkpoint.state_bytes(net) + (averages if cfg.SOLVER.EMA_DECAY else 0)
+
+
+def table(archs: Sequence[model.Arch], classes: Sequence[int], size: int = 224) -> str:
+    """Parameters and multiply-adds of architectures under heads of several sizes."""
+    lines = [
+        f"{'trunk':<20} {'classes':>8} {'parameters':>13} {'trunk only':>13} {'head':>11} {'BN':>9} "
+        f"{f'multiply-adds {size}x{size}':>24}"
+    ]
+    for arch in archs:
+        for number in classes:
+            with torch.device("meta"):
+                counts = model.count_parameters(model.build(arch, number))
+            adds = model.count_multiply_adds(arch, number, size)
+            lines.append(
+                f"{arch.name:<20} {number:>8,} {counts['total']:>13,} {counts['trunk']:>13,} "
+                f"{counts['head']:>11,} {counts['bn']:>9,} {adds:>24,}"
+            )
+    return "\n".join(lines)
+
+
+def paper_archs() -> list[model.Arch]:
+    """ResNeXt-101 32xCd for the five widths of the paper."""
+    return [
+        model.make_arch(depth=101, groups=32, width_per_group=width, res2_channels=256)
+        for width in PAPER_WIDTHS
+    ]
+
+
+def _data(cfg: Config, ready: job.Job) -> list[str]:
+    posts, stream = ready.posts, ready.stream
+    heldout = len(selection.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT))
+    draws = stream.epoch(0).draws
+    epochs = ready.schedule.updates * ready.share.batch / draws
+    lines = [
+        f"data        {posts.name}: {stream.num_images:,} images to train on, {heldout:,} held out, "
+        f"{len(posts.vocabulary):,} classes",
+        f"stream      {cfg.DATA.RESAMPLE} resampling: {draws:,} draws in the first epoch; "
+        f"about {epochs:.2f} epochs; {ready.stream_hash[:16]}",
+    ]
+    if ready.verdicts is not None:
+        lines.append(f"duplicates  {exclusion.told(ready.verdicts, posts)}")
+    if told := studied(cfg, stream):
+        lines.append(f"study       {told}")
+    names = [entry.name for entry in posts.vocabulary.classes]
+    return lines + [f"            {line}" for line in resampling_table.describe(stream, names)]
+
+
+def studied(cfg: Config, stream: sampling.SampleStream) -> str:
+    """The subset and the label noise of a study, in words; empty for a plain run."""
+    parts = []
+    if cfg.DATA.SUBSET < 1:
+        parts.append(f"subset {cfg.DATA.SUBSET:g} of the posts")
+    if cfg.DATA.LABEL_NOISE:
+        tags = int(stream.tag_counts.sum())
+        parts.append(
+            f"label noise {cfg.DATA.LABEL_NOISE:g}: {stream.num_replaced:,} of {tags:,} tags replaced"
+        )
+    return "; ".join(parts)
+
+
+def _batches(cfg: Config, ready: job.Job) -> list[str]:
+    share = ready.share
+    own = share.groups * share.group
+    legal = sampling.legal_world_sizes(share.batch // share.group)
+    cut = f", in {cfg.SOLVER.ACCUMULATE} pieces" if cfg.SOLVER.ACCUMULATE > 1 else ""
+    return [
+        f"batch       {share.batch:,} images = {share.batch // share.group:,} BN groups of {share.group}; "
+        f"{share.world} processes of {own} images ({share.groups} groups){cut}",
+        f"            same batches with {', '.join(map(str, legal))} processes",
+        f"updates     {ready.schedule.updates:,} ({ready.schedule.total_images:,} draws)",
+    ]
+
+
+def _learning_rate(ready: job.Job) -> list[str]:
+    schedule = ready.schedule
+    marks = {0, min(schedule.warmup_updates, schedule.updates - 1), schedule.updates - 1}
+    if schedule.kind == "steps":
+        parts = schedule.num_drops + 1
+        marks |= {-(-schedule.total_images * i // parts // schedule.batch) for i in range(1, parts)}
+    else:
+        marks |= {schedule.updates * i // 10 for i in range(1, 10)}
+    marks = {m for m in marks if m < schedule.updates}
+    rates = [f"{m:,}: {schedule.peak * schedule.factor(m):.4g}" for m in sorted(marks)]
+    return [f"rate        peak {schedule.peak:.4g}; by update {'  '.join(rates)}"]
+
+
+def _costs(cfg: Config, ready: job.Job) -> list[str]:
+    classes = len(ready.posts.vocabulary)
+    with torch.device("meta"):
+        net = model.build(ready.arch, classes)
+    counts, size = model.count_parameters(net), checkpoint_bytes(cfg, net)
+    adds = model.count_multiply_adds(ready.arch, classes, cfg.INPUT.SIZE)
+    kept = cfg.SOLVER.CHECKPOINTS_KEPT
+    memory = memory_estimate(cfg, ready.arch, classes, ready.share.groups)
+    detail = ", ".join(f"{name} {value / _GIB:.2f}" for name, value in memory.items() if value)
+    return [
+        f"model       {ready.arch.name}: {counts['total']:,} parameters, "
+        f"{adds / 1e9:.2f} billion multiply-adds an image at {cfg.INPUT.SIZE}",
+        f"checkpoint  {size / _GIB:.2f} GiB every {cfg.SOLVER.CHECKPOINT_PERIOD:,} updates, {kept} kept: "
+        f"{(kept + 1) * size / _GIB:.2f} GiB of disk while writing",
+        f"memory      about {sum(memory.values()) / _GIB:.2f} GiB a process without workspaces ({detail})",
+    ]
+
+
+def _time(ready: job.Job, images_per_second: float | None) -> list[str]:
+    if not images_per_second:
+        return ["time        give --images-per-second to see the hours"]
+    hours = ready.schedule.updates * ready.share.batch / images_per_second / 3600
+    return [f"time        {hours:,.1f} hours at {images_per_second:,.0f} images/s of the whole job"]

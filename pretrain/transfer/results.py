@@ -1,0 +1,148 @@
+"""What every mode of an evaluation shares: what is asked, opened, and how its result is written down."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pretrain.duplicates.sources import manifest
+from pretrain.transfer import ancestry, features, scores, seen
+from pretrain.transfer.backbone import Named, Network
+from pretrain.transfer.features import Rows, View
+from pretrain.transfer.folders import Split
+from wsl_det.backbone.sources import Source
+from wsl_det.core import log, provenance, verdicts
+from wsl_det.errors import DataError
+
+KIND, SCHEMA = "classification transfer", 1
+_LISTED = 50
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked, in plain values; ``None`` leaves a choice to what the backbone says of itself."""
+
+    backbone: Named
+    data: Path
+    output: Path
+    mode: str = "features"
+    size: int | None = None
+    resize: int | None = None
+    cache: Path | None = None
+    verdicts: Path | None = None
+    duplicates: str | None = None
+    device: str = "cpu"
+    amp: str = "none"
+    threads: int = 2
+    seed: int = 0
+    check_share: float = 0.1
+    skip_budget: float = 0.01
+    strengths: Sequence[float] = ()
+    vocabulary: Path | None = None
+    finetune: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A request with what it names opened: what every mode needs."""
+
+    request: Request
+    source: Source
+    view: View
+    device: torch.device
+
+
+def outputs(setting: Setting, network: Network, split: Split, what: str, folder: Path) -> Path:
+    """Make what a network says of a split's photos, with all processes; returns where it lies."""
+    name = features.key(setting.source.sha256, split, setting.view, what.partition(" ")[0])
+    place = folder / name
+    features.outputs(network, split, setting.view, place, threads=setting.request.threads, what=what)
+    return place
+
+
+def check_readable(rows: Rows, split: Split, what: str, budget: float) -> None:
+    """Tell of photos that could not be read; DataError when they are more than the budget."""
+    if not rows.unreadable:
+        return
+    first = min(rows.unreadable)
+    told = (
+        f"{len(rows.unreadable)} of {len(split)} {what} photos cannot be read, such as {split.names[first]}"
+    )
+    told += f" ({rows.unreadable[first]})"
+    if len(rows.unreadable) > budget * len(split):
+        raise DataError(f"{told}; more than --skip-budget {budget:g} allows: repair them or raise it")
+    fate = "counted as wrong" if what == "val" else "left out"
+    log.get("transfer").warning("%s; they are %s", told, fate)
+
+
+def result(
+    setting: Setting,
+    *,
+    answers: scores.Answers,
+    classes: Sequence[str],
+    val: Split,
+    rows: Rows,
+    more: Mapping[str, Any],
+    answerable: Sequence[str] | None = None,
+    made_from: Mapping[str, str] | None = None,
+) -> dict[str, Any]:
+    """The value of R.json. ``rows`` tell hashes and unreadable photos of val; ``more`` is the mode's own."""
+    request, source = setting.request, setting.source
+    judged = None if request.verdicts is None else verdicts.read(request.verdicts)
+    marks: NDArray[np.bool_] | None = None
+    if judged is not None:
+        marks = seen.duplicates(judged, val, rows.hashes)
+    found = scores.record(answers, classes, duplicate=marks, mode=request.duplicates, answerable=answerable)
+    sources = {
+        "backbone": f"sha256:{source.sha256}",
+        "val": f"sha256:{manifest(val.names, rows.hashes)}",
+        **(made_from or {}),
+        **({"verdicts": f"sha256:{judged.sha256}"} if judged else {}),
+    }
+    head = provenance.header(KIND, SCHEMA, sources, free=("--threads", "--cache", "--device"))
+    return {
+        "top1": found.pop("top1"),
+        "top5": found.pop("top5"),
+        "mode": request.mode,
+        "backbone": _about(source),
+        "pretraining": ancestry.pretraining(source),
+        "data": {"path": str(request.data), "images": found.pop("images"), "classes": found.pop("classes")},
+        "view": {**asdict(setting.view), "crop": "centre, one"},
+        "unreadable": {"val": len(rows.unreadable), "val_names": _named(val, rows)},
+        "duplicates": _duplicates(judged, marks, request.duplicates),
+        **more,
+        **found,
+        "meta": head,
+    }
+
+
+def _named(split: Split, rows: Rows) -> list[str]:
+    return features.names(split, sorted(rows.unreadable)[:_LISTED])
+
+
+def _about(source: Source) -> dict[str, Any]:
+    told = source.origin.get("provenance")
+    known = told if isinstance(told, Mapping) else {}
+    return {
+        "path": str(source.path),
+        "sha256": source.sha256,
+        "arch": source.arch.name,
+        "bn": source.bn,
+        "input": source.convention.to_meta(),
+        "training_data": known.get("training_data") or source.origin.get("dataset"),
+        "fine_tuned_on_in1k": known.get("fine_tuned_on_in1k"),
+    }
+
+
+def _duplicates(
+    judged: verdicts.Verdicts | None, marks: NDArray[np.bool_] | None, mode: str | None
+) -> dict[str, Any] | None:
+    if judged is None or marks is None:
+        return None
+    return {"mode": mode, "images": int(marks.sum()), "verdicts": judged.ancestry()}

@@ -1,0 +1,1 @@
+"""Hashtags to classes: canonical spelling, WordNet, counting, labels, the audit page."""

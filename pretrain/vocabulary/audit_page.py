@@ -1,0 +1,96 @@
+"""vocab.html: the audit of a vocabulary as one self-contained file that a person reads."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from pretrain.posts.records import Ledger
+from pretrain.vocabulary import audit, audit_coverage, audit_plot
+from pretrain.vocabulary import build as vocabulary_builder
+from pretrain.vocabulary.build import Selection
+from pretrain.vocabulary.classes import Vocabulary
+from pretrain.vocabulary.hashtags import Resolver
+from pretrain.vocabulary.label_quality import Quality
+from pretrain.vocabulary.tally import Tally
+from wsl_det.core import files
+
+_TEMPLATE = "vocab.html"
+_WORST = 30
+
+
+@dataclass(frozen=True)
+class Made:
+    """A vocabulary and what was met while it was made."""
+
+    built: Vocabulary
+    tally: Tally
+    ledger: Ledger
+    selection: Selection
+    resolver: Resolver
+    quality: Quality | None = None  # when the posts' truth is known
+
+
+def write(path: str | Path, made: Made) -> None:
+    """Write the page, whole or not at all."""
+    files.write_text(path, render(made))
+
+
+def render(made: Made) -> str:
+    """The page as HTML."""
+    environment = jinja2.Environment(
+        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters.update(number="{:,}".format, percent="{:.1%}".format)
+    source = resources.files("pretrain.vocabulary").joinpath(_TEMPLATE).read_text(encoding="utf-8")
+    return environment.from_string(source).render(facts(made))
+
+
+def facts(made: Made) -> dict[str, Any]:
+    """Everything the page shows."""
+    built, tally = made.built, made.tally
+    in1k = audit_coverage.of_in1k(built)
+    ranked = sorted(built.classes, key=lambda entry: (-entry.count, entry.id))
+    counts = [entry.count for entry in ranked if entry.count]
+    unknown = sorted(tally.unknown.counts.values(), reverse=True)
+    curves = [("unknown", "hashtags WordNet does not know", unknown), ("classes", "classes", counts)]
+    return {
+        "vocabulary": built,
+        "tally": tally,
+        "skipped": made.ledger.summary(),
+        "labels": sum(counts),
+        "ranked": ranked,
+        "head_share": _head_share(counts),
+        "plots": [audit_plot.zipf(curves, width) for width in (700, 360)],
+        "discarded": audit.discarded(built, tally, made.selection),
+        "merged": audit.merged(built, tally),
+        "polysemous": audit.polysemous(built),
+        "collisions": audit.collisions(built, tally, made.resolver),
+        "in1k": in1k,
+        "in1k_sure": [row for row in in1k if row.sure],
+        "in1k_maybe": [row for row in in1k if row.maybe and not row.sure],
+        "in1k_none": [row for row in in1k if not row.sure and not row.maybe],
+        "coco": audit_coverage.of_coco(built),
+        "counts": vocabulary_builder.summary(tally),
+        "quality": made.quality,
+        "worst": _worst(made.quality),
+    }
+
+
+def _head_share(counts: list[int]) -> float:
+    """The share of labels that the most frequent tenth of the posted classes has."""
+    return sum(counts[: max(1, len(counts) // 10)]) / max(1, sum(counts))
+
+
+def _worst(quality: Quality | None) -> list[tuple[audit.Meaning, int, int]]:
+    """The synsets of the truth of which the smallest share of posts was found: synset, found, posts."""
+    if quality is None:
+        return []
+    shares = ((quality.found_of[wnid] / posts, -posts, wnid) for wnid, posts in quality.posts_of.items())
+    return [
+        (audit.meaning(wnid), quality.found_of[wnid], -posts) for _, posts, wnid in sorted(shares)[:_WORST]
+    ]

@@ -1,0 +1,99 @@
+"""Hashtags spelled canonically and resolved to synsets."""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from pretrain.vocabulary.wordnet import WordNet
+
+# Letters that NFKD does not take apart; what the rest of the world types for them.
+_STROKES = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i", "æ": "ae", "œ": "oe"})
+
+
+def canonical(tag: str) -> str:
+    """A hashtag's canonical spelling: NFKC, case folded, diacritics and separators removed.
+
+    "Brown_Bear" and "brownbear" give the same; marks that are vowels (Hindi, Thai) stay. Empty
+    when nothing but separators was there.
+    """
+    if tag.isascii():
+        return "".join(filter(str.isalnum, tag.lower())) if not tag.isalnum() else tag.lower()
+    folded = unicodedata.normalize("NFKC", tag).casefold()
+    apart = unicodedata.normalize("NFKD", folded).translate(_STROKES)
+    bare = "".join(c for c in apart if not "\u0300" <= c <= "\u036f")
+    whole = unicodedata.normalize("NFKC", bare)
+    return "".join(c for c in whole if c.isalnum() or unicodedata.category(c)[0] == "M")
+
+
+class Resolved(NamedTuple):
+    """A canonical hashtag and the noun synsets it may mean (offsets, ascending, at least one)."""
+
+    hashtag: str
+    synsets: tuple[int, ...]
+
+
+class Unknown(NamedTuple):
+    """A canonical hashtag that means nothing, and whether it is the user's list that excludes it."""
+
+    hashtag: str
+    excluded: bool
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What the user decides about meanings.
+
+    ``synonyms`` are pairs of a canonical hashtag of the user's own and one that WordNet knows;
+    ``excluded`` canonical hashtags mean nothing, nor do inflections of them alone.
+    """
+
+    morphology: bool = True
+    synonyms: tuple[tuple[str, str], ...] = ()
+    excluded: frozenset[str] = frozenset()
+
+
+class Resolver:
+    """Raw hashtags to WordNet: the lemma first, else inflections of lemmas. Pure: no counting here."""
+
+    def __init__(self, wordnet: WordNet, rules: Rules | None = None) -> None:
+        self.wordnet = wordnet
+        self.rules = rules or Rules()
+        self.synonyms = dict(self.rules.synonyms)
+        self.excluded = self.rules.excluded
+
+    def resolve(self, tag: str) -> Resolved | None:
+        """What a raw hashtag means, or None when it means nothing; see ``read``."""
+        found = self.read(tag)
+        return found if isinstance(found, Resolved) else None
+
+    def read(self, tag: str) -> Resolved | Unknown:
+        """What a raw hashtag means to WordNet's nouns and the user's lists.
+
+        Every way of splitting the hashtag into words is looked up at once, because lemmas are keyed
+        without their separators; the synsets of all splits are united (facts.md 1.1). Lemmas
+        strip to the same hashtag exactly when they are its splits.
+        """
+        key = canonical(tag)
+        if key in self.excluded:
+            return Unknown(key, True)
+        if key in self.synonyms:
+            target = self._meaning(self.synonyms[key])
+            return Resolved(key, target.synsets) if isinstance(target, Resolved) else target
+        return self._meaning(key)
+
+    def _meaning(self, key: str) -> Resolved | Unknown:
+        synsets = self.wordnet.synsets(key)
+        if synsets:
+            return Resolved(key, synsets)
+        if not self.rules.morphology:
+            return Unknown(key, False)
+        forms = self.wordnet.base_forms(key)
+        bases = [base for base in forms if base not in self.excluded]
+        if not bases:
+            return Unknown(key, bool(forms))
+        # An inflection of one lemma is that lemma; of several (axes: ax, axis) it stays itself.
+        united = {synset for base in bases for synset in self.wordnet.synsets(base)}
+        return Resolved(bases[0] if len(bases) == 1 else key, tuple(sorted(united)))

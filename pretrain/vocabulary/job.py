@@ -1,0 +1,62 @@
+"""The job behind tools/build_vocab.py: posts to vocab.json and the page that audits it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from pretrain.posts import files as post_files
+from pretrain.posts.records import Columns
+from pretrain.vocabulary import audit_page, label_quality, wordnet
+from pretrain.vocabulary import build as vocabulary_builder
+from pretrain.vocabulary.build import Selection
+from pretrain.vocabulary.classes import Vocabulary
+from pretrain.vocabulary.hashtags import Resolver, Rules
+from wsl_det.errors import ConfigError
+
+__all__ = ["Job", "Selection", "page_beside", "run"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to make of which posts; ``audit`` None: no page; ``truth``: jsonl of ids and wnids, or None."""
+
+    posts: Sequence[str | Path]
+    columns: Columns
+    rules: Rules
+    selection: Selection
+    output: str | Path
+    audit: str | Path | None = None
+    truth: str | Path | None = None
+
+
+def page_beside(output: str | Path, audit: str | Path | None = None) -> Path:
+    """Where the page goes; raises ConfigError when it would replace the vocabulary."""
+    page = Path(output).with_suffix(".html") if audit is None else Path(audit)
+    if page == Path(output):
+        raise ConfigError(f"--output {output} and its page have one name; give --audit FILE or --no-audit")
+    return page
+
+
+def run(
+    job: Job, *, old: Vocabulary | None = None, workers: int | None = None, scheduler: str | None = None
+) -> list[str]:
+    """Count, choose, check and write; returns lines to print. Raises what its steps raise."""
+    if job.truth is not None:
+        label_quality.read_truth(job.truth)  # before hours of counting
+    built, tally, ledger = vocabulary_builder.build(
+        job.posts, job.columns, job.rules, job.selection, old=old, workers=workers, scheduler=scheduler
+    )
+    quality = None
+    if job.truth is not None:
+        paths = post_files.expand(job.posts)
+        quality = label_quality.measure_files(paths, job.columns, job.truth, built)
+    built.write(job.output)
+    lines = [*ledger.summary(), vocabulary_builder.describe(built, tally, job.output)]
+    if job.audit is not None:
+        resolver = Resolver(wordnet.load(), job.rules)
+        made = audit_page.Made(built, tally, ledger, job.selection, resolver, quality)
+        audit_page.write(job.audit, made)
+        lines.append(f"wrote {job.audit}: what was merged, what is ambiguous, what was discarded")
+    return lines + (quality.summary() if quality else [])

@@ -1,0 +1,95 @@
+"""Learning rate and weight decay as facts.md 1.6 and traps.md 59-60 want them."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from pretrain.training import model, solver
+from wsl_det.errors import ConfigError
+
+
+def paper(**options: object) -> solver.Schedule:
+    settings: dict = {
+        "base_lr": 0.1,
+        "batch": 8064,
+        "total_images": 8064 * 1100,
+        "warmup_lr": 0.1,
+        "warmup_updates": 10,
+    }
+    return solver.Schedule(**{**settings, **options})
+
+
+def test_linear_scaling_and_warmup_in_updates() -> None:
+    schedule = paper()
+    assert schedule.peak == pytest.approx(3.15)
+    rates = [schedule.peak * schedule.factor(i) for i in range(12)]
+    assert rates[0] == pytest.approx(0.1)
+    assert rates[5] == pytest.approx((0.1 + 3.15) / 2)
+    assert rates[10] == rates[11] == pytest.approx(3.15)
+
+
+def test_ten_halvings_at_equal_distances() -> None:
+    schedule = paper()
+    assert schedule.updates == 1100
+    drops = [i for i in range(11, 1100) if schedule.factor(i) < schedule.factor(i - 1)]
+    assert drops == [100 * k for k in range(1, 11)]
+    assert schedule.factor(1099) == pytest.approx(0.5**10)
+
+
+def test_drops_stay_at_the_same_images_when_the_batch_changes() -> None:
+    small, large = paper(batch=336, warmup_updates=0), paper(warmup_updates=0)
+    for images in (0, 8064 * 99, 8064 * 100, 8064 * 777):
+        assert small.factor(images // 336) == large.factor(images // 8064)
+    assert small.updates == 24 * large.updates
+
+
+def test_warmup_never_starts_above_a_small_peak() -> None:
+    schedule = paper(batch=24, total_images=2400)
+    assert schedule.peak < 0.1
+    assert schedule.factor(0) == 1.0
+
+
+def test_cosine_ends_at_nothing() -> None:
+    schedule = paper(kind="cosine", warmup_updates=0)
+    assert schedule.factor(550) == pytest.approx(0.5)
+    assert schedule.factor(1100) == pytest.approx(0.0)
+
+
+def test_bad_settings_are_named() -> None:
+    with pytest.raises(ConfigError, match="steps' or 'cosine"):
+        paper(kind="poly")
+    with pytest.raises(ConfigError, match="TOTAL_IMAGES 0"):
+        paper(total_images=0)
+
+
+def test_weight_decay_groups_hold_every_parameter_once() -> None:
+    arch = model.make_arch(depth=14, groups=2, width_per_group=4, res2_channels=16, blocks=(1, 1, 1, 1))
+    net = model.make(arch, 7, torch.Generator().manual_seed(0))
+    groups = solver.parameter_groups(net, decay=1e-4, decay_norm=0.0, decay_bias=2e-5)
+    names = {id(p): n for n, p in net.named_parameters()}
+    found = {g["name"]: sorted(names[id(p)] for p in g["params"]) for g in groups}
+    assert sorted(n for group in found.values() for n in group) == sorted(names.values())
+    assert found["bias"] == ["fc.bias"]
+    assert "fc.weight" in found["weight"] and "conv1.weight" in found["weight"]
+    assert "bn1.bias" in found["norm"] and "layer2.0.downsample.1.weight" in found["norm"]
+    assert [g["weight_decay"] for g in groups] == [1e-4, 0.0, 2e-5]
+
+
+def test_sgd_is_nesterov_with_the_rate_outside_the_velocity() -> None:
+    weight = torch.nn.Parameter(torch.tensor([1.0]))
+    sgd = solver.sgd([{"params": [weight], "weight_decay": 0.1}], lr=0.5, momentum=0.9, nesterov=True)
+    velocity, value = 0.0, 1.0
+    for gradient, rate in ((2.0, 0.5), (-1.0, 0.25)):
+        sgd.param_groups[0]["lr"] = rate
+        weight.grad = torch.tensor([gradient])
+        sgd.step()
+        decayed = gradient + 0.1 * value
+        velocity = 0.9 * velocity + decayed
+        value -= rate * (decayed + 0.9 * velocity)
+        assert weight.item() == pytest.approx(value)
+
+
+def test_nesterov_needs_momentum() -> None:
+    with pytest.raises(ConfigError, match="MOMENTUM"):
+        solver.sgd([{"params": [torch.nn.Parameter(torch.ones(1))]}], lr=1.0, momentum=0.0, nesterov=True)
