@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pretrain.posts import tags
-from pretrain.vocabulary import wordnet
+from pretrain.vocabulary import hashtags, wordnet
 from wsl_det.demo import captions
 from wsl_det.demo.catalogue import DETECTED, KINDS
 
