@@ -8,6 +8,7 @@ import sys
 import zipfile
 from pathlib import Path
 
+import duplicate_world as world
 import pytest
 
 ROOT = Path(__file__).parents[2]
@@ -42,21 +43,62 @@ def test_the_wheel_holds_everything_and_two_top_level_names(wheel: Path) -> None
     assert expected - inside == set()
 
 
-def test_the_installed_package_finds_tools_and_configs(wheel: Path, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel installed far from the checkout, whose files it must not need."""
+    place = tmp_path_factory.mktemp("site")
     with zipfile.ZipFile(wheel) as archive:
-        archive.extractall(tmp_path / "site")
-    code = (
-        "import sys\nfrom wsl_det import cli\nfrom wsl_det.core import config\n"
-        "print(config.config_path('configs/mask_rcnn_ig.yaml'))\nsys.exit(cli.main(['train_net', '--help']))"
-    )
+        archive.extractall(place)
+    return place
+
+
+def _installed(site: Path, work: Path, code: str) -> str:
+    """What ``code`` prints when it runs with the installed packages alone."""
     done = subprocess.run(
         [sys.executable, "-c", code],
         capture_output=True,
         text=True,
-        cwd=tmp_path,
-        env={"PYTHONPATH": str(tmp_path / "site"), "PATH": ""},
+        cwd=work,
+        env={"PYTHONPATH": str(site), "PATH": ""},
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    assert str(tmp_path / "site") in done.stdout.splitlines()[0]
-    assert "--config-file" in done.stdout
+    return done.stdout
+
+
+def test_the_installed_package_finds_tools_and_configs(site: Path, tmp_path: Path) -> None:
+    code = (
+        "import sys\nfrom wsl_det import cli\nfrom wsl_det.core import config\n"
+        "print(config.config_path('configs/mask_rcnn_ig.yaml'))\nsys.exit(cli.main(['train_net', '--help']))"
+    )
+    printed = _installed(site, tmp_path, code)
+    assert str(site) in printed.splitlines()[0]
+    assert "--config-file" in printed
+
+
+def test_the_installed_tools_find_their_tables_and_pages(site: Path, tmp_path: Path) -> None:
+    """An editable install would hide a table or a template that no ``package_data`` names."""
+    world.shards(tmp_path, 6)
+    world.coco(tmp_path, {0: 1}, others=2)
+    world.backbone(tmp_path / "trunk.pth")
+    posts = [f'{{"id": "{i}", "caption": "#crane #daisies"}}\n' for i in range(3)]
+    (tmp_path / "posts.jsonl").write_text("".join(posts))
+    code = "import sys\nfrom wsl_det import cli\nsys.exit(cli.main({!r}))"
+    words = ["build_vocab", "--posts", "posts.jsonl", "--kind", "in1k", "--output", "own.json"]
+    _installed(site, tmp_path, code.format([*words, "--workers", "1"]))
+    assert "crane" in (tmp_path / "own.html").read_text(encoding="utf-8")
+    words = ["find_duplicates", "--train", "shards", "--against", "annotations/instances_val.json"]
+    words += [
+        "--backbone",
+        "trunk.pth",
+        "--output",
+        "found",
+        "--workers",
+        "1",
+        "--size",
+        "64",
+        "--planted",
+        "2",
+    ]
+    _installed(site, tmp_path, code.format(words))
+    assert (tmp_path / "found/review.html").stat().st_size > 1000
