@@ -48,7 +48,7 @@ setup(
         "scipy>=1.11",
         "polars>=1.20",
         "msgspec>=0.19",
-        "filelock>=3.16",
+        "filelock>=4.3",
         "numba>=0.60",
         "pillow>=10.1",
         "pyyaml>=6.0",

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from wsl_det.core import log
+from wsl_det.core import locks, log
 from wsl_det.errors import DataError
 
 WORK = "work"
@@ -24,17 +23,12 @@ def partial_folder(final: Path) -> Iterator[Path]:
     stays if anything is finished in it, and the next call with the same ``final`` gets it. Raises
     DataError while another process has it, and for a full disk.
     """
-    final.parent.mkdir(parents=True, exist_ok=True)
     scratch = final.with_name(f".{final.name}.partial")
-    (scratch / WORK).mkdir(parents=True, exist_ok=True)
-    with open(scratch / "lock", "w", encoding="utf-8") as lock:
+    lock = final.with_name(f".{final.name}.lock")
+    with locks.alone(lock, str(final), "wait for it, or end it", error=DataError):
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(f"another process is at work on {final}; wait for it, or end it") from None
-        try:
+            (scratch / WORK).mkdir(parents=True, exist_ok=True)
             yield scratch
-            (scratch / "lock").unlink()
             if final.is_dir():
                 final.rmdir()
             # Named first: whoever dies in between leaves the whole folder and some records.

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from wsl_det.core import log
+from wsl_det.core import locks, log
 from wsl_det.errors import ConfigError
 from wsl_det.study import estimate, jobs, plan, process, report, split, sweep
 from wsl_det.study.jobs import DIVERGED, FINISHED, WAITING, Identity, Job
@@ -121,7 +120,6 @@ def _do(progress: Progress, job: Job) -> None:
     state = jobs.state(job, identity)
     logger = log.get("study")
     if state not in (FINISHED, DIVERGED):
-        job.folder.mkdir(parents=True, exist_ok=True)
         with _alone(job):
             logger.info(
                 "job %d (%s): %s", job.number, job.title, "going on" if state != WAITING else "starting"
@@ -144,12 +142,6 @@ def _do(progress: Progress, job: Job) -> None:
         sweep.record(job, progress.choices[job.arm.name])
 
 
-@contextmanager
-def _alone(job: Job) -> Iterator[None]:
-    """Keep two processes from training one job; the lock goes with the process that holds it."""
-    with open(job.folder / ".lock", "w", encoding="utf-8") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise ConfigError(f"{job.title} is being trained by another process ({job.folder})") from None
-        yield
+def _alone(job: Job) -> AbstractContextManager[None]:
+    """Keep two processes from training one job."""
+    return locks.alone(job.folder / ".lock", job.title, "run other jobs with --job, or wait for it")
