@@ -81,7 +81,7 @@ def make(folder: Path, images: int, masks: bool) -> tuple[Path, Path, Path]:
         return paths
     folder.mkdir(parents=True, exist_ok=True)
     sys.path.insert(0, str(ROOT))
-    from wsl_det.gain import simulation
+    from benchmarks import simulation
 
     scene = simulation.world(images=images, classes=80, seed=0, objects=7.2, background=62.0)
     base = simulation.Detector(box_noise=0.06, background=56.0, follows_iou=3.0, ranking=2.5)

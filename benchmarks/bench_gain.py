@@ -19,13 +19,14 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from benchmarks import simulation
+from benchmarks.simulation import Detector
 from wsl_det.core import log
 from wsl_det.core import seed as seeds
 from wsl_det.evaluation import average_precision as ap
 from wsl_det.evaluation import matching, metrics
 from wsl_det.evaluation.match_table import FIRST_COCO
-from wsl_det.gain import attribution, comparison, factors, mends, resamples, side, simulation
-from wsl_det.gain.simulation import Detector
+from wsl_det.gain import attribution, comparison, factors, mends, resamples, side
 from wsl_det.predictions import Predictions
 
 REGIMES = {
@@ -105,7 +106,7 @@ def gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 
 def mended(scene: simulation.World, found: Predictions, weights: np.ndarray) -> np.ndarray:
-    """(32, B) AP in percent after each subset of mends."""
+    """(17, B) AP in percent after each of ``mends.SUBSETS``."""
     shapes = matching.object_shapes(scene.truth, "bbox")
     return mends.values(side.build([found], scene.truth, shapes, "bbox").pairs[0], weights)
 
@@ -198,7 +199,7 @@ def calibrate(
         weights = resamples.multiplicities(images, bootstrap or level.bootstrap, i)
         drawn = {many: _runs(level, scene, sides, weights, i, max(runs) if many else 1) for many in truth}
         for (name, k), hit in covered.items():
-            pair = comparison.Pair(*(_side(drawn[k > 1][side][:k]) for side in ("baseline", name)))
+            pair = comparison.Pair(*(_side(drawn[k > 1][side][:k]) for side in ("baseline", name)), images)
             true = level.gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
             for j, estimate in enumerate(pair.estimate(level.gains, normal=level.normal)):
                 low, high = estimate.interval

@@ -43,7 +43,7 @@ class Job:
 
 def evaluation(size: int, folder: Path, *, of: str, card: bool = False) -> Work:
     """Boxes of a simulated set: ``of`` images, classes or detections there are ``size``."""
-    from wsl_det.gain import simulation
+    from benchmarks import simulation
 
     images = size if of == "images" else 400
     classes = size if of == "classes" else 20

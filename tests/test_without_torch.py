@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from wsl_det.gain import simulation
+from benchmarks import simulation
 
 ROOT = Path(__file__).parents[1]
 # As the tool's own process does, but every import of torch fails.

@@ -1,7 +1,7 @@
 """Average precision and recall of a ranked list, for many weightings of the images at once.
 
 A weighting says how often an image counts: 1 for the plain numbers, multiplicities for a bootstrap
-resample, 0 and 1 for swaps. Ranking is done once, in the match table; no replicate sorts again.
+resample. Ranking is done once, in the match table; no replicate sorts again.
 Integer weights give what the duplicated data would give, because at the copies of a true positive
 both precision and recall only rise, so the last copy decides.
 """
@@ -25,7 +25,7 @@ def precision(class_starts, image, status, weights, positives):  # type: ignore[
     """(T, K, B) 101-point interpolated AP in [0, 1], nan where a class has no object.
 
     class_starts (K + 1,), image (D,) rows of weights, status (T, D) uint8 as in a match table,
-    weights (J, B) uint8, positives (K, B) int64 weighted objects.
+    weights (I, B) uint8, positives (K, B) int64 weighted objects.
     """
     num_thresholds, num_classes, num = len(status), len(class_starts) - 1, weights.shape[1]
     result = np.full((num_thresholds, num_classes, num), np.nan)

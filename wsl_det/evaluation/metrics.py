@@ -25,31 +25,15 @@ class Measures:
     by_class: np.ndarray
 
 
-def measure(
-    table: MatchTable,
-    weights: np.ndarray | None = None,
-    *,
-    positives_weights: np.ndarray | None = None,
-    anchors: bool = True,
-) -> Measures:
-    """The measures under ``weights`` (J, B) uint8, by default one weighting of 1 for every image.
-
-    ``table.image`` names rows of ``weights``. ``positives_weights`` (I, B) weighs the objects where
-    that is another table than the detections' (sign swaps pair two lists with one ground truth). Without
-    ``anchors`` the numbers at the loose IoUs, which no COCO number needs, are left nan.
-    """
+def measure(table: MatchTable, weights: np.ndarray | None = None) -> Measures:
+    """The measures under ``weights`` (I, B) uint8, by default one weighting of 1 for every image."""
     if weights is None:
         weights = np.ones((table.num_images, 1), dtype=np.uint8)
-    object_weights = weights if positives_weights is None else positives_weights
     counted = [
-        ap.positives(table.object_image, table.object_class, counts, object_weights, table.num_classes)
+        ap.positives(table.object_image, table.object_class, counts, weights, table.num_classes)
         for counts in table.counts
     ]
-    first = 0 if anchors else FIRST_COCO
-    by_class = np.full((len(table.thresholds), table.num_classes, weights.shape[1]), np.nan)
-    by_class[first:] = 100 * ap.precision(
-        table.class_starts, table.image, table.status[0, first:], weights, counted[0]
-    )
+    by_class = 100 * ap.precision(table.class_starts, table.image, table.status[0], weights, counted[0])
     by_iou = ap.mean_over_classes(by_class, 1)
     coco = by_class[FIRST_COCO:]
     metrics = {

@@ -1,4 +1,4 @@
-"""Attribution of AP to kinds of error: Shapley values of the mends in the game ln AP. Pure."""
+"""Attribution of AP to kinds of error in the game ln AP: localization first, Shapley over the rest. Pure."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import math
 import numpy as np
 
 from wsl_det.gain import factors
-from wsl_det.gain.mends import KINDS
+from wsl_det.gain.mends import KINDS, LOCALIZATION, SUBSETS
 
 
 def shapley_weights(players: int) -> np.ndarray:
@@ -24,13 +24,29 @@ def shapley_weights(players: int) -> np.ndarray:
     return weights
 
 
-_WEIGHTS = shapley_weights(len(KINDS))
+def _weights() -> np.ndarray:
+    """(5, 17) W with burdens = W @ ln v, v in the order of ``SUBSETS``.
+
+    Localization's burden is what it mends alone and first; the four others share the rest over the subsets
+    with localization mended. Shared over all five, localization is biased (design.md section 5.3).
+    """
+    first = KINDS.index("localization")
+    weights = np.zeros((len(KINDS), len(SUBSETS)))
+    weights[first, [SUBSETS.index(LOCALIZATION), 0]] = 1, -1
+    others = [i for i in range(len(KINDS)) if i != first]
+    for subset, column in enumerate(shapley_weights(len(others)).T):
+        mask = LOCALIZATION | sum(1 << i for place, i in enumerate(others) if subset >> place & 1)
+        weights[others, SUBSETS.index(mask)] = column
+    return weights
+
+
+_WEIGHTS = _weights()
 
 
 def burdens(values: np.ndarray) -> np.ndarray:
     """(5, B) what each kind costs, in logarithms of AP; they add to ln 100 - ln AP.
 
-    values: (32, B) percent from ``mends.values``; nan where any of them is not positive.
+    values: (17, B) percent from ``mends.values``; nan where any of them is not positive.
     """
     good = (values > 0).all(axis=0)
     return np.where(good, _WEIGHTS @ np.log(np.where(good, values, 1.0)), np.nan)

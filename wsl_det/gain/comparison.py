@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
-from wsl_det.gain import attribution, estimates, factors, groups, measures, power, resamples, swaps
+from wsl_det.gain import attribution, estimates, factors, groups, measures, power, resamples
 from wsl_det.gain.estimates import Estimate, number
 from wsl_det.gain.mends import KINDS
 from wsl_det.gain.side import Numbers, Side, mended, scores
@@ -21,7 +21,7 @@ ANCHORS = ("0.1", "0.3", "0.5")
 RELATIVE_FLOOR = 1.0
 """AP(t) of the baseline, in percent, under which a relative gain is noise and not shown."""
 
-FEWEST_IMAGES = 5
+FEWEST_IMAGES = 8
 """Images with objects of a class under which its resamples hardly vary and an interval would mislead."""
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
@@ -46,16 +46,27 @@ class Pair:
     a: Numbers
     b: Numbers
 
-    def estimate(self, statistic: Statistic, *, normal: bool = False) -> list[Estimate]:
-        """One estimate for each row that ``statistic`` makes of two columns (S, B)."""
+    images: int
+
+    def estimate(
+        self, statistic: Statistic, *, normal: bool = False, seen_in: Mapping[int, int] | None = None
+    ) -> list[Estimate]:
+        """One estimate for each row that ``statistic`` makes of two columns (S, B).
+
+        ``normal`` asks for t intervals in all rows, ``seen_in`` in its rows, each with as many images.
+        """
         points = statistic(self.a.mean[:, None], self.b.mean[:, None])[:, 0]
         replicates = statistic(self.a.replicates, self.b.replicates)
         of_a = _of_runs(self.a, self.b, statistic)
         of_b = _of_runs(self.b, self.a, lambda run, other: statistic(other, run))
+        seen_in = seen_in or {}
         return [
-            estimates.estimate(float(points[i]), replicates[i], of_a[i], of_b[i], normal=normal)
+            estimates.estimate(
+                float(points[i]), replicates[i], of_a[i], of_b[i],
+                seen_in.get(i, self.images), normal=normal or i in seen_in,
+            )
             for i in range(len(points))
-        ]
+        ]  # fmt: skip
 
 
 def _of_runs(one: Numbers, other: Numbers, statistic: Statistic) -> list[estimates.Runs]:
@@ -72,17 +83,19 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     table = baseline.tables[0]
     layout = measures.Layout(table)
     weights = resamples.multiplicities(table.num_images, options.bootstrap, options.seed)
-    pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track))
-    gains = pair.estimate(lambda a, b: b - a)
-    p_values = _p_values(baseline, candidate, gains, layout, options, track)
+    pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track), table.num_images)
+    seen_in = _images_of_classes(table)
+    both = (layout.classes, layout.classes_at_50)
+    rows = {one.start + k: int(seen_in[k]) for one in both for k in range(table.num_classes)}
+    gains = pair.estimate(lambda a, b: b - a, seen_in=rows)
     record: dict[str, Any] = {
         "metrics": {
-            name: _row(pair, gains, i) | {"p": number(p_values[i])} | _doubt(gains[i])
+            name: _row(pair, gains, i) | {"p": number(gains[i].p)} | _doubt(gains[i])
             for name, i in layout.metrics.items()
         },
         "curve": _curve(pair, gains, layout),
         "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
-        "by_class": _by_class(pair, gains, layout, table, p_values),
+        "by_class": _by_class(pair, gains, layout, table, seen_in),
         "by_group": _by_group(pair, gains, layout, table),
         "power": power.power(
             gains[layout.metrics["AP"]], table.num_images, (baseline.num_runs, candidate.num_runs)
@@ -94,27 +107,18 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     }
     if options.attribution_bootstrap:
         few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
-        oracles = Pair(mended(baseline, few), mended(candidate, few))
+        oracles = Pair(mended(baseline, few), mended(candidate, few), table.num_images)
         record["attribution"] = _attribution(oracles)
         shares = attribution.shares(oracles.a.replicates, oracles.b.replicates)
         record["resamples"]["attribution_undefined"] = int(np.isnan(shares[0]).sum())
     return record
 
 
-def _p_values(  # noqa: PLR0917
-    baseline: Side,
-    candidate: Side,
-    gains: list[Estimate],
-    layout: measures.Layout,
-    options: Options,
-    track: measures.Progress,
-) -> np.ndarray:
-    """(S,) two-sided p of every gain: swaps of the sides image by image, or Welch's t with several runs."""
-    if baseline.num_runs > 1 or candidate.num_runs > 1:
-        return np.array([gain.p_value() for gain in gains])
-    observed = np.array([gain.point for gain in gains])
-    tables = baseline.tables[0], candidate.tables[0]
-    return swaps.p_values(*tables, observed, layout.classes, options.seed, track)
+def _images_of_classes(table: MatchTable) -> np.ndarray:
+    """(K,) images in which a class has objects that count."""
+    counted = table.counts[0]
+    there = np.unique(np.stack([table.object_class[counted], table.object_image[counted]]), axis=1)
+    return np.bincount(there[0], minlength=table.num_classes)
 
 
 def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:
@@ -179,23 +183,22 @@ def _attribution(oracles: Pair) -> dict[str, Any]:
 
 
 def _by_class(
-    pair: Pair, gains: list[Estimate], layout: measures.Layout, table: MatchTable, p_values: np.ndarray
+    pair: Pair, gains: list[Estimate], layout: measures.Layout, table: MatchTable, seen_in: np.ndarray
 ) -> list[dict[str, Any]]:
-    adjusted = estimates.false_discovery(p_values[layout.classes])
+    enough = seen_in >= FEWEST_IMAGES
+    p_values = np.where(enough, [gain.p for gain in gains[layout.classes]], np.nan)
+    adjusted = estimates.false_discovery(p_values)
     objects = np.bincount(table.object_class[table.counts[0]], minlength=table.num_classes)
     rows: list[dict[str, Any]] = []
     for k, name in enumerate(table.class_names):
-        i = layout.classes.start + k
-        with_class = table.object_image[table.counts[0] & (table.object_class == k)]
-        images = len(np.unique(with_class))
         rows.append(
             {"name": str(name), "category_id": int(table.category_ids[k])}
-            | {"objects": int(objects[k]), "images": images}
-            | _row(pair, gains, i)
-            | {"p": number(p_values[i]), "p_adjusted": number(adjusted[k])}
+            | {"objects": int(objects[k]), "images": int(seen_in[k])}
+            | _row(pair, gains, layout.classes.start + k)
+            | {"p": number(p_values[k]), "p_adjusted": number(adjusted[k])}
             | {"AP50": _row(pair, gains, layout.classes_at_50.start + k)}
         )
-        if images < FEWEST_IMAGES:
+        if not enough[k]:
             rows[-1] |= {"interval": [None, None], "AP50": rows[-1]["AP50"] | {"interval": [None, None]}}
     return rows
 

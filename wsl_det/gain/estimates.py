@@ -8,18 +8,34 @@ from typing import Any
 
 import numpy as np
 
-from wsl_det.gain import student_t
+PERCENTILES_FROM = 100
+"""Resamples under which percentiles say too little: interval and p are then normal."""
+
+
+def t_cdf(t: float, df: float) -> float:
+    """P(T <= t) of Student's t with ``df`` degrees of freedom, which may be fractional or infinite."""
+    from scipy import special  # takes a moment to load
+
+    return float(special.stdtr(df, t))
+
+
+def t_quantile(p: float, df: float) -> float:
+    """The t with ``t_cdf(t, df)`` = p, for 0 < p < 1."""
+    from scipy import special
+
+    return float(special.stdtrit(df, p))
 
 
 @dataclass(frozen=True)
 class Estimate:
     """A statistic of two sides with its 95% interval.
 
-    point: the value; nan where undefined. interval: (low, high), nan where undefined.
+    point: the value; nan where undefined. interval: (low, high), nan where undefined. p: two-sided, of a
+    true value of 0, by the rule of the interval: below 0.05 just where 0 lies outside.
     standard_error: square root of the whole variance. image_variance: from resampling images.
     seed_variance: s2_A / k_A + s2_B / k_B, or None where no side has two runs. in_both: the part of these
     two that is the same chance, which counts once (see ``estimate``). df: degrees of freedom of the
-    interval, infinite without seeds. undefined: resamples in which the statistic did not exist.
+    interval, infinite for percentiles. undefined: resamples in which the statistic did not exist.
     """
 
     point: float
@@ -30,18 +46,11 @@ class Estimate:
     in_both: float
     df: float
     undefined: int
+    p: float = math.nan
 
     def record(self) -> list[float | None]:
         """The interval for JSON."""
         return [number(bound) for bound in self.interval]
-
-    def p_value(self) -> float:
-        """Two-sided p of a value this far from 0, by the t distribution of the estimate."""
-        if math.isnan(self.standard_error):
-            return math.nan
-        if self.standard_error == 0:
-            return 1.0 if self.point == 0 else 0.0
-        return 2 * student_t.cdf(-abs(self.point) / self.standard_error, self.df)
 
 
 def number(value: float) -> float | None:
@@ -74,12 +83,16 @@ def runs_of(values: np.ndarray, resampled: np.ndarray) -> Runs:
     return Runs(values, float(np.var(moves, axis=0, ddof=1).mean()) if moves.shape[1] else 0.0)
 
 
-def estimate(point: float, replicates: np.ndarray, a: Runs, b: Runs, *, normal: bool = False) -> Estimate:
+def estimate(
+    point: float, replicates: np.ndarray, a: Runs, b: Runs, images: int, *, normal: bool = False
+) -> Estimate:
     """The estimate of a statistic from its image resamples and from its runs.
 
-    replicates: (B,) values under image resamples, both sides averaged over their runs; nan where
-    undefined. With one run a side the interval is the percentiles of the replicates, or, with ``normal``,
-    point +- 1.96 standard errors (percentiles of few are noisy). With more it is Welch's t over
+    replicates: (B,) values under resamples of ``images`` images, both sides averaged over their runs; nan
+    where undefined. With one run a side the interval is the percentiles of the replicates and p their
+    inversion, at least 2 / (B + 1); with ``normal`` (and for fewer than ``PERCENTILES_FROM`` replicates) both
+    are by Student's t with images - 1 degrees of freedom on their standard error. With more runs they are
+    Welch's t over
 
         image variance + s2_A / k_A + s2_B / k_B - in both.
 
@@ -94,27 +107,43 @@ def estimate(point: float, replicates: np.ndarray, a: Runs, b: Runs, *, normal: 
     """
     defined = replicates[~np.isnan(replicates)]
     undefined = len(replicates) - len(defined)
-    if math.isnan(point) or len(defined) < 2:
-        nan = math.nan
+    nan = math.nan
+    if math.isnan(point) or len(defined) < 2 or images < 2:
         return Estimate(point, (nan, nan), nan, nan, None, nan, math.inf, undefined)
     image = float(np.var(defined, ddof=1))
     parts = _seed_parts(a, b)
+    if not parts and not normal and len(defined) >= PERCENTILES_FROM:
+        interval, p = _percentiles(defined)
+        return Estimate(point, interval, math.sqrt(image), image, None, 0.0, math.inf, undefined, p)
     if not parts:
-        error = math.sqrt(image)
-        if normal:
-            reach = student_t.quantile(0.975, math.inf) * error
-            interval = (point - reach, point + reach)
-        else:
-            low, high = np.percentile(defined, [2.5, 97.5])
-            interval = (float(low), float(high))
-        return Estimate(point, interval, error, image, None, 0.0, math.inf, undefined)
-    seed = sum(variance for variance, _, _ in parts)
-    both = min(image, sum(luck for _, luck, _ in parts))
-    uncertain = sum(variance**2 / df for variance, _, df in parts)
-    total = image - both + seed
-    df = total**2 / uncertain if uncertain > 0 else math.inf
-    reach = student_t.quantile(0.975, df) * math.sqrt(total)
-    return Estimate(point, (point - reach, point + reach), math.sqrt(total), image, seed, both, df, undefined)
+        seed, both, total, df = None, 0.0, image, float(images - 1)
+    else:
+        seed = sum(variance for variance, _, _ in parts)
+        both = min(image, sum(luck for _, luck, _ in parts))
+        uncertain = sum(variance**2 / df for variance, _, df in parts)
+        total = image - both + seed
+        df = total**2 / uncertain if uncertain > 0 else math.inf
+    error = math.sqrt(total)
+    reach = t_quantile(0.975, df) * error
+    p = 2 * t_cdf(-abs(point) / error, df) if error > 0 else float(point == 0)
+    return Estimate(point, (point - reach, point + reach), error, image, seed, both, df, undefined, p)
+
+
+def _percentiles(replicates: np.ndarray) -> tuple[tuple[float, float], float]:
+    """The 95% percentile interval, and p as its inversion: the level at which an end of it meets 0."""
+    low, high = np.percentile(replicates, [2.5, 97.5])
+    ordered = np.sort(replicates)
+    p = 2 * min(_share_to_zero(ordered), _share_to_zero(-ordered[::-1]))
+    return (float(low), float(high)), min(1.0, max(p, 2 / (len(replicates) + 1)))
+
+
+def _share_to_zero(ordered: np.ndarray) -> float:
+    """The highest share whose quantile, as ``numpy.percentile`` has it, is not above 0."""
+    at = int(np.searchsorted(ordered, 0.0, side="right"))
+    if at in (0, len(ordered)):
+        return float(at > 0)
+    low, high = ordered[at - 1], ordered[at]
+    return float((at - 1 - low / (high - low)) / (len(ordered) - 1))
 
 
 def _seed_parts(a: Runs, b: Runs) -> list[tuple[float, float, int]]:
@@ -137,6 +166,7 @@ def false_discovery(p_values: np.ndarray) -> np.ndarray:
 
     nan (a class without objects) stays nan and does not count.
     """
+    # Not scipy.stats: a second to load, and it fails where torch cannot be imported.
     adjusted = np.full(len(p_values), np.nan)
     there = np.flatnonzero(~np.isnan(p_values))
     order = there[np.argsort(p_values[there], kind="stable")]

@@ -50,26 +50,6 @@ def columns(table: MatchTable, weights: np.ndarray | None = None, *, track: Prog
     return np.concatenate(list(track(threads.in_order(block, starts), len(starts))), axis=1)
 
 
-def swapped(both: MatchTable, flips: np.ndarray, *, track: Progress = quiet) -> tuple[np.ndarray, np.ndarray]:
-    """Columns of the two sides after swaps, nan at the anchors, whose gains are not tested.
-
-    ``both`` is ``resamples.merged``, flips (I, B) of 0 and 1.
-    """
-
-    def block(start: int) -> tuple[np.ndarray, np.ndarray]:
-        flip = np.ascontiguousarray(flips[:, start : start + BLOCK])
-        ones = np.ones_like(flip)
-        weights = np.concatenate([ones - flip, flip]), np.concatenate([flip, ones - flip])
-        one, other = (
-            _column(metrics.measure(both, w, positives_weights=ones, anchors=False)) for w in weights
-        )
-        return one, other
-
-    starts = range(0, flips.shape[1], BLOCK)
-    done = list(track(threads.in_order(block, starts), len(starts)))
-    return np.concatenate([one for one, _ in done], axis=1), np.concatenate([two for _, two in done], axis=1)
-
-
 def _column(measured: metrics.Measures) -> np.ndarray:
     coco = measured.by_class[FIRST_COCO:]
     return np.concatenate(

@@ -1,7 +1,7 @@
 """Oracles: mend one or more kinds of error in a list of detections, and match it again.
 
-The kinds and their order-free game are design.md section 5, level 3. A subset of mends is a bit mask:
-bit i set means that ``KINDS[i]`` is mended.
+The kinds and their game are design.md section 5, level 3. A subset of mends is a bit mask: bit i set means
+that ``KINDS[i]`` is mended.
 """
 
 from __future__ import annotations
@@ -18,13 +18,15 @@ from wsl_det.gain.pairs import ImagePairs
 
 KINDS = ("classification", "localization", "background", "missed", "duplicate")
 CLASSIFICATION, LOCALIZATION, BACKGROUND, MISSED, DUPLICATE = (1 << i for i in range(5))
+SUBSETS = [0, *(subset for subset in range(32) if subset & LOCALIZATION)]
+"""What the game asks for: nothing mended, localization mended, and with it any of the others."""
 FOREGROUND = 0.1
 """Overlap with an object from which a detection is about that object at all."""
 BLOCK = 64
 
 
 def values(pairs: ImagePairs, weights: np.ndarray) -> np.ndarray:
-    """(32, B) percent: AP averaged over the ten IoUs, for each subset of mends and weighting (I, B).
+    """(17, B) percent: AP averaged over the ten IoUs, for each of ``SUBSETS`` and weighting (I, B).
 
     nan where no class has an object left.
     """
@@ -35,8 +37,8 @@ def values(pairs: ImagePairs, weights: np.ndarray) -> np.ndarray:
         mended = mend(pairs, t)
         return np.concatenate([_average(pairs, mended, block) for block in blocks], axis=1)
 
-    total = np.zeros((32, weights.shape[1]))
-    defined = np.zeros((32, weights.shape[1]), dtype=np.int64)
+    total = np.zeros((len(SUBSETS), weights.shape[1]))
+    defined = np.zeros(total.shape, dtype=np.int64)
     for by_subset in threads.in_order(at, range(len(COCO_THRESHOLDS))):
         total += np.where(np.isnan(by_subset), 0.0, by_subset)
         defined += ~np.isnan(by_subset)
@@ -48,7 +50,8 @@ class Mended:
     """The mended lists at one IoU, ranked by class and then score: with the classes as they are, and mended.
 
     order: (2, D) detections in that ranking. starts: (2, K + 1) where a class begins. status: (32, D) of
-    each subset in the ranking that it has: FALSE, TRUE or IGNORED (dropped detections are ignored).
+    each of ``SUBSETS`` (other rows are left unset) in the ranking that it has: FALSE, TRUE or IGNORED
+    (dropped detections are ignored).
     wanted: (G,) objects that are some detection's target.
     """
 
@@ -59,7 +62,7 @@ class Mended:
 
 
 def mend(pairs: ImagePairs, t: int) -> Mended:
-    """All subsets of mends at IoU ``COCO_THRESHOLDS[t]``, matched again."""
+    """``SUBSETS`` of mends at IoU ``COCO_THRESHOLDS[t]``, matched again."""
     target = _targets(
         pairs.image, pairs.label, pairs.matched[t], pairs.object_starts, pairs.object_label,
         pairs.counted, pairs.overlap, pairs.overlap_starts, FOREGROUND,
@@ -88,9 +91,9 @@ def mend(pairs: ImagePairs, t: int) -> Mended:
 
 
 def _average(pairs: ImagePairs, mended: Mended, weights: np.ndarray) -> np.ndarray:
-    """(32, B) mean AP over the classes at one IoU."""
-    subsets = np.arange(32)
-    result = np.full((32, weights.shape[1]), np.nan)
+    """(17, B) mean AP over the classes at one IoU, for each of ``SUBSETS``."""
+    subsets = np.array(SUBSETS)
+    result = np.full((len(subsets), weights.shape[1]), np.nan)
     for fewer, counted in ((0, pairs.counted), (MISSED, pairs.counted & mended.wanted)):
         number = ap.positives(pairs.object_image, pairs.object_label, counted, weights, pairs.num_classes)
         for ranking in (0, CLASSIFICATION):
@@ -99,8 +102,8 @@ def _average(pairs: ImagePairs, mended: Mended, weights: np.ndarray) -> np.ndarr
             # such detections cost next to nothing.
             for dropped in (0, BACKGROUND):
                 same = CLASSIFICATION | MISSED | BACKGROUND
-                chosen = subsets[(subsets & same) == (ranking | fewer | dropped)]
-                status = mended.status[chosen]
+                chosen = (subsets & same) == (ranking | fewer | dropped)
+                status = mended.status[subsets[chosen]]
                 by_class = ap.precision(mended.starts[ranking], image, status, weights, number)
                 result[chosen] = ap.mean_over_classes(by_class, 1)
     return result
@@ -157,7 +160,7 @@ def _match_mended(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     settled, open_starts, open_detections, labels, order, place, target, wanted,
     object_starts, object_label, counted, crowd, overlap, overlap_starts, between, between_starts, threshold,
 ):  # fmt: skip
-    """(32, D) status after each subset of mends; see ``Mended`` for its order."""
+    """(32, D) status after each of ``SUBSETS``; see ``Mended`` for its order."""
     status = np.empty((32, len(target)), dtype=np.uint8)
     for ranking in range(2):
         kinds = settled[order[ranking]]
@@ -168,6 +171,8 @@ def _match_mended(  # type: ignore[no-untyped-def]  # noqa: PLR0917
     for i in range(len(open_starts) - 1):
         here = open_detections[open_starts[i] : open_starts[i + 1]]
         for subset in range(16 if len(here) else 0):
+            if subset and not subset & 2:
+                continue
             _match_image(
                 subset, here, labels[subset & 1], place[subset & 1], target, wanted,
                 object_starts[i], object_starts[i + 1], object_label, counted, crowd,

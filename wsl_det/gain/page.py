@@ -26,7 +26,9 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
 
         shots = choose(report, images)
     content = report.content
-    page = template.load("page.html", signed=verdict.signed, plain=_plain, interval=_interval, p=_p)
+    page = template.load(
+        "page.html", signed=verdict.signed, plain=_plain, interval=_interval, p=verdict.p_text
+    )
     return page.render(
         content=content,
         meta=content["meta"],
@@ -111,9 +113,3 @@ def _interval(bounds: list[float | None], digits: int = 1) -> str:
     if bounds[0] is None:
         return "–"
     return f"{verdict.signed(bounds[0], digits)} to {verdict.signed(bounds[1], digits)}"
-
-
-def _p(value: float | None) -> str:
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from wsl_det.gain import student_t
-from wsl_det.gain.estimates import Estimate
+from wsl_det.gain.estimates import Estimate, t_quantile
 
 CHANCE = 0.8
 """Power asked for: how often a true gain of that size would be told from 0."""
@@ -46,7 +45,7 @@ def power(gain: Estimate, images: int, runs: tuple[int, int]) -> dict[str, Any] 
 
 def _reach(df: float) -> float:
     """Standard errors between 0 and a gain that is found with the power asked for."""
-    return student_t.quantile(0.975, df) + student_t.quantile(CHANCE, df)
+    return t_quantile(0.975, df) + t_quantile(CHANCE, df)
 
 
 def _images(points: float, gain: Estimate, images: int) -> int | None:

@@ -15,7 +15,7 @@ from wsl_det.evaluation import coco_ap, matching, reading
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.ground_truth import GroundTruth
-from wsl_det.gain import comparison, like_for_like, page, side, swaps, verdict
+from wsl_det.gain import comparison, like_for_like, page, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
@@ -72,16 +72,20 @@ def make(
         shapes = matching.object_shapes(truth, iou_type)
         oracles = options.attribution_bootstrap > 0
         sides = [side.build(one, truth, shapes, iou_type, oracles=oracles) for one in runs]
-        track = partial(log.progress, what=f"{iou_type}, resamples and swaps")
+        track = partial(log.progress, what=f"{iou_type}, resamples")
         content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
     content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
         "duplicates": about or None,
         "images": len(truth.image_ids),
         "objects": truth.num_objects,
         "options": asdict(options),
-        "p": swaps.METHOD
-        if len(baseline) == len(candidate) == 1
-        else "Welch’s t over the variance from images and between runs",
+        "p": "by the rule of the interval, of a true gain of 0: "
+        + (
+            "inversion of the percentile interval (at least 2 / (resamples + 1)); by class Student’s t on "
+            "the standard error of the resamples, with one degree of freedom less than images of the class"
+            if len(baseline) == len(candidate) == 1
+            else "Welch’s t over the variance from images and between runs"
+        ),
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
         "differences": [asdict(difference) for difference in differences],
         "notes": notes + coco_ap.describe(truth, runs[0][0])["notes"] + _seed_notes(baseline, candidate),

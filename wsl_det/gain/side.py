@@ -76,7 +76,7 @@ def scores(side: Side, weights: np.ndarray, track: measures.Progress) -> Numbers
 
 
 def mended(side: Side, weights: np.ndarray) -> Numbers:
-    """Level 3: AP under each of the 32 subsets of mends, likewise."""
+    """Level 3: AP under each of ``mends.SUBSETS``, likewise."""
     both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
     values = np.stack([mends.values(one, both) for one in side.pairs])
     return Numbers(values[:, :, 0], values[:, :, 1:])

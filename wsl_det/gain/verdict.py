@@ -57,6 +57,7 @@ def summary(content: dict[str, Any]) -> list[str]:
 def table(content: dict[str, Any]) -> str:
     """The comparison as a plain table: verdict, the twelve numbers, two factors, kinds of error."""
     lines = []
+    floor = 2 / (content["meta"]["options"]["bootstrap"] + 1)
     for iou_type in (name for name in WHAT if name in content):
         one = content[iou_type]
         lines += [headline(content, iou_type), reading(content, iou_type), ""]
@@ -68,7 +69,7 @@ def table(content: dict[str, Any]) -> str:
                 f"{'–' if row[side] is None else format(row[side], '.2f'):>{width}s}"
                 for side, width in (("baseline", 9), ("candidate", 11))
             )
-            p = "–" if row["p"] is None else f"{row['p']:.3f}"
+            p = p_text(row["p"], floor)
             lines.append(
                 f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {_span(row['interval']):18s}{p:>6s}"
             )
@@ -119,6 +120,14 @@ def signed(value: float | None, digits: int = 1) -> str:
     if float(text) == 0:
         return text
     return ("+" if value > 0 else "−") + text
+
+
+def p_text(p: float | None, floor: float = 0.0) -> str:
+    """A p; at or under the ``floor`` of what the resamples can show, that it is less."""
+    if p is None:
+        return "–"
+    floor = max(floor, 0.001)
+    return f"< {floor:.3f}".replace("0.", ".") if p <= floor * (1 + 1e-9) else f"{p:.3f}"
 
 
 def _span(interval: list[float | None]) -> str:

@@ -8,13 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmarks import simulation
+from benchmarks.simulation import Detector
 from wsl_det import predictions
 from wsl_det.core import files
 from wsl_det.errors import DataError
 from wsl_det.evaluation import coco_ap, duplicates
-from wsl_det.gain import like_for_like, report, simulation
+from wsl_det.gain import like_for_like, report
 from wsl_det.gain.comparison import Options
-from wsl_det.gain.simulation import Detector
 
 OPTIONS = Options(bootstrap=20, attribution_bootstrap=5)
 

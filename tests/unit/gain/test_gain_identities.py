@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import simulation
+from benchmarks.simulation import Detector
 from wsl_det import predictions
 from wsl_det.evaluation import ground_truth, matching, metrics
-from wsl_det.gain import attribution, comparison, factors, measures, mends, resamples, side, simulation
+from wsl_det.gain import attribution, comparison, factors, measures, mends, resamples, side
 from wsl_det.gain.comparison import Options
-from wsl_det.gain.simulation import Detector
 
 OPTIONS = Options(bootstrap=40, attribution_bootstrap=10)
 SIDES = {

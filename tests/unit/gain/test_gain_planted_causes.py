@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from benchmarks import simulation
+from benchmarks.simulation import Detector
 from wsl_det.evaluation import matching, metrics
-from wsl_det.gain import attribution, factors, mends, side, simulation
-from wsl_det.gain.simulation import Detector
+from wsl_det.gain import attribution, factors, mends, side
 
 REGIMES = {
     "tight": Detector(),

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 
-from wsl_det.gain import student_t
+from wsl_det.gain import estimates
 from wsl_det.study.scaling import fit
 from wsl_det.study.scaling.fit import Observed
 
@@ -43,7 +43,7 @@ def test_weights_covariance_and_band_agree_with_the_matrix_formulas() -> None:
     np.testing.assert_allclose(line.covariance(scatter), variance * inverse, rtol=1e-8)
     at = np.array([2.5, 3.7, 5.0])
     points = np.stack([np.ones(3), at], axis=1)
-    half = student_t.quantile(0.975, 2) * np.sqrt(np.diag(points @ (variance * inverse) @ points.T))
+    half = estimates.t_quantile(0.975, 2) * np.sqrt(np.diag(points @ (variance * inverse) @ points.T))
     value, low, high = line.band(at, scatter)
     np.testing.assert_allclose(value, points @ found)
     np.testing.assert_allclose([value - low, high - value], [half, half], rtol=1e-8)

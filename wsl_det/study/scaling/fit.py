@@ -16,9 +16,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_det.gain import student_t
+from wsl_det.gain import estimates
 
-quantile = functools.cache(student_t.quantile)
+quantile = functools.cache(estimates.t_quantile)
 """Few different p and degrees of freedom, many estimates."""
 Floats = NDArray[np.float64]
 LEAST_SIZES = 3
@@ -62,7 +62,7 @@ class Scatter:
         """``value`` whose variance is ``factor`` times the scatter's, by Student's t."""
         error = math.sqrt(self.variance * factor)
         half = quantile(0.975, self.df) * error
-        p = 2 * student_t.cdf(-abs(value) / error, self.df) if error > 0 else None
+        p = 2 * estimates.t_cdf(-abs(value) / error, self.df) if error > 0 else None
         return Estimate(value, error, (value - half, value + half), p)
 
 

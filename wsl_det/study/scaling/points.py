@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.gain import student_t
+from wsl_det.gain import estimates
 from wsl_det.study.scaling import entries, results
 from wsl_det.study.scaling.entries import Entry, Study, Target
 
@@ -157,7 +157,9 @@ def _measured(bare: Point, trees: Mapping[Path, Mapping[str, Any]], metric: str)
     errors = tuple(None if one.interval is None else _half(one.interval) for one in read)
     interval, how = read[0].interval, "test images"
     if len(values) > 1:
-        half = student_t.quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+        half = (
+            estimates.t_quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
+        )
         mean = statistics.mean(values)
         interval, how = (mean - half, mean + half), "runs"
     return replace(
