@@ -7,30 +7,32 @@ import json
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import cv2
-import jinja2
-from markupsafe import Markup
 
 from pretrain.duplicates.search import Found
 from pretrain.duplicates.sources import Images
 from pretrain.shards import images as image_files
 from pretrain.stream import transforms
-from wsl_det.core import log, verdicts
+from wsl_det.core import log, pages, verdicts
 from wsl_det.core.verdicts import Verdicts
 from wsl_det.errors import DataError
+
+if TYPE_CHECKING:  # matplotlib takes a second to load
+    from wsl_det.core.figures import Drawing
 
 THUMBNAIL = 320
 """Pixels of the longer side of an embedded picture."""
 _QUALITY = 78
-_TEMPLATE = Path(__file__).with_name("review.html")
 _EMPTY = '<script type="application/json" id="given-verdicts">null</script>'
 _NOTHING = "data:,"
 
 
-def render(content: Mapping[str, Any], calibration: Mapping[str, Any], found: Found, figure: str = "") -> str:
-    """The page of a search; ``content`` is candidates.json, ``figure`` the calibration's SVG."""
+def render(
+    content: Mapping[str, Any], calibration: Mapping[str, Any], found: Found, figure: Drawing | None = None
+) -> str:
+    """The page of a search; ``content`` is candidates.json, ``figure`` the calibration's."""
     pictures = _Pictures()
     sources = {one.searched.name: one.images for one in found.sets}
     pairs = []
@@ -39,16 +41,14 @@ def render(content: Mapping[str, Any], calibration: Mapping[str, Any], found: Fo
         train = pictures.place(found.train, "", pair["train_row"])
         pairs.append({**pair, "pictures": [test, train]})
     data = {"sha256": content["sha256"], "header": _header(content), "pairs": pairs}
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.from_string(_TEMPLATE.read_text(encoding="utf-8")).render(
+    page = pages.load("review.html", Path(__file__).parent)
+    return page.render(
         train=content["train"],
         calibration=calibration["sets"],
-        figure=Markup(figure),
+        figure=figure,
         facts=_facts(content),
-        data=_script(data),
-        pictures=_script(pictures.uris),
+        data=data,
+        pictures=pictures.uris,
     )
 
 
@@ -62,7 +62,7 @@ def with_verdicts(path: str | Path, given: Verdicts) -> str:
     if html.count(_EMPTY) != 1:
         raise DataError(f"{path} is no page of this version; search again")
     rows = [{"pair": row.pair, "verdict": row.verdict} for row in given.rows]
-    filled = _script({"sha256": given.sha256, "reader": given.reader, "verdicts": rows})
+    filled = pages.script_json({"sha256": given.sha256, "reader": given.reader, "verdicts": rows})
     return html.replace(_EMPTY, _EMPTY.replace("null", filled))
 
 
@@ -129,10 +129,3 @@ def _facts(content: Mapping[str, Any]) -> list[tuple[str, str]]:
     if content["left_out"]:
         facts.append(("pairs left out", f"{content['left_out']:,} of lower score, beyond --max-pairs"))
     return facts
-
-
-def _script(value: Any) -> Markup:
-    """JSON that may stand inside a script element: nothing in it can close or open a tag."""
-    text = json.dumps(value, ensure_ascii=False, allow_nan=False)
-    safe = text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e")
-    return Markup(safe.replace("\u2028", "\\u2028").replace("\u2029", "\\u2029"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.duplicates import calibration, figure, page, rmac, search
+from pretrain.duplicates import calibration, page, rmac, search
 from pretrain.duplicates.describing import Work
 from pretrain.duplicates.search import Found, Options, QuerySet
 from pretrain.duplicates.sources import TrainImages, open_test_sets
@@ -133,9 +133,11 @@ def _write(folder: Path, found: Found, content: dict[str, Any], request: Request
     files.write_text(folder / "rejected.jsonl", "".join(lines))
     for one in found.sets:
         _write_neighbours(folder / f"neighbours.{one.searched.name}.npz", one)
+    from pretrain.duplicates import figure  # matplotlib takes a second to load
+
     drawing = figure.draw(found.calibration)
-    if drawing:
-        files.write_text(folder / "calibration.svg", drawing)
+    if drawing is not None:
+        files.write_text(folder / "calibration.svg", drawing.svg)
     files.write_text(folder / "review.html", page.render(content, measured, found, drawing))
 
 

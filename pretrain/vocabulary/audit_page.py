@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
-
-import jinja2
 
 from pretrain.posts.records import Ledger
 from pretrain.vocabulary import audit, audit_coverage, audit_plot
@@ -17,9 +14,8 @@ from pretrain.vocabulary.classes import Vocabulary
 from pretrain.vocabulary.hashtags import Resolver
 from pretrain.vocabulary.label_quality import Quality
 from pretrain.vocabulary.tally import Tally
-from wsl_det.core import files
+from wsl_det.core import files, pages
 
-_TEMPLATE = "vocab.html"
 _WORST = 30
 
 
@@ -42,12 +38,7 @@ def write(path: str | Path, made: Made) -> None:
 
 def render(made: Made) -> str:
     """The page as HTML."""
-    environment = jinja2.Environment(
-        autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
-    )
-    environment.filters.update(number="{:,}".format, percent="{:.1%}".format)
-    source = resources.files("pretrain.vocabulary").joinpath(_TEMPLATE).read_text(encoding="utf-8")
-    return environment.from_string(source).render(facts(made))
+    return pages.load("vocab.html", Path(__file__).parent).render(facts(made))
 
 
 def facts(made: Made) -> dict[str, Any]:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from wsl_det.gain import template, verdict
+from wsl_det.core import pages
+from wsl_det.core.words import signed
+from wsl_det.gain import verdict
 from wsl_det.gain.cross_table import METRICS
 
 _TITLES = {"bbox": "Boxes", "segm": "Masks"}
@@ -14,7 +17,7 @@ _TITLES = {"bbox": "Boxes", "segm": "Masks"}
 def render(content: Mapping[str, Any]) -> str:
     """The page of cross.json's content."""
     iou_types = [name for name in _TITLES if name in content]
-    page = template.load("cross.html", signed=verdict.signed, interval=_interval, plain=_plain, range=_range)
+    page = pages.load("cross.html", Path(__file__).parent)
     return page.render(
         meta=content["meta"],
         first=content["meta"]["names"]["baseline"],
@@ -33,7 +36,7 @@ def headline(content: Mapping[str, Any]) -> str:
     what = verdict.WHAT[iou_type]
     if one["gain"]["value"] is None:
         return f"The gain in {what} is undefined: there are no objects to score."
-    gain = verdict.signed(one["gain"]["value"])
+    gain = signed(one["gain"]["value"])
     sure = [part for part in ("recognition", "localization") if _is_sure(one[part])]
     if len(sure) == 2:
         reason = "both the heads and the boxes have a share that stands out from chance"
@@ -75,19 +78,3 @@ def _facts(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
         elif value is not None:
             rows.append((f"{prefix}{key}".replace("_", " "), str(value)))
     return rows
-
-
-def _interval(bounds: list[float | None]) -> str:
-    low, high = bounds
-    if low is None:
-        return "no interval"
-    return f"{verdict.signed(low)} to {verdict.signed(high)}"
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _range(bounds: list[float | None]) -> str:
-    low, high = bounds
-    return "" if low is None or high is None else f"{low:.1f} to {high:.1f}"

@@ -2,50 +2,19 @@
 
 from __future__ import annotations
 
-import io
-import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from wsl_det.gain.verdict import signed
+from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, Drawing, bare, drawing
+from wsl_det.core.words import signed
 
-INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
-BASELINE, CANDIDATE = "#8b95a3", "#1b4f9c"
-RECOGNITION, LOCALIZATION = "#1b4f9c", "#c46a12"
-STYLE: Any = {
-    "svg.fonttype": "none",
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "text.color": INK,
-    "axes.labelcolor": MUTED,
-    "axes.edgecolor": RULE,
-    "axes.linewidth": 0.8,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.titlecolor": INK,
-    "axes.unicode_minus": True,
-    "xtick.color": MUTED,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
-
-
-@dataclass(frozen=True)
-class Drawing:
-    """One figure: ``svg`` for a file, ``wide`` and ``narrow`` SVG elements for the page, ``png`` bytes."""
-
-    svg: str
-    wide: str
-    narrow: str
-    png: bytes
+BASELINE, CANDIDATE = GREY, BLUE
+RECOGNITION, LOCALIZATION = BLUE, OCHRE
 
 
 def draw(content: dict[str, Any]) -> dict[str, Drawing]:
@@ -55,52 +24,16 @@ def draw(content: dict[str, Any]) -> dict[str, Drawing]:
         "factors": _factors,
         "attribution": _attribution,
     }
-    drawings = {}
-    with matplotlib.rc_context(STYLE):
-        for iou_type in (name for name in ("bbox", "segm") if name in content):
-            for kind, make in kinds.items():
-                if kind == "attribution" and kind not in content[iou_type]:
-                    continue
-                name = f"{kind}_{iou_type}"
-                with matplotlib.rc_context({"svg.hashsalt": name}):
-                    drawings[name] = drawing(content[iou_type], make)
-    return drawings
-
-
-def drawing(record: dict[str, Any], make: Callable[[dict[str, Any], bool], Figure]) -> Drawing:
-    """What ``make(record, narrow)`` draws, in all forms; call it inside ``rc_context(STYLE)``."""
-    wide = make(record, False)
-    png = io.BytesIO()
-    wide.savefig(png, format="png", dpi=200, facecolor="white")
-    svg = _svg(wide)
-    return Drawing(svg, _element(svg), _element(_svg(make(record, True))), png.getvalue())
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return text.getvalue()
-
-
-def _element(svg: str) -> str:
-    """The bare <svg> element, scaled by the page and set in the page's typeface."""
-    svg = svg[svg.index("<svg") :]
-    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(<svg[^>]*?) width=\"[^\"]*\"", r"\1", svg, count=1)
-    svg = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", r"\1", svg, count=1)
-    svg = re.sub(r"font: ((?:[\w.-]+ )*)([\d.]+)px [^;\"]*", r"\1font-size: \2px", svg)
-    return svg.replace("bold font-size:", "font-weight: 600; font-size:").strip()
+    return {
+        f"{kind}_{iou_type}": drawing(f"{kind}_{iou_type}", content[iou_type], make)
+        for iou_type in ("bbox", "segm")
+        for kind, make in kinds.items()
+        if iou_type in content and (kind != "attribution" or kind in content[iou_type])
+    }
 
 
 def _size(narrow: bool, wide_height: float, narrow_height: float) -> tuple[float, float]:
     return (3.7, narrow_height) if narrow else (7.4, wide_height)
-
-
-def bare(axes: Axes, grid: str) -> None:
-    """Axes without a frame: the foot, and a grid along ``grid`` ("x" or "y") behind what is drawn."""
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
-    axes.set_axisbelow(True)
 
 
 def _curve(record: dict[str, Any], narrow: bool) -> Figure:

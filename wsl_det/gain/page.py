@@ -6,12 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from wsl_det.gain import template, verdict
+from wsl_det.core import pages
+from wsl_det.core.figures import Drawing
+from wsl_det.gain import verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import SHOWN_KINDS
-from wsl_det.gain.figures import Drawing
 
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
 SHOWN_CLASSES = 8
@@ -26,9 +25,7 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
 
         shots = choose(report, images)
     content = report.content
-    page = template.load(
-        "page.html", signed=verdict.signed, plain=_plain, interval=_interval, p=verdict.p_text
-    )
+    page = pages.load("page.html", Path(__file__).parent)
     return page.render(
         content=content,
         meta=content["meta"],
@@ -36,9 +33,7 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
         titles=TITLES,
         verdicts=[verdict.headline(content, name) for name in report.iou_types()],
         readings={name: verdict.reading(content, name) for name in report.iou_types()},
-        figures={
-            name: {"wide": Markup(one.wide), "narrow": Markup(one.narrow)} for name, one in drawn.items()
-        },
+        figures=drawn,
         classes={name: class_lists(content[name]["by_class"]) for name in report.iou_types()},
         kinds=SHOWN_KINDS,
         doubts={
@@ -103,13 +98,3 @@ def _facts(tree: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
         elif value is not None:
             facts.append((f"{prefix}{key}".replace("_", " "), str(value)))
     return facts
-
-
-def _plain(value: float | None, digits: int = 1) -> str:
-    return "–" if value is None else f"{value:.{digits}f}"
-
-
-def _interval(bounds: list[float | None], digits: int = 1) -> str:
-    if bounds[0] is None:
-        return "–"
-    return f"{verdict.signed(bounds[0], digits)} to {verdict.signed(bounds[1], digits)}"

@@ -6,6 +6,8 @@ import math
 import textwrap
 from typing import Any
 
+from wsl_det.core.words import p_value, signed, span
+
 WHAT = {"bbox": "box AP", "segm": "mask AP"}
 _PARTS = ("image_variance", "seed_variance", "in_both")
 
@@ -62,25 +64,25 @@ def table(content: dict[str, Any]) -> str:
         one = content[iou_type]
         lines += [headline(content, iou_type), reading(content, iou_type), ""]
         lines.append(
-            f"{iou_type:16s}{'baseline':>9s}{'candidate':>11s}{'gain':>8s}   {'95% interval':18s}{'p':>6s}"
+            f"{iou_type:16s}{'baseline':>9s}{'candidate':>11s}{'gain':>8s}   {'95% interval':18s}{'p':>9s}"
         )
         for name, row in one["metrics"].items():
             numbers = "".join(
                 f"{'–' if row[side] is None else format(row[side], '.2f'):>{width}s}"
                 for side, width in (("baseline", 9), ("candidate", 11))
             )
-            p = p_text(row["p"], floor)
+            p = p_value(row["p"], floor)
             lines.append(
-                f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {_span(row['interval']):18s}{p:>6s}"
+                f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {span(row['interval'], 2):18s}{p:>9s}"
             )
         if said := doubt(one["metrics"]["AP"]["variance"]):
             lines += textwrap.wrap(said, 96, initial_indent="  ", subsequent_indent="  ")
         lines.append("")
         for name in ("recognition", "localization"):
             split = one["two_factor"]["0.1"]
-            lines.append(f"  {name:34s}{signed(split[name], 2):>8s}   {_span(split['interval'][name])}")
+            lines.append(f"  {name:34s}{signed(split[name], 2):>8s}   {span(split['interval'][name], 2)}")
         lines += [
-            f"  {kind + ' (by oracle)':34s}{signed(share['gain'], 2):>8s}   {_span(share['interval'])}"
+            f"  {kind + ' (by oracle)':34s}{signed(share['gain'], 2):>8s}   {span(share['interval'], 2)}"
             for kind, share in one.get("attribution", {}).items()
         ]
         lines.append("")
@@ -110,28 +112,6 @@ def doubt(variance: dict[str, Any]) -> str:
         f"the choice of images and {runs:.2f} from the differences between runs (their squares add), less "
         f"{both:.2f} for the runs’ luck with these very images, which is in both and counts once."
     )
-
-
-def signed(value: float | None, digits: int = 1) -> str:
-    """A number with its sign, a true minus, and no negative zero; a dash where undefined."""
-    if value is None:
-        return "–"
-    text = f"{abs(value):.{digits}f}"
-    if float(text) == 0:
-        return text
-    return ("+" if value > 0 else "−") + text
-
-
-def p_text(p: float | None, floor: float = 0.0) -> str:
-    """A p; at or under the ``floor`` of what the resamples can show, that it is less."""
-    if p is None:
-        return "–"
-    floor = max(floor, 0.001)
-    return f"< {floor:.3f}".replace("0.", ".") if p <= floor * (1 + 1e-9) else f"{p:.3f}"
-
-
-def _span(interval: list[float | None]) -> str:
-    return "–" if interval[0] is None else f"{signed(interval[0], 2)} to {signed(interval[1], 2)}"
 
 
 def _with_interval(value: float | None, interval: list[float | None]) -> str:

@@ -2,56 +2,23 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import matplotlib.patches
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wsl_det.gain.figures import INK, MUTED, RULE
+from wsl_det.core.figures import INK, MUTED, Drawing, bare, drawing
 from wsl_det.study.capacities import METRICS, in_order
 
 COLOURS = ("#8b95a3", "#c46a12", "#5b8cc9", "#1b4f9c", "#2f7d5b", "#7a4a8c", "#a5371f", "#8a7a35")
 _NAMES = {"AP": "AP", "AP50": "AP at IoU 0.5"}
-_STYLE: Any = {
-    "svg.fonttype": "none",
-    "svg.hashsalt": "capacities",
-    "font.family": ["DejaVu Sans"],
-    "font.size": 8.5,
-    "text.color": INK,
-    "text.parse_math": False,
-    "axes.edgecolor": RULE,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "xtick.color": INK,
-    "ytick.color": MUTED,
-    "xtick.major.size": 0,
-    "ytick.major.size": 0,
-}
 
 
-@dataclass(frozen=True)
-class Bars:
-    """One figure: an SVG file, SVG elements for wide and narrow pages, PNG bytes."""
-
-    svg: str
-    wide: str
-    narrow: str
-    png: bytes
-
-
-def draw(rows: Sequence[Mapping[str, Any]]) -> Bars:
+def draw(rows: Sequence[Mapping[str, Any]]) -> Drawing:
     """The bars of one IoU type of capacities.json."""
-    with matplotlib.rc_context(_STYLE):
-        wide, narrow = _figure(rows, narrow=False), _figure(rows, narrow=True)
-        png = io.BytesIO()
-        wide.savefig(png, format="png", dpi=200, facecolor="white")
-        svg = _svg(wide)
-        return Bars(svg, _element(svg), _element(_svg(narrow)), png.getvalue())
+    return drawing("capacities", rows, lambda rows, narrow: _figure(rows, narrow=narrow))
 
 
 def _figure(rows: Sequence[Mapping[str, Any]], *, narrow: bool) -> Figure:
@@ -78,13 +45,11 @@ def _bars(axes: Axes, rows: Sequence[Mapping[str, Any]], metric: str) -> None:
             place = at + (i - (len(mine) - 1) / 2) * width
             colour = _colour(sets.index(row["pretraining"]))
             _bar(axes, place, width, row[metric], colour=colour, highest=highest)
-    axes.set_xticks(range(len(trunks)), trunks)
+    axes.set_xticks(range(len(trunks)), trunks, color=INK)
     axes.set_xlim(-0.55, len(trunks) - 0.45)
     axes.margins(y=0.06)
     axes.set_ylim(bottom=0)
-    axes.spines[["top", "right", "left"]].set_visible(False)
-    axes.grid(axis="y", color=RULE, linewidth=0.6)
-    axes.set_axisbelow(True)
+    bare(axes, "y")
 
 
 def _bar(
@@ -107,17 +72,3 @@ def _bar(
 
 def _colour(index: int) -> str:
     return COLOURS[index % len(COLOURS)]
-
-
-def _svg(figure: Figure) -> str:
-    text = io.StringIO()
-    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return text.getvalue()
-
-
-def _element(svg: str) -> str:
-    """The bare <svg> element without a size of its own: the page scales it by its viewBox."""
-    start = svg.index("<svg")
-    head, rest = svg[start:].split(">", 1)
-    kept = [word for word in head.split(" ") if not word.startswith(("width=", "height="))]
-    return " ".join(kept) + ">" + rest

@@ -6,13 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from wsl_det.core import files
-from wsl_det.gain import template, verdict
+from wsl_det.core import files, pages
+from wsl_det.core.figures import Drawing
 from wsl_det.study import capacities, capacities_figure
 from wsl_det.study.capacities import IOU_TYPES, Entry
-from wsl_det.study.capacities_figure import Bars
 
 _TITLES = {"bbox": "Boxes", "segm": "Masks"}
 
@@ -33,13 +30,7 @@ def write(title: str, entries: Sequence[Entry], folder: Path) -> Path:
     return folder / "capacities.html"
 
 
-def render(content: Mapping[str, Any], drawn: Mapping[str, Bars]) -> str:
+def render(content: Mapping[str, Any], drawn: Mapping[str, Drawing]) -> str:
     """The page of capacities.json's content."""
-    page = template.load("capacities.html", folder=Path(__file__).parent, plain=_plain, signed=verdict.signed)
-    # The figures are ours: matplotlib has escaped the names in them.
-    figures = {name: (Markup(bars.wide), Markup(bars.narrow)) for name, bars in drawn.items()}
-    return page.render(content=content, figures=figures, titles=_TITLES, meta=content["meta"])
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
+    page = pages.load("capacities.html", Path(__file__).parent)
+    return page.render(content=content, figures=drawn, titles=_TITLES, meta=content["meta"])

@@ -10,8 +10,9 @@ from scipy import stats
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
+from wsl_det.core import words
 from wsl_det.evaluation import matching
-from wsl_det.gain import comparison, estimates, measures, side, verdict
+from wsl_det.gain import comparison, estimates, measures, side
 from wsl_det.gain.comparison import Options
 from wsl_det.gain.estimates import Runs
 
@@ -40,9 +41,9 @@ def test_p_is_below_a_level_just_where_the_interval_of_that_level_leaves_out_0(s
 def test_the_floor_of_p_is_that_of_the_resamples_and_is_printed_as_such() -> None:
     far = percentile(np.linspace(1, 2, 1000))
     assert far.p == 2 / 1001
-    assert verdict.p_text(far.p, 2 / 1001) == "< .002"
-    assert verdict.p_text(0.0001) == "< .001"
-    assert verdict.p_text(0.0123, 2 / 1001) == "0.012"
+    assert words.p_value(far.p, 2 / 1001) == "< 0.002"
+    assert words.p_value(0.0001) == "< 0.001"
+    assert words.p_value(0.0123, 2 / 1001) == "0.012"
     assert percentile(np.zeros(1000)).p == 1.0
 
 

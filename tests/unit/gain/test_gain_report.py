@@ -19,7 +19,7 @@ from benchmarks import simulation
 from benchmarks.simulation import Detector
 from tools import report_gain
 from wsl_det import errors, gain, predictions
-from wsl_det.core import files
+from wsl_det.core import files, words
 from wsl_det.errors import ConfigError, DataError
 from wsl_det.gain import estimates, power, report, verdict
 from wsl_det.gain.comparison import Options
@@ -119,7 +119,7 @@ def test_the_page_is_one_file_and_escapes_what_comes_from_data(made: Path) -> No
     assert outside <= {"http://www.w3.org/2000/svg", "http://www.w3.org/1999/xlink"}
     assert page.count("data:image/jpeg;base64,") >= 2
     gain = json.loads((made / "gain.json").read_text())["bbox"]["metrics"]["AP"]["gain"]
-    assert f"{verdict.signed(gain)}</b>" in page
+    assert f"{words.signed(gain)}</b>" in page
     assert "training seed" in page
 
 
@@ -220,7 +220,7 @@ def test_the_notebook_interface_prints_the_table_and_shows_the_page(folder: Path
     one = card.content["bbox"]
     text = str(card)
     for name, row in one["metrics"].items():
-        assert re.search(rf"^  {name} .* {re.escape(verdict.signed(row['gain'], 2))} ", text, re.MULTILINE)
+        assert re.search(rf"^  {name} .* {re.escape(words.signed(row['gain'], 2))} ", text, re.MULTILINE)
     assert "missed (by oracle)" in text
     assert verdict.headline(card.content, "bbox") in text
     frame = card._repr_html_()

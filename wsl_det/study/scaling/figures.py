@@ -6,13 +6,12 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
-from wsl_det.gain.figures import INK, MUTED, STYLE, Drawing, bare, drawing
+from wsl_det.core.figures import INK, MUTED, Drawing, bare, drawing
 from wsl_det.study.scaling import words
 from wsl_det.study.scaling.layout import BARS
 from wsl_det.study.scaling.points import short
@@ -34,12 +33,10 @@ _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5
 
 def draw(content: Mapping[str, Any]) -> list[Drawing]:
     """A drawing of each figure of scaling.json's content."""
-    found = []
-    with matplotlib.rc_context(STYLE | {"text.parse_math": False}):
-        for i, figure in enumerate(content["figures"]):
-            with matplotlib.rc_context({"svg.hashsalt": f"scaling {i} {figure['kind']}"}):
-                found.append(drawing(figure, _bars if figure["kind"] in BARS else _curves))
-    return found
+    return [
+        drawing(f"scaling {i} {figure['kind']}", figure, _bars if figure["kind"] in BARS else _curves)
+        for i, figure in enumerate(content["figures"])
+    ]
 
 
 def colour(index: int, of: int) -> str:

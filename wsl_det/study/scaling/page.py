@@ -6,11 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
-from wsl_det.core import files
-from wsl_det.gain import template, verdict
-from wsl_det.gain.figures import Drawing
+from wsl_det.core import files, pages
+from wsl_det.core.figures import Drawing
 from wsl_det.study.scaling import content as made
 from wsl_det.study.scaling import figures, words
 from wsl_det.study.scaling.entries import Study
@@ -38,22 +35,10 @@ def write(study: Study, folder: Path) -> tuple[Path, list[str]]:
 
 def render(content: Mapping[str, Any], drawn: Sequence[Drawing]) -> str:
     """The page of scaling.json's content."""
-    page = template.load(
-        "page.html",
-        folder=Path(__file__).parent,
-        plain=_plain,
-        signed=verdict.signed,
-        span=words.span,
-        p=words.p_value,
-        protocol=words.protocol,
-        interval=_interval,
-        noise=_noise,
-    )
-    # The figures are ours: matplotlib has escaped the names in them.
-    pictures = [(Markup(one.wide), Markup(one.narrow)) for one in drawn]
+    page = pages.load("page.html", Path(__file__).parent, protocol=words.protocol, noise=_noise)
     return page.render(
         content=content,
-        pictures=pictures,
+        pictures=drawn,
         notes=_notes(content),
         meta=content["meta"],
         sentences=_SENTENCES,
@@ -79,14 +64,6 @@ def _told(content: Mapping[str, Any]) -> list[str]:
         for panel in figure["panels"]
         for text in panel["words"]
     ]
-
-
-def _plain(value: float | None) -> str:
-    return "–" if value is None else f"{value:.1f}"
-
-
-def _interval(bounds: Sequence[float] | None) -> str:
-    return "–" if bounds is None else f"{bounds[0]:.1f} to {bounds[1]:.1f}"
 
 
 def _noise(value: float) -> str:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsl_det.gain.verdict import signed
+from wsl_det.core.words import p_value, signed, span
 from wsl_det.study.scaling import bound
 
 ALPHA = bound.ALPHA
@@ -43,18 +43,6 @@ def metric(name: str) -> str:
 def protocol(name: str | None) -> str:
     """A protocol in words; empty where none is known."""
     return "" if name is None else _PROTOCOLS.get(name, name)
-
-
-def p_value(value: float | None) -> str:
-    """A p value for reading."""
-    if value is None:
-        return "–"
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
-
-
-def span(interval: Sequence[float], digits: int = 1) -> str:
-    """An interval of a difference, with signs."""
-    return f"{signed(interval[0], digits)} to {signed(interval[1], digits)}"
 
 
 def intervals(points: Sequence[Mapping[str, Any]]) -> list[str]:

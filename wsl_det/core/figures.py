@@ -1,0 +1,87 @@
+"""How all figures look, and their forms: SVG elements for wide and narrow pages, files as SVG and PNG."""
+
+from __future__ import annotations
+
+import io
+import re
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import matplotlib
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from wsl_det.core import pages
+
+INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
+GREY, BLUE, OCHRE, RED = "#8b95a3", "#1b4f9c", "#c46a12", "#a5371f"
+_STYLE: Any = {
+    "svg.fonttype": "none",
+    "font.family": ["DejaVu Sans"],
+    "font.size": 8.5,
+    "text.color": INK,
+    # A dollar sign in somebody's name starts no formula.
+    "text.parse_math": False,
+    "axes.labelcolor": MUTED,
+    "axes.edgecolor": RULE,
+    "axes.linewidth": 0.8,
+    "axes.titlesize": 9,
+    "axes.titlelocation": "left",
+    "axes.titlecolor": INK,
+    "axes.unicode_minus": True,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
+    "xtick.major.size": 0,
+    "ytick.major.size": 0,
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """One figure: ``svg`` for a file, ``wide`` and ``narrow`` SVG elements for the page, ``png`` bytes."""
+
+    svg: str
+    wide: str
+    narrow: str
+    png: bytes
+
+    def __html__(self) -> str:
+        """Both elements, of which the style sheet shows one; matplotlib has escaped the names in them."""
+        return f'<div class="wide">{self.wide}</div><div class="narrow">{self.narrow}</div>'
+
+
+def drawing(name: str, record: Any, make: Callable[[Any, bool], Figure]) -> Drawing:
+    """What ``make(record, narrow)`` draws, in all forms; equal names and records give equal bytes."""
+    with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
+        # A name in a script that the font lacks: the page's own typeface has it.
+        warnings.filterwarnings("ignore", "Glyph .* missing")
+        wide = make(record, False)
+        png = io.BytesIO()
+        wide.savefig(png, format="png", dpi=200, facecolor="white")
+        svg = _svg(wide)
+        return Drawing(svg, _element(svg), _element(_svg(make(record, True))), png.getvalue())
+
+
+def bare(axes: Axes, grid: str) -> None:
+    """Axes without a frame: the foot, and a grid along ``grid`` ("x" or "y") behind what is drawn."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.grid(axis=grid, color=RULE, linewidth=0.6)  # type: ignore[arg-type]
+    axes.set_axisbelow(True)
+
+
+def _svg(figure: Figure) -> str:
+    text = io.StringIO()
+    figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
+    return pages.printable(text.getvalue())
+
+
+def _element(svg: str) -> str:
+    """The bare <svg> element, scaled by the page and set in the page's typeface."""
+    svg = svg[svg.index("<svg") :]
+    svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
+    svg = re.sub(r"(<svg[^>]*?) width=\"[^\"]*\"", r"\1", svg, count=1)
+    svg = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", r"\1", svg, count=1)
+    svg = re.sub(r"font: ((?:[\w.-]+ )*)([\d.]+)px [^;\"]*", r"\1font-size: \2px", svg)
+    return svg.replace("bold font-size:", "font-weight: 600; font-size:").strip()

@@ -1,0 +1,57 @@
+"""HTML pages: one layout, one style sheet, one set of filters; whatever comes from data is escaped."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from wsl_det.core import words
+
+_HERE = Path(__file__).parent
+_FILTERS: dict[str, Callable[..., str]] = {
+    name: getattr(words, name)
+    for name in ("signed", "plain", "span", "interval", "p_value", "number", "percent")
+}
+# Control characters, lone surrogates (not UTF-8), marks that turn the direction of what follows.
+_UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
+
+
+def load(name: str, folder: str | Path, **filters: Callable[..., str]) -> jinja2.Template:
+    """The template file ``name`` of ``folder``, which extends ``layout.html``; a name left unset is an error.
+
+    Templates have the functions of ``words`` and ``filters`` as filters, and ``tojson`` for what a script
+    reads. A file that needs nothing from elsewhere comes out: the layout's policy forbids the network.
+    """
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader([folder, _HERE]),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        finalize=_printable,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    environment.filters.update(_FILTERS | filters)
+    return environment.get_template(name)
+
+
+def printable(text: str) -> str:
+    """``text`` with what no page or SVG can hold or show (control characters and the like) replaced."""
+    return _UNSHOWN.sub("\ufffd", text)
+
+
+def script_json(value: Any) -> Markup:
+    """JSON as ``tojson`` writes it: nothing in it can close or open a tag of the page around it."""
+    return htmlsafe_json_dumps(value, allow_nan=False)
+
+
+def _printable(value: Any) -> Any:
+    if isinstance(value, Markup):
+        return value
+    return printable(value) if isinstance(value, str) else value
