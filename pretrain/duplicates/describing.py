@@ -20,9 +20,9 @@ from numpy.typing import NDArray
 from pretrain.duplicates import rmac
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images
-from pretrain.shards import images as image_files
 from pretrain.workers import mapping
 from wsl_det.core import files, log
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 UNIT = 512
@@ -158,7 +158,7 @@ def _describe(describer: rmac.Describer, unit: Unit) -> Described:
                 data = unit.images.read(row)
                 found.hashes[place] = hashlib.sha256(data).hexdigest()
                 pixels = rmac.square(data if unit.change is None else unit.change(data, row), size)
-            except image_files.Rejected as rejected:
+            except BadImage as rejected:
                 found.rejected[row] = str(rejected)
                 continue
             places.append(place)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from pretrain.shards import images as image_files
 from pretrain.stream import transforms
 from pretrain.stream.transforms import Pixels
 from wsl_det.core import seed as seeds
@@ -94,10 +93,6 @@ class Plant:
     seed: int
 
     def __call__(self, data: bytes, row: int) -> bytes:
-        """The edited copy; raises ``images.Rejected`` for a file that does not decode."""
-        upright = data if data.startswith(b"\xff\xd8") else image_files.to_jpeg(data)
-        try:
-            image = transforms.decode(upright, max_pixels=image_files.MAX_PIXELS)
-        except transforms.UnreadableImage as error:
-            raise image_files.Rejected(str(error)) from None
+        """The edited copy; raises BadImage for a file that does not decode."""
+        image = transforms.decode_any(data)
         return EDITS[self.kind](image, seeds.numpy_generator("plant", self.seed, self.kind, row))

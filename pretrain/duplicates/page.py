@@ -13,9 +13,9 @@ import cv2
 
 from pretrain.duplicates.search import Found
 from pretrain.duplicates.sources import Images
-from pretrain.shards import images as image_files
 from pretrain.stream import transforms
 from wsl_det.core import log, pages, verdicts
+from wsl_det.core.photos import BadImage
 from wsl_det.core.verdicts import Verdicts
 from wsl_det.errors import DataError
 
@@ -88,10 +88,8 @@ class _Pictures:
 
 def _thumbnail(images: Images, row: int) -> str:
     try:
-        data = images.read(row)
-        upright = data if data.startswith(b"\xff\xd8") else image_files.to_jpeg(data)
-        image = transforms.decode(upright, max_pixels=image_files.MAX_PIXELS)
-    except (image_files.Rejected, transforms.UnreadableImage):
+        image = transforms.decode_any(images.read(row))
+    except BadImage:
         return _NOTHING  # it was read a moment ago; the page shows its name
     height, width = image.shape[:2]
     scale = THUMBNAIL / max(height, width)

@@ -19,7 +19,6 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pretrain.shards import images as image_files
 from pretrain.stream import transforms
 from wsl_det.backbone import artifact
 from wsl_det.core import dist
@@ -81,15 +80,10 @@ def fit(image: transforms.Pixels, size: int) -> transforms.Pixels:
 def square(data: bytes, size: int) -> transforms.Pixels:
     """An image file as (size, size, 3) RGB, upright by its EXIF orientation as everywhere (traps.md 23).
 
-    Raises ``images.Rejected`` for what building shards would reject.
+    Raises BadImage for what building shards would reject.
     """
-    if not data.startswith(b"\xff\xd8"):
-        # Other formats by the rule of the shards, so that both sides of a pair were made alike.
-        data = image_files.to_jpeg(data)
-    try:
-        image = transforms.decode(data, max_pixels=image_files.MAX_PIXELS)
-    except transforms.UnreadableImage as error:
-        raise image_files.Rejected(str(error)) from None
+    # Other formats by the rule of the shards, so that both sides of a pair were made alike.
+    image = transforms.decode_any(data)
     return cv2.cvtColor(fit(image, size), cv2.COLOR_BGR2RGB)  # type: ignore[return-value]
 
 

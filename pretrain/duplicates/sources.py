@@ -12,9 +12,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
-from pretrain.shards import images as image_files
 from pretrain.shards import index
 from wsl_det.core import files
+from wsl_det.core.photos import BadImage
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import DataError
 
@@ -28,7 +28,7 @@ class Images(Protocol):
     def __len__(self) -> int: ...
     def key(self, i: int) -> str: ...
     def read(self, i: int) -> bytes:
-        """The image file; raises ``images.Rejected`` when it cannot be read."""
+        """The image file; raises BadImage when it cannot be read."""
         ...
 
 
@@ -87,9 +87,9 @@ class TestImages:
         try:
             return (self.folder / self.names[i]).read_bytes()
         except FileNotFoundError:
-            raise image_files.Rejected("missing file") from None
+            raise BadImage("missing file") from None
         except OSError:
-            raise image_files.Rejected("unreadable file") from None
+            raise BadImage("unreadable file") from None
 
     def searched(self, hashes: Sequence[str]) -> SearchedSet:
         """The set's identity; ``hashes`` are SHA-256 of the image files in order, "" for unreadable ones."""

@@ -16,7 +16,6 @@ from pretrain.shards import dataset_json, images, index
 from pretrain.shards import webdataset_tars as samples
 from pretrain.shards.build import begin_again, must_be_new
 from pretrain.shards.dataset_json import Naming
-from pretrain.shards.images import Rejected
 from pretrain.shards.partial_folder import WORK, partial_folder
 from pretrain.shards.records import plan_hash, remembered
 from pretrain.shards.webdataset_tars import Sample
@@ -26,6 +25,7 @@ from pretrain.vocabulary.labels import Labeller
 from pretrain.workers import arguments as worker_arguments
 from pretrain.workers import mapping
 from wsl_det.core import files, log, provenance
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 _UNUSABLE = "the mark of its orientation was lost: build_shards would turn it"
@@ -166,7 +166,7 @@ def _rows(task: _Task, found: Iterable[Sample]) -> Written:
             continue
         try:
             _check(sample, task.decode)
-        except Rejected as rejected:
+        except BadImage as rejected:
             shard.rejected.append(Rejection(sample.post.id, sample.post.image or "", str(rejected)))
             continue
         shard.keys.append(key_of(sample.post.id))
@@ -179,12 +179,12 @@ def _rows(task: _Task, found: Iterable[Sample]) -> Written:
 
 def _check(sample: Sample, decode: bool) -> None:
     if not sample.where.size:
-        raise Rejected("empty file")
+        raise BadImage("empty file")
     if not decode:
         return
     data = sample.where.read()
     if sample.where.orientation != 1 and images.orientation(data) == 1:
-        raise Rejected(_UNUSABLE)
+        raise BadImage(_UNUSABLE)
     images.check(data)
 
 

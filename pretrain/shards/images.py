@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import glob
 import io
-import warnings
-import zlib
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple, Protocol, TypeVar
+from typing import NamedTuple, Protocol
 
 from PIL import Image
 
 from pretrain.shards import tars
-from wsl_det.core import exif
+from wsl_det.core import photos
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 # Phones make 108-megapixel photos; a header that promises much more is an attack or a mistake.
@@ -21,14 +20,9 @@ MAX_PIXELS = 1 << 27
 # Longer than any crop of pretraining needs; photos beyond it are scaled to it (shorter side).
 MAX_SHORT_SIDE = 1024
 _QUALITY = 95
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 _MISSING = "missing file"
 _URL = ("http://", "https://")
-T = TypeVar("T")
-
-
-class Rejected(Exception):
-    """An image that cannot be used; the text is the reason, short enough to count by."""
 
 
 class Located(NamedTuple):
@@ -43,15 +37,15 @@ class Located(NamedTuple):
     orientation: int = 1
 
     def read(self) -> bytes:
-        """The bytes; raises Rejected when there are fewer than promised."""
+        """The bytes; raises BadImage when there are fewer than promised."""
         try:
             with open(self.path, "rb") as file:
                 file.seek(self.offset)
                 data = file.read(self.size)
         except OSError:
-            raise Rejected("unreadable file") from None
+            raise BadImage("unreadable file") from None
         if len(data) < self.size:
-            raise Rejected("file shorter than its tar or folder says")
+            raise BadImage("file shorter than its tar or folder says")
         return data
 
 
@@ -61,7 +55,7 @@ class Source(Protocol):
     refused: dict[str, str]  # members of tars that are not looked at, with the reason
 
     def locate(self, name: str) -> Located:
-        """Where the image lies; raises Rejected when there is none or the path is hostile."""
+        """Where the image lies; raises BadImage when there is none or the path is hostile."""
         ...
 
 
@@ -74,13 +68,14 @@ class ImageFolder:
 
     def locate(self, name: str) -> Located:
         """See ``Source``."""
-        path = self.folder / _clean(name)
+        _not_url(name)
         try:
+            path = photos.below(self.folder, name)
             status = path.stat()
         except (OSError, ValueError):
-            raise Rejected(_MISSING) from None
+            raise BadImage(_MISSING) from None
         if not path.is_file():
-            raise Rejected("not a file")
+            raise BadImage("not a file")
         return Located(str(path.absolute()), 0, status.st_size)
 
 
@@ -100,13 +95,14 @@ class ImageTar:
 
     def locate(self, name: str) -> Located:
         """See ``Source``."""
-        clean = _clean(name)
+        _not_url(name)
+        clean = str(photos.relative(name))
         for full in (clean, self._top + clean):
             if full in self.members:
                 return Located(str(self.path.absolute()), *self.members[full])
             if full in self.refused:
-                raise Rejected(self.refused[full])
-        raise Rejected(_MISSING)
+                raise BadImage(self.refused[full])
+        raise BadImage(_MISSING)
 
 
 class ImageSources:
@@ -121,7 +117,7 @@ class ImageSources:
         for source in self.sources[:-1]:
             try:
                 return source.locate(name)
-            except Rejected as rejected:
+            except BadImage as rejected:
                 if str(rejected) != _MISSING:
                     raise
         return self.sources[-1].locate(name)
@@ -158,52 +154,44 @@ def to_jpeg(data: bytes, max_short_side: int = MAX_SHORT_SIDE, orientation: int 
     The file is decoded whole, so what passes is sound. A JPEG that is all this already is returned
     unchanged; others are encoded anew (quality 95, transparency on white, first frame only).
     ``orientation`` (EXIF's 1..8) turns a photo whose own file does not say how it was held.
-    Raises Rejected with the reason.
+    Raises BadImage with the reason.
     """
-    return _guarded(data, lambda image: _to_jpeg(data, image, max_short_side, orientation))
+    with photos.opened(io.BytesIO(data), FORMATS, max_pixels=MAX_PIXELS) as image:
+        image.load()
+        return _to_jpeg(data, image, max_short_side, orientation)
+
+
+def as_jpeg(data: bytes) -> bytes:
+    """A JPEG as it is, any other file by the rule of the shards, so that both are read alike."""
+    return data if data.startswith(b"\xff\xd8") else to_jpeg(data)
 
 
 def check(data: bytes) -> None:
-    """Raise Rejected for what training cannot read as it lies: broken, or in need of ``to_jpeg``.
+    """Raise BadImage for what training cannot read as it lies: broken, or in need of ``to_jpeg``.
 
     JPEG, PNG and WebP pass, gray or RGB with 8 bits a channel; the reader turns a photo by its EXIF.
     """
-    _guarded(data, _check)
+    with photos.opened(io.BytesIO(data), FORMATS, max_pixels=MAX_PIXELS) as image:
+        image.load()
+        if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
+            raise BadImage("not JPEG, PNG or WebP: build_shards would rewrite it")
+        if photos.flat(image).mode != image.mode or image.has_transparency_data:
+            raise BadImage("not gray or RGB of 8 bits: build_shards would rewrite it")
 
 
 def orientation(data: bytes) -> int:
     """EXIF orientation, 1..8, that an image file states of itself; 1 when it states none."""
-    return _guarded(data, exif.orientation, load=False)
-
-
-def _guarded(data: bytes, use: Callable[[Image.Image], T], load: bool = True) -> T:
-    if not data:
-        raise Rejected("empty file")
-    try:
-        with warnings.catch_warnings():
-            # Pillow's warnings are about metadata and about sizes that MAX_PIXELS judges.
-            warnings.simplefilter("ignore")
-            image: Image.Image = Image.open(io.BytesIO(data), formats=_FORMATS)
-            if image.width * image.height > MAX_PIXELS:
-                raise Rejected("too many pixels")
-            if load:
-                image.load()
-            return use(image)
-    except Image.DecompressionBombError:
-        raise Rejected("too many pixels") from None
-    except Image.UnidentifiedImageError:
-        raise Rejected("not an image") from None
-    except (*exif.BROKEN, zlib.error) as error:
-        raise Rejected("truncated image" if "truncated" in str(error) else "broken image") from None
+    with photos.opened(io.BytesIO(data), FORMATS, max_pixels=MAX_PIXELS) as image:
+        return photos.orientation(image)
 
 
 def _to_jpeg(data: bytes, image: Image.Image, max_short_side: int, orientation: int) -> bytes:
-    own = exif.orientation(image)
+    own = photos.orientation(image)
     turn = own if own != 1 else orientation
     fits = min(image.size) <= max_short_side
     if image.format in ("JPEG", "MPO") and image.mode in ("RGB", "L") and turn == 1 and fits:
         return data
-    flat = exif.upright(_flat(image), turn)
+    flat = photos.upright(photos.flat(image), turn)
     if not fits:
         scale = max_short_side / min(flat.size)
         size = (max(1, round(flat.width * scale)), max(1, round(flat.height * scale)))
@@ -213,29 +201,6 @@ def _to_jpeg(data: bytes, image: Image.Image, max_short_side: int, orientation: 
     return packed.getvalue()
 
 
-def _check(image: Image.Image) -> None:
-    if image.format not in ("JPEG", "MPO", "PNG", "WEBP"):
-        raise Rejected("not JPEG, PNG or WebP: build_shards would rewrite it")
-    if image.mode not in ("RGB", "L") or "transparency" in image.info:
-        raise Rejected("not gray or RGB of 8 bits: build_shards would rewrite it")
-
-
-def _flat(image: Image.Image) -> Image.Image:
-    if image.mode in ("RGB", "L"):
-        return image
-    if image.mode.startswith("I") or image.mode == "F":
-        raise Rejected("more than 8 bits a channel")
-    if "transparency" in image.info or image.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
-        image = image.convert("RGBA")
-        white = Image.new("RGBA", image.size, "white")
-        return Image.alpha_composite(white, image).convert("RGB")
-    return image.convert("RGB")
-
-
-def _clean(name: str) -> str:
+def _not_url(name: str) -> None:
     if name.lower().startswith(_URL):
-        raise Rejected("a URL, not a file: download it first (tools/write_urls.py)")
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or "\0" in name:
-        raise Rejected("path leaves the image folder")
-    return str(path)
+        raise BadImage("a URL, not a file: download it first (tools/write_urls.py)")

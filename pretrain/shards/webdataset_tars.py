@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 
 from pretrain.posts.records import Columns, Ledger, Post, from_record
 from pretrain.shards import images, tars
-from pretrain.shards.images import Located, Rejected
+from pretrain.shards.images import Located
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 _IMAGES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
@@ -113,7 +114,7 @@ class SampleTars:
     def locate(self, name: str) -> Located:
         """See ``images.Source``."""
         if self._last is None or self._last.post.image != name:
-            raise Rejected("missing file")
+            raise BadImage("missing file")
         return self._last.where
 
 

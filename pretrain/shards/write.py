@@ -16,8 +16,9 @@ from typing import BinaryIO, NamedTuple
 from pretrain.posts import records as posts
 from pretrain.posts.seen import Seen
 from pretrain.shards import images
-from pretrain.shards.images import Located, Rejected, Source
+from pretrain.shards.images import Located, Source
 from pretrain.vocabulary.labels import Labeller
+from wsl_det.core.photos import BadImage
 
 # A shard closes at this many images even when they are small, so that workers share the job.
 MAX_IMAGES = 10_000
@@ -107,7 +108,7 @@ class Planner:
         else:
             try:
                 return Item(key, post, labels, self.source.locate(post.image))
-            except Rejected as rejected:
+            except BadImage as rejected:
                 shard.rejected.append(Rejection(post.id, post.image, str(rejected)))
         return None
 
@@ -131,7 +132,7 @@ def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
         for item in planned.items:
             try:
                 jpeg = images.to_jpeg(item.where.read(), max_short_side, item.where.orientation)
-            except Rejected as rejected:
+            except BadImage as rejected:
                 shard.rejected.append(Rejection(item.post.id, item.post.image or "", str(rejected)))
                 continue
             shard.spans.append((_member(file, f"{item.key}.jpg", jpeg), len(jpeg)))

@@ -16,8 +16,9 @@ from torch import Tensor
 
 from pretrain.stream import chance, sampling
 from pretrain.stream.tags import Tags, pack_tags
-from pretrain.stream.transforms import NUM_CHANCES, Pixels, UnreadableImage
+from pretrain.stream.transforms import NUM_CHANCES, Pixels
 from wsl_det.core import seed as seeds
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 Crop = Callable[[bytes, Sequence[float]], Pixels]
@@ -185,7 +186,7 @@ class Loader:
                 pixels[row] = self._crop(
                     self._posts.read(int(pending.draws[row])), pending.chances[row].tolist()
                 )
-            except UnreadableImage as error:
+            except BadImage as error:
                 failures.append((row, str(error)))
         return failures
 

@@ -6,6 +6,7 @@ pretraining and detection see the same world (traps.md 23). Pixels are RGB uint8
 
 from __future__ import annotations
 
+import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,8 +18,10 @@ import torch
 from numpy.typing import NDArray
 from torch.nn import functional as F
 
+from pretrain.shards import images as image_files
 from pretrain.stream.jpeg_regions import RegionDecoder
-from wsl_det.core import exif
+from wsl_det.core import photos
+from wsl_det.core.photos import BadImage
 
 Pixels = NDArray[np.uint8]
 
@@ -28,9 +31,6 @@ NUM_CHANCES = 4 * _ATTEMPTS + 1
 
 # An EXIF entry that says 1: type SHORT, one of them, its value; (number, bytes) each.
 _ONE = ((3, 2), (1, 4), (1, 2))
-
-# Frame headers: C0..CF less DHT, JPG and DAC.
-_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 class Box(NamedTuple):
@@ -50,10 +50,6 @@ class JpegInfo(NamedTuple):
     oriented: bool  # its EXIF block may ask for the decoded photo to be turned
 
 
-class UnreadableImage(Exception):
-    """Bytes that do not decode whole; the text says why."""
-
-
 def jpeg_info(data: bytes) -> JpegInfo | None:
     """Size, and whether EXIF may turn the photo, from the header alone; None for what is not a plain JPEG."""
     if data[:2] != b"\xff\xd8":
@@ -61,7 +57,7 @@ def jpeg_info(data: bytes) -> JpegInfo | None:
     place, oriented = 2, False
     while place + 9 <= len(data) and data[place] == 0xFF:
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker in _FRAMES:
+        if marker in photos.FRAMES:
             height = int.from_bytes(data[place + 5 : place + 7], "big")
             return JpegInfo(int.from_bytes(data[place + 7 : place + 9], "big"), height, oriented)
         if marker == 0xE1 and data[place + 4 : place + 8] == b"Exif":
@@ -78,7 +74,7 @@ def _upright(tiff: bytes) -> bool:
     if tiff[:2] not in (b"II", b"MM") or entries < 1 or first + 2 + 12 * entries > len(tiff):
         return False  # not understood: let the decoder judge
     for place in range(first + 2, first + 2 + 12 * entries, 12):
-        if int.from_bytes(tiff[place : place + 2], order) == exif.TAG:
+        if int.from_bytes(tiff[place : place + 2], order) == photos.TAG:
             return tiff[place + 2 : place + 10] == b"".join(n.to_bytes(k, order) for n, k in _ONE)
     return True
 
@@ -86,29 +82,37 @@ def _upright(tiff: bytes) -> bool:
 def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Pixels:
     """The upright photo, (H, W, 3) BGR, or its 1/``reduction`` (2, 4, 8) version made while decoding.
 
-    Raises UnreadableImage for bytes that are not a whole image or announce more than
+    Raises BadImage for bytes that are not a whole image or announce more than
     ``max_pixels``, which is looked at before memory is spent on them.
     """
-    if not data:
-        raise UnreadableImage("not an image")
+    if not data.startswith(b"\xff\xd8"):
+        with photos.opened(io.BytesIO(data), image_files.FORMATS, max_pixels=max_pixels) as other:
+            turn = photos.orientation(other)
+            rgb = np.asarray(photos.upright(photos.flat(other), turn).convert("RGB"))
+            return np.ascontiguousarray(rgb[:, :, ::-1])
     check(data, jpeg_info(data), max_pixels)
     flag = cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")
     try:
         image = cv2.imdecode(np.frombuffer(data, dtype=np.uint8), flag)
     except cv2.error as error:
-        raise UnreadableImage(str(error.err)) from None
+        raise BadImage(str(error.err)) from None
     if image is None:
-        raise UnreadableImage("not an image")
+        raise BadImage(photos.unread(data))
     return image  # type: ignore[return-value]
 
 
+def decode_any(data: bytes) -> Pixels:
+    """The upright photo, (H, W, 3) BGR, of a file of any kind, by the rule of the shards."""
+    return decode(image_files.as_jpeg(data), max_pixels=image_files.MAX_PIXELS)
+
+
 def check(data: bytes, info: JpegInfo | None, max_pixels: int) -> None:
-    """Raise UnreadableImage for a JPEG that announces more than ``max_pixels`` or has no end."""
+    """Raise BadImage for a JPEG that announces more than ``max_pixels`` or has no end."""
     if info and info.width * info.height > max_pixels:
-        raise UnreadableImage(f"{info.width}x{info.height} pixels, more than {max_pixels}")
+        raise BadImage(f"{info.width}x{info.height} pixels, more than {max_pixels}")
     # Decoders fill the missing part of a truncated photo with grey and say nothing.
     if info and data.rfind(b"\xff\xd9", max(0, len(data) - 4096)) < 0:
-        raise UnreadableImage("truncated JPEG")
+        raise BadImage("truncated JPEG")
 
 
 def random_box(

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 
 from pretrain.stream.loader import Posts, normalize
 from pretrain.stream.tags import Tags, pack_tags
-from pretrain.stream.transforms import TestCrop, UnreadableImage
+from pretrain.stream.transforms import TestCrop
 from wsl_det.core import dist
+from wsl_det.core.photos import BadImage
 
 Labels = Sequence[NDArray[np.int32]]
 
@@ -87,7 +88,7 @@ def _batches(
     def decoded(image: int) -> NDArray[np.uint8] | None:
         try:
             return crop(posts.read(image), ())
-        except UnreadableImage:
+        except BadImage:
             return None
 
     offsets, values = posts.label_offsets, posts.label_values

@@ -16,12 +16,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.shards import images as image_files
 from pretrain.stream import transforms
 from pretrain.transfer import folders
 from pretrain.transfer.backbone import Network
 from pretrain.transfer.folders import Split
 from wsl_det.core import dist, files, log
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 VERSION = 1
@@ -161,7 +161,7 @@ def _read(split: Split, row: int, crop: transforms.TestCrop) -> _Read:
         data = split.read(row)
         digest = hashlib.sha256(data).hexdigest()
         return _Read(digest, folders.pixels(data, crop), "")
-    except image_files.Rejected as rejected:
+    except BadImage as rejected:
         return _Read(digest, None, str(rejected))
 
 

@@ -15,6 +15,7 @@ from pretrain.duplicates.sources import EXTENSIONS
 from pretrain.shards import images as image_files
 from pretrain.stream import transforms
 from pretrain.transfer import prepare
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 Ints = NDArray[np.int64]
@@ -33,11 +34,11 @@ class Split:
         return len(self.names)
 
     def read(self, i: int) -> bytes:
-        """The file of an image; raises ``images.Rejected`` when it cannot be read."""
+        """The file of an image; raises BadImage when it cannot be read."""
         try:
             return (self.folder / self.names[i]).read_bytes()
         except OSError:
-            raise image_files.Rejected("missing or unreadable file") from None
+            raise BadImage("missing or unreadable file") from None
 
     def listing(self) -> str:
         """SHA-256 over names, sizes and times of change: changes when a photo does, without reading any."""
@@ -129,14 +130,9 @@ def _split(folder: Path, by_class: dict[str, list[str]]) -> Split:
 def pixels(data: bytes, crop: transforms.TestCrop) -> transforms.Pixels:
     """The centre crop of an image file; files that are no JPEG by the rule of the shards.
 
-    Raises ``images.Rejected`` for what does not decode whole.
+    Raises BadImage for what does not decode whole.
     """
-    if not data.startswith(b"\xff\xd8"):
-        data = image_files.to_jpeg(data)
-    try:
-        return crop(data, ())
-    except transforms.UnreadableImage as error:
-        raise image_files.Rejected(str(error)) from None
+    return crop(image_files.as_jpeg(data), ())
 
 
 def stratified(labels: Ints, share: float, rng: np.random.Generator) -> tuple[Ints, Ints]:

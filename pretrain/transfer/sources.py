@@ -20,6 +20,7 @@ from pretrain.stream import selection
 from pretrain.transfer import prepare
 from pretrain.transfer.prepare import Listing, Placed
 from wsl_det.core import seed
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import ConfigError, DataError
 
 WNID = re.compile(r"n\d{8}")
@@ -53,7 +54,7 @@ def posts(
         split = "val" if bool(selection.held_out(hashed, heldout)[0]) else "train"
         try:
             place = Path(image_files.ImageFolder(images).locate(post.image).path)
-        except image_files.Rejected as rejected:
+        except BadImage as rejected:
             listing.left_out[str(rejected)] += 1
             continue
         listing.images.append(Placed(split, label, place, f"{_name(post.id)}{place.suffix.lower()}"))

@@ -28,6 +28,7 @@ from pretrain.transfer.folders import Split
 from wsl_det.backbone import names
 from wsl_det.backbone.sources import Source
 from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
+from wsl_det.core.photos import BadImage
 
 _SEEN_AT_1000 = 300_000
 _WINDOW = 16  # chunks of photos that are shuffled among each other
@@ -98,9 +99,8 @@ class Photos:
     def read(self, image: int) -> bytes:
         """The file as the training crop decodes it; nothing for a file that cannot be used."""
         try:
-            data = self.split.read(image)
-            return data if data.startswith(b"\xff\xd8") else image_files.to_jpeg(data)
-        except image_files.Rejected:
+            return image_files.as_jpeg(self.split.read(image))
+        except BadImage:
             return b""  # the loader counts it as no image and shows another
 
     @cached_property

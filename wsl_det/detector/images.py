@@ -1,22 +1,18 @@
-"""Image files -> pixels: EXIF rotation applied, sizes checked before anything is decoded."""
+"""Image files -> pixels: upright, their size checked before anything is decoded."""
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from wsl_det.core import exif
+from wsl_det.core import photos
+from wsl_det.core.photos import BadImage, upright_size
 from wsl_det.errors import ConfigError
 
+__all__ = ["BadImage", "upright_size"]
 FORMATS = ("RGB", "BGR")
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
-
-class BadImage(Exception):
-    """A file that is missing, not an image, cut off, or not the size its annotations say."""
 
 
 def check_format(name: str) -> str:
@@ -27,30 +23,16 @@ def check_format(name: str) -> str:
 
 
 def read_image(path: Path, channel_order: str, size: tuple[int, int] | None = None) -> np.ndarray:
-    """(H, W, 3) uint8 pixels, upright, in "RGB" or "BGR" order.
+    """(H, W, 3) uint8 pixels by the rule of ``core.photos``, in "RGB" or "BGR" order.
 
     ``size`` is the (height, width) that the annotations speak of; another one is a BadImage, told
-    from the header, so that no oversized file is decoded. So is everything PIL cannot read.
+    from the header, so that no oversized file is decoded. So is everything that cannot be read.
     """
-    try:
-        with warnings.catch_warnings():
-            # PIL warns about odd metadata and large pictures; what matters here raises.
-            warnings.simplefilter("ignore")
-            with Image.open(path) as file:
-                _check_size(upright_size(file), size)
-                image = exif.upright(file.convert("RGB"), exif.orientation(file))
-    except FileNotFoundError:
-        raise BadImage("the file does not exist") from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-        raise BadImage(str(error).strip().splitlines()[0][:200] or type(error).__name__) from None
-    pixels = np.asarray(image)
+    with photos.opened(path) as file:
+        _check_size(upright_size(file), size)
+        turn = photos.orientation(file)
+        pixels = np.asarray(photos.upright(photos.flat(file), turn).convert("RGB"))
     return pixels[:, :, ::-1] if channel_order == "BGR" else pixels
-
-
-def upright_size(file: Image.Image) -> tuple[int, int]:
-    """(height, width) of an opened image after its EXIF rotation."""
-    width, height = file.size
-    return (width, height) if exif.swaps_sides(exif.orientation(file)) else (height, width)
 
 
 def _check_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:

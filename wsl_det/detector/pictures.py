@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image
 
 from wsl_det import predictions
-from wsl_det.core import files, log, provenance
+from wsl_det.core import files, log, photos, provenance
 from wsl_det.core.config import Config
 from wsl_det.detector import coco, draw, images, infer, settings, weights
 from wsl_det.detector.coco import CocoDataset, Record
@@ -180,10 +180,11 @@ def _photos(source: Path, drawn: Drawn) -> list[Record]:
     records: list[Record] = []
     for path in candidates:
         try:
-            with Image.open(path) as file:
+            with photos.opened(path) as file:
+                photos.check_depth(file)
                 height, width = images.upright_size(file)
-        except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
-            drawn.skipped[str(path)] = str(error).splitlines()[0]
+        except images.BadImage as error:
+            drawn.skipped[str(path)] = str(error)
             continue
         records.append(Record(len(records) + 1, path, height, width, ()))
     if not records:

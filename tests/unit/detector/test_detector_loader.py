@@ -80,7 +80,7 @@ def spoil(scenes, number, how):
     [
         ("missing", "does not exist"),
         ("truncated", ""),
-        ("text", "cannot identify"),
+        ("text", "not an image"),
         ("small", "annotations say"),
     ],
 )
@@ -106,7 +106,7 @@ def test_too_many_unusable_images_stop_the_run(scenes, tiny, workers):
 def test_a_folder_of_bad_images_ends_with_the_reason(scenes, tiny):
     for number in range(8):
         spoil(scenes, number, "text")
-    with pytest.raises(DataError, match="cannot identify"):
+    with pytest.raises(DataError, match="not an image"):
         batches(tiny("WSL_DET.BAD_IMAGE_BUDGET", 1.0), records(scenes), 1)
 
 

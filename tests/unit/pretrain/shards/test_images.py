@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from pretrain.shards import images
-from pretrain.shards.images import Rejected
+from wsl_det.core.photos import BadImage
 
 
 def packed(image, form, **options):
@@ -82,27 +82,27 @@ def _png_header(width, height):
     [
         (b"", "empty file"),
         (b"hello", "not an image"),
-        (b"<html>404</html>" * 100, "not an image"),
+        (b"<html>404</html>" * 100, "an HTML page"),
         (_png_header(60_000, 60_000), "too many pixels"),
         (_png_header(12_000, 12_000), "too many pixels"),
         (_png_header(20, 20), "truncated image"),
     ],
 )
 def test_what_is_no_image_is_rejected_with_a_reason(data, reason):
-    with pytest.raises(Rejected, match=reason):
+    with pytest.raises(BadImage, match=reason):
         images.to_jpeg(data)
 
 
 def test_truncated_jpegs_are_rejected(world):
     data = world.jpeg(1, (200, 200))
     for keep in (0.3, 0.6, 0.9):
-        with pytest.raises(Rejected, match=r"truncated image|broken image"):
+        with pytest.raises(BadImage, match=r"truncated image|broken image"):
             images.to_jpeg(data[: int(len(data) * keep)])
 
 
 def test_16_bit_images_are_rejected_rather_than_clipped():
     image = Image.fromarray(np.full((8, 8), 40_000, np.uint16))
-    with pytest.raises(Rejected, match="more than 8 bits"):
+    with pytest.raises(BadImage, match="more than 8 bits"):
         images.to_jpeg(packed(image, "PNG"))
 
 
@@ -115,5 +115,5 @@ def test_damaged_files_never_escape(position, junk, form):
     damaged = data[:position] + junk + data[position + len(junk) :]
     try:
         Image.open(io.BytesIO(images.to_jpeg(damaged))).load()
-    except Rejected as rejected:
+    except BadImage as rejected:
         assert 5 < len(str(rejected)) < 60

@@ -13,7 +13,7 @@ from PIL import Image
 from pretrain.posts.records import Columns, Ledger
 from pretrain.shards import images
 from pretrain.shards import webdataset_tars as samples
-from pretrain.shards.images import Rejected
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 
@@ -132,5 +132,5 @@ def test_images_are_found_while_their_post_is_the_last(tmp_path, world):
     for post in source.read(Columns(), Ledger()):
         assert source.locate(post.image).read() == world.jpeg(1)
         names.append(post.image)
-    with pytest.raises(Rejected, match="missing file"):
+    with pytest.raises(BadImage, match="missing file"):
         source.locate(names[0])

@@ -12,7 +12,8 @@ import pytest
 from PIL import Image
 
 from pretrain.stream import chance, jpeg_regions, transforms
-from pretrain.stream.transforms import TrainCrop, UnreadableImage
+from pretrain.stream.transforms import TrainCrop
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import ConfigError
 
 needs_library = pytest.mark.skipif(
@@ -90,11 +91,11 @@ def test_what_is_no_sound_jpeg_goes_the_usual_way(regions) -> None:
     Image.fromarray(np.full((60, 80, 3), 7, np.uint8)).save(packed, "PNG")
     for data in (packed.getvalue(), encoded(90, 70, mode="CMYK")):
         np.testing.assert_array_equal(crop(data, row), plain(data, row))
-    with pytest.raises(UnreadableImage, match="truncated"):
+    with pytest.raises(BadImage, match="truncated"):
         crop(photo[: len(photo) // 2], row)
-    with pytest.raises(UnreadableImage, match="120x90 pixels, more than 100"):
+    with pytest.raises(BadImage, match="120x90 pixels, more than 100"):
         TrainCrop(32, regions=regions, max_pixels=100)(photo, row)
-    with pytest.raises(UnreadableImage):
+    with pytest.raises(BadImage):
         crop(b"", row)
 
 
@@ -109,7 +110,7 @@ def test_damaged_files_never_differ_from_the_usual_way(regions) -> None:
         for crop in (TrainCrop(32), TrainCrop(32, regions=regions)):
             try:
                 outcomes.append(crop(bytes(data), row))
-            except UnreadableImage as error:
+            except BadImage as error:
                 outcomes.append(str(error))
         np.testing.assert_array_equal(*outcomes)
     assert regions.decode(photo, (10, 10, 50, 50)) is not None  # no error is left behind

@@ -9,7 +9,8 @@ import torch
 from torchvision.transforms import RandomResizedCrop
 
 from pretrain.stream import chance, transforms
-from pretrain.stream.transforms import Box, JpegInfo, TestCrop, TrainCrop, UnreadableImage
+from pretrain.stream.transforms import Box, JpegInfo, TestCrop, TrainCrop
+from wsl_det.core.photos import BadImage
 
 WHOLE = {"area": (1.0, 1.0), "ratio": (1.0, 1.0)}
 
@@ -60,14 +61,14 @@ def test_photos_are_turned_upright() -> None:
 @pytest.mark.parametrize(
     ("spoil", "word"),
     [
-        (lambda data: b"", "not an image"),
+        (lambda data: b"", "empty file"),
         (lambda data: b"hello, I am a caption", "not an image"),
         (lambda data: data[: len(data) // 2], "truncated"),
         (lambda data: data[:2], "not an image"),
     ],
 )
 def test_unreadable_bytes_are_named(spoil, word: str, capfd: pytest.CaptureFixture) -> None:
-    with pytest.raises(UnreadableImage, match=word):
+    with pytest.raises(BadImage, match=word):
         transforms.decode(spoil(jpeg(photo(64, 64))), max_pixels=10_000)
 
 
@@ -75,7 +76,7 @@ def test_huge_photos_are_refused_before_decoding() -> None:
     data = bytearray(jpeg(photo(16, 16)))
     place = data.index(b"\xff\xc0")
     data[place + 5 : place + 9] = b"\xff\xff\xff\xff"  # the header now announces 65535 x 65535
-    with pytest.raises(UnreadableImage, match="65535x65535 pixels, more than 1000000"):
+    with pytest.raises(BadImage, match="65535x65535 pixels, more than 1000000"):
         transforms.decode(bytes(data), max_pixels=1_000_000)
 
 

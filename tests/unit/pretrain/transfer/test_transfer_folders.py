@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 import transfer_world as world
 
-from pretrain.shards import images
 from pretrain.transfer import folders
 from pretrain.transfer.features import View
+from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 
@@ -66,5 +66,5 @@ def test_pixels_of_broken_files(tmp_path: Path) -> None:
     data = world.photo(0, __import__("numpy").random.default_rng(0))
     assert folders.pixels(data, View(32, 36).crop).shape == (32, 32, 3)
     for broken in (b"", b"no image", data[: len(data) // 2]):
-        with pytest.raises(images.Rejected):
+        with pytest.raises(BadImage):
             folders.pixels(broken, View(32, 36).crop)
