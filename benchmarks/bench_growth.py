@@ -90,7 +90,7 @@ def counting(size: int, folder: Path) -> Work:
 
     def work() -> None:
         for part in post_files.parts([str(path)]):
-            counts.count_part(part, Columns(), Rules(), True)
+            counts.count_part(part, Columns(), Rules())
 
     return work
 

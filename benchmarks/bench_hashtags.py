@@ -101,7 +101,7 @@ def table(texts: list[str]) -> dict[str, tuple[int, ...]]:
 def ours(parts: list[post_files.Part]) -> Tally:
     tally = Tally()
     for part in parts:
-        tally.add(counting.count_part(part, Columns(), Rules(), True)[0])
+        tally.add(counting.count_part(part, Columns(), Rules())[0])
     return tally
 
 

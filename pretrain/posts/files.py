@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import csv
 import glob
-import gzip
-import importlib
-import io
 import json
+import math
 import os
+import re
 import sys
-import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any, NamedTuple
+from typing import Any, NamedTuple
 
+from pretrain.posts.opening import must_be_text, open_bytes, suffixes
 from pretrain.posts.records import Columns, Ledger, Post, from_record
+from pretrain.posts.tables import DELIMITERS, read_parquet, read_table
 from wsl_det.errors import DataError
 
 # Bytes of a part. It decides nothing but who reads what: the same for any number of workers.
 PART_BYTES = 32 << 20
 _BLOCK = 1 << 20
 _LONGEST_LINE = 64 << 20
-_TABLES = {".csv": ",", ".tsv": "\t"}
-_COMPRESSED = (".gz", ".zst")
-_FIELD_LIMIT = 1 << 24
+_LONGEST_NUMBER = 4300  # digits; beyond, int() refuses
+_NO_NAME = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
+_BOM = b"\xef\xbb\xbf"
 
 
 class Part(NamedTuple):
@@ -60,6 +58,9 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
             raise DataError(f"no posts file matches {pattern}")
         found += matches
     for path in found:
+        if _NO_NAME.search(path):
+            # Half characters cannot be written, and control characters would steer the terminal.
+            raise DataError(f"posts file {path!r} has a name that is no plain UTF-8 text; rename it")
         _must_be_file(Path(path))
     if len({os.path.realpath(path) for path in found}) < len(found):
         raise DataError("a posts file is named twice; its posts would count double")
@@ -71,7 +72,7 @@ def parts(paths: Iterable[str]) -> list[Part]:
     cut: list[Part] = []
     folder = os.getcwd()
     for path in paths:
-        if is_lines(path) and not _suffixes(path)[1] and size(path) > PART_BYTES:
+        if is_lines(path) and not suffixes(path)[1] and size(path) > PART_BYTES:
             starts = range(0, size(path), PART_BYTES)
             cut += [Part(path, start, start + PART_BYTES, folder) for start in starts]
         else:
@@ -103,21 +104,28 @@ def must_hold_posts(paths: Sequence[str], columns: Columns, ledger: Ledger) -> N
 
 def read_part(part: Part, columns: Columns, ledger: Ledger) -> Iterator[Post]:
     """The posts of one part; format and compression by the file's name (unknown endings: jsonl)."""
-    form, _ = _suffixes(part.path)
+    form, _ = suffixes(part.path)
     if form == ".parquet":
-        records = _parquet(part.place, columns)
-    elif form in _TABLES:
-        records = _table(part.place, _TABLES[form], columns)
+        records = read_parquet(part.place, columns)
+    elif form in DELIMITERS:
+        records = read_table(part.place, DELIMITERS[form], columns)
     else:
         records = map(record_of_line, lines(part))
     for record in records:
-        ledger.records[part.path] += 1
-        post = record if isinstance(record, str) else from_record(record, columns)
-        if isinstance(post, Post):
-            ledger.read += 1
+        if (post := admit(record, part, columns, ledger)) is not None:
             yield post
-        elif post:
-            ledger.skip(post, part.path, ledger.records[part.path])
+
+
+def admit(record: Any, part: Part, columns: Columns, ledger: Ledger) -> Post | None:
+    """The post in the next record of a part (or in the reason why it is no record), counted in ``ledger``."""
+    ledger.records[part.path] += 1
+    post = record if isinstance(record, str) else from_record(record, columns)
+    if isinstance(post, Post):
+        ledger.read += 1
+        return post
+    if post:
+        ledger.skip(post, part.path, ledger.records[part.path])
+    return None
 
 
 def lines(part: Part) -> Iterator[bytes]:
@@ -128,9 +136,9 @@ def lines(part: Part) -> Iterator[bytes]:
 
 
 def blocks(part: Part) -> Iterator[bytes]:
-    """The lines that start in a part, many at a time, without a byte order mark.
+    """The lines that start in a part, many at a time.
 
-    Raises DataError for UTF-16 and for lines too long to be posts.
+    Raises DataError for files that are no lines of text, and for lines too long to be posts.
     """
     with open_bytes(part.place) as file:
         left = sys.maxsize if part.stop is None else part.stop - part.start
@@ -142,8 +150,8 @@ def blocks(part: Part) -> Iterator[bytes]:
         while left > 0 and (block := file.read(min(_BLOCK, left))):
             left -= len(block)
             if first:
-                _must_not_be_utf16(part.path, block)
-            block = rest + (block.removeprefix(b"\xef\xbb\xbf") if first else block)
+                must_be_text(part.path, block.removeprefix(_BOM), lines=True)
+            block = rest + block
             first, cut = False, block.rfind(b"\n") + 1
             rest = block[cut:]
             if len(rest) > _LONGEST_LINE:
@@ -158,10 +166,12 @@ def blocks(part: Part) -> Iterator[bytes]:
 
 def record_of_line(line: bytes) -> Any:
     """The JSON value of a line, "" for an empty one, or the reason why it is none, as a string."""
-    if not line.strip():
+    # A mark within the file is what appending one export to another leaves.
+    line = line.removeprefix(_BOM).strip()
+    if not line:
         return ""
     try:
-        value = json.loads(line.decode("utf-8"))
+        value = _JSON.decode(line.decode("utf-8"))
     except UnicodeDecodeError:
         return "not UTF-8"
     except (ValueError, RecursionError):
@@ -169,16 +179,11 @@ def record_of_line(line: bytes) -> Any:
     return "not an object with columns" if isinstance(value, str) else value
 
 
-@contextmanager
-def open_bytes(path: str) -> Iterator[IO[bytes]]:
-    """The decompressed bytes of a file; a broken or truncated stream is a DataError."""
-    try:
-        with _decompressed(path) as file:
-            yield file
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        raise DataError(
-            f"posts file {path} is damaged or truncated ({error}); copy or export it again"
-        ) from None
+def _integer(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _LONGEST_NUMBER else math.inf
+
+
+_JSON = json.JSONDecoder(parse_int=_integer)
 
 
 def size(path: str) -> int:
@@ -188,135 +193,7 @@ def size(path: str) -> int:
 
 def is_lines(path: str) -> bool:
     """Whether a file holds one JSON object per line."""
-    return _suffixes(path)[0] not in (*_TABLES, ".parquet")
-
-
-def _decompressed(path: str) -> Any:
-    compression = _suffixes(path)[1]
-    if compression == ".gz":
-        return gzip.open(path, "rb")
-    if compression == ".zst":
-        return _zstandard(path)
-    return open(path, "rb")
-
-
-@contextmanager
-def _zstandard(path: str) -> Iterator[IO[bytes]]:
-    module = _optional("zstandard", f"to read {path}")
-    try:
-        with open(path, "rb") as packed, io.BufferedReader(_Frames(packed, module), 1 << 20) as file:
-            yield file
-    except module.ZstdError as error:
-        raise DataError(
-            f"posts file {path} is damaged or truncated ({error}); copy or export it again"
-        ) from None
-
-
-class _Frames(io.RawIOBase):
-    # zstandard's own reader ends a truncated file without a word; this one raises EOFError.
-    def __init__(self, packed: IO[bytes], module: Any) -> None:
-        self._packed = packed
-        self._module = module
-        self._frame: Any = None
-        self._ahead = b""
-        self._ready = b""
-
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        while not self._ready:
-            packed = self._ahead or self._packed.read(1 << 17)
-            if not packed:
-                if self._frame is not None:
-                    raise EOFError("the last frame ends early")
-                return 0
-            # Exports appended to one another are several frames.
-            self._frame = self._frame or self._module.ZstdDecompressor().decompressobj()
-            self._ready, self._ahead = self._frame.decompress(packed), b""
-            if self._frame.eof:
-                self._ahead, self._frame = self._frame.unused_data, None
-        size = min(len(buffer), len(self._ready))
-        buffer[:size], self._ready = self._ready[:size], self._ready[size:]
-        return size
-
-
-def _table(path: str, delimiter: str, columns: Columns) -> Iterator[Any]:
-    csv.field_size_limit(_FIELD_LIMIT)
-    with open_bytes(path) as file:
-        _must_not_be_utf16(path, file.peek(2))  # type: ignore[attr-defined]
-        # Bytes that are no UTF-8 become surrogates, so that one bad row does not end the file.
-        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
-        rows = csv.DictReader(text, delimiter=delimiter, restkey="\0", strict=True)
-        try:
-            names = rows.fieldnames
-        except csv.Error as error:
-            raise DataError(f"posts file {path} has no readable header ({error})") from None
-        if names is not None:
-            _must_have_columns(path, names, columns)
-        while True:
-            try:
-                row = next(rows)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                yield f"not a row ({str(error).split('(')[0].strip()[:40]})"
-                continue
-            yield _checked(row)
-
-
-def _must_not_be_utf16(path: str, head: bytes) -> None:
-    if head.startswith((b"\xff\xfe", b"\xfe\xff")):
-        raise DataError(f"posts file {path} is UTF-16; convert it to UTF-8")
-
-
-def _checked(row: dict[Any, Any]) -> Any:
-    if "\0" in row:
-        return "more fields than columns"
-    if None in row.values():
-        return "fewer fields than columns"
-    if any("\udc80" <= c <= "\udcff" for value in row.values() if not value.isascii() for c in value):
-        return "not UTF-8"
-    return row
-
-
-def _parquet(path: str, columns: Columns) -> Iterator[Any]:
-    parquet = _optional("pyarrow.parquet", f"to read {path}")
-    arrow = importlib.import_module("pyarrow")
-    try:
-        with parquet.ParquetFile(path) as file:
-            names = file.schema_arrow.names
-            _must_have_columns(path, names, columns)
-            wanted = [name for name in columns.names if name in names]
-            for batch in file.iter_batches(batch_size=16_384, columns=wanted):
-                yield from batch.to_pylist()
-    except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"posts file {path} is no whole parquet file ({error}); export it again") from None
-
-
-def _must_have_columns(path: str, names: Iterable[str], columns: Columns) -> None:
-    found = list(names)
-    if columns.id not in found or not {columns.caption, columns.hashtags} & set(found):
-        raise DataError(
-            f'posts file {path} has columns {", ".join(map(repr, found))}; expected "{columns.id}" and '
-            f'"{columns.caption}" or "{columns.hashtags}": name them with --id-column and the like'
-        )
-
-
-def _optional(module: str, purpose: str) -> Any:
-    package = module.partition(".")[0]
-    try:
-        return importlib.import_module(module)
-    except ModuleNotFoundError:
-        raise DataError(f"{package} is needed {purpose}: pip install {package}") from None
-
-
-def _suffixes(path: str) -> tuple[str, str]:
-    name = Path(path)
-    suffix = name.suffix.lower()
-    if suffix in _COMPRESSED:
-        return name.with_suffix("").suffix.lower(), suffix
-    return suffix, ""
+    return suffixes(path)[0] not in (*DELIMITERS, ".parquet")
 
 
 def _must_be_file(path: Path) -> None:

@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from pretrain.posts import tags
 
-_SIGNS = "#\uff03"
+_KINDS = {
+    bool: "true or false",
+    int | float: "numbers",
+    Mapping: "objects",
+    list | tuple: "lists",
+    bytes: "bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,11 +84,11 @@ def from_record(record: Any, columns: Columns) -> Post | str:
     name = record.get(columns.id)
     if not _is_name(name):
         return f'no "{columns.id}"'
-    found = _tags(record, columns)
-    if found is None:
-        return f'neither "{columns.caption}" nor "{columns.hashtags}"'
+    found = tags_of(record.get(columns.hashtags), record.get(columns.caption), columns)
+    if isinstance(found, str):
+        return found
     image = record.get(columns.image)
-    return Post(str(name), image if isinstance(image, str) and image else None, tuple(found))
+    return Post(str(name), image if isinstance(image, str) and _is_name(image) else None, tuple(found))
 
 
 def _is_name(value: object) -> bool:
@@ -92,11 +98,26 @@ def _is_name(value: object) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _tags(record: Mapping[str, Any], columns: Columns) -> list[str] | None:
-    listed = record.get(columns.hashtags)
+def tags_of(listed: Any, caption: Any, columns: Columns) -> list[str] | str:
+    """The hashtags in the two columns of a record, or the reason why there are none to read."""
     if isinstance(listed, str):
         return tags.in_list(listed, columns.separator)
-    if isinstance(listed, Iterable) and not isinstance(listed, (dict, bytes)):
-        return [tag.lstrip(_SIGNS) for tag in listed if isinstance(tag, str) and tag.strip(_SIGNS + " ")]
-    caption = record.get(columns.caption)
-    return tags.in_caption(caption) if isinstance(caption, str) else None
+    odd = f"is {_kind(listed)}" if listed else ""
+    if isinstance(listed, list | tuple):
+        entries = [entry for entry in listed if entry is not None]
+        # Half a list would be a post with half its labels: it counts whole or not at all.
+        odd = next((f"holds {_kind(entry)}" for entry in entries if not isinstance(entry, str)), "")
+        if not odd:
+            return [tag for entry in entries for tag in tags.in_entry(entry, columns.separator)]
+    if isinstance(caption, str):
+        return tags.in_caption(caption)
+    if odd:
+        return f'"{columns.hashtags}" {odd}, not text, and there is no "{columns.caption}"'
+    return f'neither "{columns.caption}" nor "{columns.hashtags}"'
+
+
+def _kind(value: object) -> str:
+    for kind, name in _KINDS.items():
+        if isinstance(value, kind):
+            return name
+    return "values of another type"

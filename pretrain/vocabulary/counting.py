@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cache, partial
+from itertools import islice
+from typing import Annotated, Any
+
+import msgspec
 
 from pretrain.posts import files as post_files
+from pretrain.posts import tags
 from pretrain.posts.files import Part
-from pretrain.posts.records import Columns, Ledger, Post, from_record
-from pretrain.vocabulary import scan, wordnet
+from pretrain.posts.records import Columns, Ledger, tags_of
+from pretrain.vocabulary import wordnet
 from pretrain.vocabulary.hashtags import Resolved, Resolver, Rules, Unknown
 from pretrain.vocabulary.tally import Tally
 from pretrain.workers import mapping
@@ -18,8 +25,9 @@ from wsl_det.core import log
 # Distinct raw spellings remembered while counting; beyond it the memory is emptied and refills
 # with what is frequent, so memory does not grow with the corpus.
 _REMEMBERED = 500_000
-# Below this many bytes of posts, Python is done before the compiled scanner is loaded.
-_WORTH_COMPILING = 64 << 20
+_POSTS = 16_384  # counted at a time
+
+Texts = tuple[list[str], list[Sequence[str]]]  # captions of some posts, and hashtags of others
 
 
 def count_files(
@@ -35,8 +43,7 @@ def count_files(
     """
     parts = post_files.parts(paths)
     tally, ledger = Tally(), Ledger()
-    compiled = sum(map(post_files.size, paths)) >= _WORTH_COMPILING
-    work = partial(count_part, columns=columns, rules=rules, compiled=compiled)
+    work = partial(count_part, columns=columns, rules=rules)
     busy = min(mapping.num_workers(workers), len(parts))
     counted = mapping.in_order(work, parts, busy, scheduler)
     for counts, met in log.progress(counted, len(parts), "parts of posts"):
@@ -46,92 +53,155 @@ def count_files(
     return tally, ledger
 
 
-def count_part(part: Part, columns: Columns, rules: Rules, compiled: bool) -> tuple[Tally, Ledger]:
-    """Tally and ledger of one part; ``compiled`` decides about speed only."""
-    resolver = _resolver(rules)
-    if compiled and post_files.is_lines(part.path):
-        scanners = _scanners(rules, columns)
-        scanner = scanners.pop() if scanners else _new_scanner(rules, columns)
-        if scanner.usable:
-            counted = _count_blocks(part, columns, resolver, scanner)
-            scanners.append(scanner)
-            return counted
+def count_part(part: Part, columns: Columns, rules: Rules) -> tuple[Tally, Ledger]:
+    """Tally and ledger of one part."""
     ledger = Ledger()
-    return count(post_files.read_part(part, columns, ledger), resolver), ledger
+    lines = post_files.is_lines(part.path)
+    texts = _texts_of_lines(part, columns, ledger) if lines else _texts_of_posts(part, columns, ledger)
+    counter = Counting(*_resolver(rules))
+    for captions, listed in texts:
+        counter.add(captions, listed)
+    return counter.finish(), ledger
 
 
-def count(posts: Iterable[Post], resolver: Resolver) -> Tally:
-    """The tally of ``posts``."""
-    tally = Tally()
-    remembered: dict[str, Resolved | Unknown] = {}
-    unknown: Counter[str] = Counter()
-    for post in posts:
-        if len(remembered) > _REMEMBERED or len(unknown) > _REMEMBERED:
-            remembered.clear()
-            tally.unknown.update(unknown)
-            unknown.clear()
-        known = []
-        for tag in post.hashtags:
-            meaning = remembered.get(tag) or remembered.setdefault(tag, resolver.read(tag))
+class Counting:
+    """A tally that grows by columns of posts; ``remembered`` is what raw hashtags are known to mean."""
+
+    def __init__(self, resolver: Resolver, remembered: dict[str, Resolved | Unknown] | None = None) -> None:
+        self._resolver = resolver
+        self._remembered = {} if remembered is None else remembered
+        self._unknown: Counter[str] = Counter()
+        self._tally = Tally()
+
+    def add(self, captions: list[str], listed: list[Sequence[str]]) -> None:
+        """Count posts: some by their captions, others by the hashtags that were found already."""
+        polars = _polars()
+        used = _used_tags(captions, listed)
+        uses = used.group_by("tag").len()
+        groups: dict[tuple[int, ...], int] = {}
+        known: dict[str, int] = {}
+        for tag, count in zip(uses["tag"].to_list(), uses["len"].to_list(), strict=True):
+            meaning = self._meaning(tag)
             if isinstance(meaning, Resolved):
-                known.append(meaning)
+                known[tag] = groups.setdefault(meaning.synsets, len(groups))
+                self._tally.hashtags[meaning] += count
             elif meaning.excluded:
-                tally.excluded[meaning.hashtag] += 1
+                self._tally.excluded[meaning.hashtag] += count
             else:
-                unknown[meaning.hashtag] += 1
-        tally.posts += 1
-        tally.tags += len(post.hashtags)
-        tally.known_tags += len(known)
-        tally.tagged += bool(post.hashtags)
-        tally.meant += bool(known)
-        tally.hashtags.update(known)
-        tally.classes.update({meaning.synsets for meaning in known})
-    tally.unknown.update(unknown)
-    return tally
+                self._unknown[meaning.hashtag] += count
+        schema = {"tag": polars.String, "group": polars.UInt32}
+        meant = used.join(polars.DataFrame([list(known), list(known.values())], schema), on="tag")
+        carriers = meant.unique(["post", "group"]).group_by("group").len()
+        synsets = list(groups)
+        for group, count in carriers.iter_rows():
+            self._tally.classes[synsets[group]] += count
+        self._tally.posts += len(captions) + len(listed)
+        self._tally.tags += len(used)
+        self._tally.known_tags += len(meant)
+        self._tally.tagged += used["post"].n_unique()
+        self._tally.meant += meant["post"].n_unique()
+
+    def finish(self) -> Tally:
+        """The counts."""
+        self._tally.unknown.update(self._unknown)
+        self._unknown.clear()
+        return self._tally
+
+    def _meaning(self, tag: str) -> Resolved | Unknown:
+        if len(self._remembered) > _REMEMBERED or len(self._unknown) > _REMEMBERED:
+            self._remembered.clear()
+            self.finish()
+        found = self._remembered.get(tag)
+        if found is None:
+            found = self._remembered[tag] = self._resolver.read(tag)
+        return found
 
 
-def _count_blocks(
-    part: Part, columns: Columns, resolver: Resolver, scanner: scan.Scanner
-) -> tuple[Tally, Ledger]:
-    ledger = Ledger()
-    unusual = count(_posts_of_blocks(part, columns, scanner, ledger), resolver)
-    tally = scanner.finish()
-    ledger.read += tally.posts
-    tally.add(unusual)
-    return tally, ledger
+def _used_tags(captions: list[str], listed: list[Sequence[str]]) -> Any:
+    """A table of every use of a hashtag: number of the post, and the hashtag as posted."""
+    polars = _polars()
+    column = polars.col("tag")
+    found = polars.Series("tag", captions, polars.String).str.extract_all(tags.pattern(r"(?-u:\b)"))
+    # URLs are found too, so that signs inside them are not.
+    signed = polars.any_horizontal(column.str.starts_with(sign) for sign in tags.SIGNS)
+    bare = column.str.strip_chars_start(tags.SIGNS)
+    split = polars.Series("tag", listed, polars.List(polars.String))
+    tables = [
+        found.to_frame().with_row_index("post").explode("tag").filter(signed).with_columns(bare),
+        split.to_frame().with_row_index("post", len(captions)).explode("tag").drop_nulls(),
+    ]
+    return polars.concat(tables)
 
 
-def _posts_of_blocks(part: Part, columns: Columns, scanner: scan.Scanner, ledger: Ledger) -> Iterator[Post]:
-    """Feed the scanner; yields the posts of the lines that it leaves to Python."""
+def _texts_of_lines(part: Part, columns: Columns, ledger: Ledger) -> Iterator[Texts]:
+    """The posts of JSON lines; those that are not plain are read one by one, into the ledger."""
+    read = _plain_reader(columns)
     for block in post_files.blocks(part):
-        before = ledger.records[part.path]
-        num_lines, left = scanner.feed(block)
-        for number, line in left:
-            record = post_files.record_of_line(line)
-            post = record if isinstance(record, str) else from_record(record, columns)
-            if isinstance(post, Post):
-                ledger.read += 1
-                yield post
-            elif post:
-                ledger.skip(post, part.path, before + number + 1)
-        ledger.records[part.path] = before + num_lines
+        captions: list[str] = []
+        listed: list[Sequence[str]] = []
+        before, plain = ledger.records[part.path], _is_utf8(block)
+        lines = block.removesuffix(b"\n").split(b"\n")
+        for number, line in enumerate(lines):
+            row = read(line) if plain else None
+            if row is None or row.caption is row.hashtags is None:
+                ledger.records[part.path] = before + number
+                post = post_files.admit(post_files.record_of_line(line), part, columns, ledger)
+                if post is not None:
+                    listed.append(post.hashtags)
+                continue
+            ledger.read += 1
+            if row.hashtags is None:
+                captions.append(row.caption)
+            else:
+                listed.append(tags_of(row.hashtags, row.caption, columns))
+        ledger.records[part.path] = before + len(lines)
+        yield captions, listed
+
+
+def _texts_of_posts(part: Part, columns: Columns, ledger: Ledger) -> Iterator[Texts]:
+    posts = post_files.read_part(part, columns, ledger)
+    while some := list(islice(posts, _POSTS)):
+        yield [], [post.hashtags for post in some]
 
 
 @cache
-def _scanners(rules: Rules, columns: Columns) -> list[scan.Scanner]:
-    """Idle scanners, which remember what hashtags mean; a thread takes one for itself alone.
+def _plain_reader(columns: Columns) -> Callable[[bytes], Any]:
+    """A reader of lines whose fields have the usual types; None for all other lines.
 
-    One that an error interrupted does not come back, and with it go its half counts.
+    What it reads Python's json reads alike, apart from bytes that are no UTF-8 in other fields.
     """
-    return []
+    name = Annotated[str, msgspec.Meta(min_length=1)]
+    fields: list[Any] = [("id", name | int), ("caption", str | None, None)]
+    fields.append(("hashtags", str | list[str] | None, None))
+    try:
+        row = msgspec.defstruct("Row", fields, rename=lambda field: getattr(columns, field))
+    except ValueError:  # one column for two
+        return lambda line: None
+    decode = msgspec.json.Decoder(row).decode
+
+    def read(line: bytes) -> Any:
+        try:
+            return decode(line)
+        except (ValueError, RecursionError):
+            return None
+
+    return read
 
 
-def _new_scanner(rules: Rules, columns: Columns) -> scan.Scanner:
-    from pretrain.vocabulary import scan  # numba takes a second to load
+def _is_utf8(block: bytes) -> bool:
+    try:
+        return block.decode() is not None
+    except UnicodeDecodeError:
+        return False
 
-    return scan.Scanner(_resolver(rules), columns)
+
+def _polars() -> Any:
+    # Posts are shared out among processes, not threads; and it takes a while to load.
+    os.environ.setdefault("POLARS_MAX_THREADS", "1")
+    return importlib.import_module("polars")
 
 
 @cache
-def _resolver(rules: Rules) -> Resolver:
-    return Resolver(wordnet.load(), rules)
+def _resolver(rules: Rules) -> tuple[Resolver, dict[str, Resolved | Unknown]]:
+    """What the parts of a process share: what hashtags mean, and what is remembered of it."""
+    return Resolver(wordnet.load(), rules), {}

@@ -14,18 +14,23 @@ _STROKES = str.maketrans({"ø": "o", "ł": "l", "đ": "d", "ħ": "h", "ı": "i",
 
 
 def canonical(tag: str) -> str:
-    """A hashtag's canonical spelling: NFKC, case folded, diacritics and separators removed.
+    """A hashtag's canonical spelling: NFKC, case folded; diacritics, separators, joiners and dots removed.
 
-    "Brown_Bear" and "brownbear" give the same; marks that are vowels (Hindi, Thai) stay. Empty
-    when nothing but separators was there.
+    "Brown_Bear" and "brownbear" give the same, and so does a word with and without its joiners
+    (U+200C, U+200D) or middle dots; marks that are vowels (Hindi, Thai) stay. Empty when nothing
+    but separators was there.
     """
     if tag.isascii():
         return "".join(filter(str.isalnum, tag.lower())) if not tag.isalnum() else tag.lower()
     folded = unicodedata.normalize("NFKC", tag).casefold()
     apart = unicodedata.normalize("NFKD", folded).translate(_STROKES)
-    bare = "".join(c for c in apart if not "\u0300" <= c <= "\u036f")
-    whole = unicodedata.normalize("NFKC", bare)
-    return "".join(c for c in whole if c.isalnum() or unicodedata.category(c)[0] == "M")
+    # What stood between two characters is gone before they are composed.
+    bare = (c for c in apart if not "\u0300" <= c <= "\u036f" and _belongs(c))
+    return "".join(filter(_belongs, unicodedata.normalize("NFKC", "".join(bare))))
+
+
+def _belongs(character: str) -> bool:
+    return character.isalnum() or unicodedata.category(character)[0] == "M"
 
 
 class Resolved(NamedTuple):

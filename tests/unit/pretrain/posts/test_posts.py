@@ -26,7 +26,7 @@ def test_captions_and_lists(tmp_path):
         tmp_path,
         {"id": "a", "image": "x/a.jpg", "caption": "hi #Cat #dog"},
         {"id": 7, "hashtags": "New York;skyline"},
-        {"id": "c", "hashtags": ["#cat", "", 3, "Big Dog"], "caption": "#ignored"},
+        {"id": "c", "hashtags": ["#cat", "", None, "Big Dog"], "caption": "#ignored"},
         {"id": "d", "caption": ""},
     )
     found, ledger = read(path)
@@ -106,3 +106,55 @@ def test_columns_can_have_other_names(tmp_path):
     path = write(tmp_path, {"pk": "a", "file": "a.jpg", "tags": "cat|dog house"})
     found, _ = read(path, Columns(id="pk", image="file", hashtags="tags", separator="|"))
     assert found == [posts.Post("a", "a.jpg", ("cat", "dog house"))]
+
+
+def test_entries_that_are_no_text_count_with_a_reason_or_leave_it_to_the_caption(tmp_path):
+    path = write(
+        tmp_path,
+        {"id": "a", "hashtags": [{"text": "dog", "indices": [0, 4]}], "caption": "#dog"},
+        {"id": "b", "hashtags": [{"text": "dog"}]},
+        {"id": "c", "hashtags": ["dog", 3]},
+        {"id": "d", "hashtags": [["dog", 1]]},
+        {"id": "e", "hashtags": [True]},
+        {"id": "f", "hashtags": {"dog": 1}},
+        {"id": "g", "hashtags": ["cat", None, ""]},
+        {"id": "h", "hashtags": 2024, "caption": "#cat"},
+    )
+    found, ledger = read(path)
+    assert [(post.id, post.hashtags) for post in found] == [("a", ("dog",)), ("g", ("cat",)), ("h", ("cat",))]
+    kinds = ("holds objects", "holds numbers", "holds lists", "holds true or false", "is objects")
+    said = '"hashtags" {}, not text, and there is no "caption"'
+    assert ledger.skipped == dict.fromkeys(map(said.format, kinds), 1)
+    assert ledger.first[said.format("holds objects")] == (str(path), 2)
+
+
+def test_glued_and_encoded_entries(tmp_path):
+    path = write(
+        tmp_path,
+        {
+            "id": "a",
+            "hashtags": ["#zebra#lion", "dog，cat", "猫、犬", "a；b", "x|y", "New York", "＃猫＃犬", "#"],
+        },
+        {"id": "b", "hashtags": "New%20York,%E7%8C%AB,100%,50%ad,%23dog,Washington%2C DC"},
+        {"id": "c", "hashtags": "dog\ud83d cat"},
+    )
+    found, _ = read(path)
+    assert [post.hashtags for post in found] == [
+        ("zebra", "lion", "dog", "cat", "猫", "犬", "a", "b", "x", "y", "New York", "猫", "犬"),
+        ("New York", "猫", "100%", "50%ad", "dog", "Washington, DC"),
+        ("dog", "cat"),
+    ]
+
+
+def test_numbers_and_nesting_beyond_their_type(tmp_path):
+    path = write(
+        tmp_path,
+        b'{"id": "a", "caption": "#cat", "likes": ' + b"9" * 5000 + b"}",
+        b'{"id": ' + b"9" * 5000 + b', "caption": "#cat"}',
+        b'{"id": ' + b"9" * 40 + b', "caption": "#cat", "x": 1e999}',
+        b'{"id": "b", "caption": "#cat", "x": ' + b"[" * 5000 + b"]" * 5000 + b"}",
+        {"id": "c", "image": "\ud800.jpg", "caption": "#cat"},
+    )
+    found, ledger = read(path)
+    assert [(post.id, post.image) for post in found] == [("a", None), ("9" * 40, None), ("c", None)]
+    assert ledger.skipped == {'no "id"': 1, "not JSON": 1}

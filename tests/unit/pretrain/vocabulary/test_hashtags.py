@@ -36,6 +36,9 @@ def net():
         ("keycap #️⃣ and #️⃣cat #dog", ["dog"]),
         ("(#cat) #dog. #bird's #fish-tank", ["cat", "dog", "bird", "fish"]),
         ("#_ #__ #a_", ["a_"]),
+        ("#کتاب\u200cها #ශ්\u200dරී", ["کتاب\u200cها", "ශ්\u200dරී"]),
+        ("#col·lecció #ガラス・コップ #·x #1·a", ["col·lecció", "ガラス・コップ", "1·a"]),
+        ("cats&＃dogs &#x27;", ["dogs"]),
     ],
 )
 def test_captions_are_parsed_as_platforms_do(caption, tags):
@@ -51,6 +54,10 @@ def test_captions_are_parsed_as_platforms_do(caption, tags):
         ("#cat #dog", None, ["cat", "dog"]),
         ("cat|dog house", "|", ["cat", "dog house"]),
         ("", None, []),
+        ("#zebra#lion", None, ["zebra", "lion"]),
+        ("#dog #cat, #lion", None, ["dog", "cat", "lion"]),
+        ("dog，cat、lion；zebra|owl", None, ["dog", "cat", "lion", "zebra", "owl"]),
+        ("a, b;c", ";", ["a, b", "c"]),
     ],
 )
 def test_lists_are_split(text, separator, tags):
@@ -74,6 +81,10 @@ def test_lists_are_split(text, separator, tags):
         ("ガラス", "ガラス"),
         ("ｶﾞﾗｽ", "ガラス"),
         ("___", ""),
+        ("col·lecció", "colleccio"),
+        ("کتاب\u200cها", "کتابها"),
+        ("ශ්\u200dරී", "ශ්රී"),
+        ("か\u309b", "が"),
         ("\ud800cat", "cat"),
     ],
 )
@@ -88,6 +99,12 @@ def test_canonical_spelling_is_a_fixed_point(tag):
     assert hashtags.canonical(once) == once
     assert hashtags.canonical(unicodedata.normalize("NFD", tag)) == once
     assert "_" not in once and " " not in once
+
+
+@pytest.mark.timeout(60)
+@pytest.mark.parametrize("piece", ["a.", "a-", "#1", "é#1·", "a.b/", "www.", "&#", "#\u200d"])
+def test_no_caption_takes_more_than_linear_time(piece):
+    posted.in_caption(piece * 100_000)
 
 
 @settings(max_examples=200, deadline=None)

@@ -25,7 +25,7 @@ sys.exit(code)
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("name", "num_posts"), [("p.jsonl", 1_000_000), ("p.csv", 200_000)])
 def test_ten_hashtags_a_post_that_never_come_back(tmp_path, name, num_posts):
-    """Ten million distinct hashtags by the compiled path, two million by the readable one."""
+    """Ten million distinct hashtags from JSON lines, two million from a table."""
     with open(tmp_path / name, "w") as file:
         file.write("id,caption\n" if name == "p.csv" else "")
         for post in range(num_posts):
@@ -41,7 +41,7 @@ def test_ten_hashtags_a_post_that_never_come_back(tmp_path, name, num_posts):
         check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
-    # 600 MB hold the interpreter, WordNet, the compiled scanner and what it remembers.
+    # 600 MB hold the interpreter, WordNet, polars and what is remembered.
     assert int(done.stdout.rpartition("peak MB")[2]) < 600
     value = json.loads((tmp_path / "vocab.json").read_text())
     assert value["meta"]["counts"]["hashtags"] == 11 * num_posts
