@@ -24,6 +24,15 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--exclude", metavar="FILE", help="hashtags to leave out, one a line")
     parser.add_argument("--synonyms", metavar="FILE", help="lines 'hashtag TAB WordNet noun that it means'")
     parser.add_argument(
+        "--languages", nargs="+", metavar="CODE", help="read nouns of these too, from nltk (fra ita por ...)"
+    )
+    parser.add_argument(
+        "--wordnet",
+        choices=("shipped", "nltk"),
+        default="shipped",
+        help="nltk: take your own copy of WordNet 3.0, which must equal the shipped one",
+    )
+    parser.add_argument(
         "--extend", metavar="OLD.json", help="keep this vocabulary's ids and append new classes"
     )
     add_worker_arguments(parser, "count")
@@ -46,11 +55,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     job = vocabulary_job.Job(
         posts=args.posts,
         columns=columns(args),
-        rules=user_lists.rules(not args.no_morphology, args.exclude, args.synonyms),
+        rules=user_lists.rules(not args.no_morphology, args.exclude, args.synonyms, args.languages or ()),
         selection=vocabulary_job.Selection(args.kind, args.size, args.min_count),
         output=args.output,
         audit=None if args.no_audit else vocabulary_job.page_beside(args.output, args.audit),
         truth=args.truth,
+        own_wordnet=args.wordnet == "nltk",
     )
     old = vocabulary.read(args.extend) if args.extend else None
     print("\n".join(vocabulary_job.run(job, old=old, workers=args.workers, scheduler=args.scheduler)))

@@ -9,6 +9,7 @@ from typing import NamedTuple
 from pretrain.vocabulary import wordnet, wordnet_relations
 from pretrain.vocabulary.build import Selection, Synsets
 from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
+from pretrain.vocabulary.foreign import Word
 from pretrain.vocabulary.hashtags import Resolver
 from pretrain.vocabulary.tally import Tally
 
@@ -48,6 +49,16 @@ class Collision(NamedTuple):
     hashtag: str
     uses: int
     spellings: tuple[tuple[str, tuple[Meaning, ...]], ...]
+
+
+class Spoken(NamedTuple):
+    """A language other than English: its nouns, and what became of those that were posted."""
+
+    language: str
+    nouns: int
+    joined: Ranked  # one class with another language's hashtags, English above all
+    alone: Ranked  # their set of meanings is nobody else's
+    english: Ranked  # read as English, which knows the spelling
 
 
 def discarded(built: Vocabulary, tally: Tally, selection: Selection) -> list[Discarded]:
@@ -117,6 +128,33 @@ def collisions(built: Vocabulary, tally: Tally, resolver: Resolver) -> list[Coll
                     read = tuple((s, tuple(map(meaning, wnids))) for s, wnids in sorted(spellings.items()))
                     found.append(Collision(tag, uses[tag], read))
     return sorted(found, key=lambda row: (-row.uses, row.hashtag))
+
+
+def spoken(built: Vocabulary, tally: Tally, resolver: Resolver) -> list[Spoken]:
+    """What became of posted hashtags that other languages know, by language; empty without any.
+
+    A hashtag of several languages stands with each.
+    """
+    foreign = resolver.rules.foreign
+    if foreign is None:
+        return []
+    uses, words = uses_of(tally), foreign.words
+    nouns = Counter(language for word in words.values() for language in word.languages)
+    found: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
+    for tag in uses.keys() & words.keys():
+        word = words[tag]
+        shared = {lang for key in resolver.keys_of.get(word.synsets, ()) for lang in _languages(key, words)}
+        for language in word.languages:
+            fate = "english" if word.english else "joined" if shared - {language} else "alone"
+            found[language, fate][tag] = uses[tag]
+    return [
+        Spoken(name, nouns[name], *(_ranked(found[name, fate]) for fate in ("joined", "alone", "english")))
+        for name, _ in foreign.sources
+    ]
+
+
+def _languages(key: str, words: Mapping[str, Word]) -> tuple[str, ...]:
+    return words[key].languages if key in words and not words[key].english else ("eng",)
 
 
 def _spellings(tag: str, wnids: tuple[str, ...], resolver: Resolver) -> dict[str, tuple[str, ...]]:

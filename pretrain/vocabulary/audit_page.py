@@ -14,7 +14,7 @@ from pretrain.vocabulary.classes import Vocabulary
 from pretrain.vocabulary.hashtags import Resolver
 from pretrain.vocabulary.label_quality import Quality
 from pretrain.vocabulary.tally import Tally
-from wsl_det.core import files, pages
+from wsl_det.core import figures, files, pages
 
 _WORST = 30
 
@@ -48,7 +48,7 @@ def facts(made: Made) -> dict[str, Any]:
     ranked = sorted(built.classes, key=lambda entry: (-entry.count, entry.id))
     counts = [entry.count for entry in ranked if entry.count]
     unknown = sorted(tally.unknown.counts.values(), reverse=True)
-    curves = [("unknown", "hashtags WordNet does not know", unknown), ("classes", "classes", counts)]
+    curves = [(figures.OCHRE, unknown), (figures.BLUE, counts)]
     return {
         "vocabulary": built,
         "tally": tally,
@@ -56,7 +56,8 @@ def facts(made: Made) -> dict[str, Any]:
         "labels": sum(counts),
         "ranked": ranked,
         "head_share": _head_share(counts),
-        "plots": [audit_plot.zipf(curves, width) for width in (700, 360)],
+        "plot": audit_plot.zipf(curves),
+        "spoken": audit.spoken(built, tally, made.resolver),
         "discarded": audit.discarded(built, tally, made.selection),
         "merged": audit.merged(built, tally),
         "polysemous": audit.polysemous(built),

@@ -1,64 +1,41 @@
-"""The Zipf plot of an audit as inline SVG: how often, against rank, both in powers of ten."""
+"""The Zipf plot of an audit: how often, against rank, both in powers of ten."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
-from markupsafe import Markup
+import numpy as np
+from matplotlib.figure import Figure
 
+from wsl_det.core import figures
+from wsl_det.core.figures import Drawing
+
+Curve = tuple[str, Sequence[int]]  # colour, and numbers in descending order
 _POINTS = 240
 
 
-def zipf(curves: Sequence[tuple[str, str, Sequence[int]]], width: int, height: int = 300) -> Markup:
-    """Curves (CSS class, label, numbers in descending order) as an SVG of ``width`` by ``height``."""
-    left, bottom, top, right = 46, 40, 14, 12
-    most = max((numbers[0] for _, _, numbers in curves if numbers), default=1)
-    longest = max((len(numbers) for _, _, numbers in curves), default=1)
-    x_decades = max(1, math.ceil(math.log10(max(longest, 2))))
-    y_decades = max(1, math.ceil(math.log10(max(most, 2))))
-
-    def x(rank: float) -> float:
-        return left + math.log10(rank) / x_decades * (width - left - right)
-
-    def y(number: float) -> float:
-        return height - bottom - math.log10(number) / y_decades * (height - bottom - top)
-
-    parts = [f'<svg viewBox="0 0 {width} {height}" role="img" aria-label="Zipf plot">']
-    for power in range(x_decades + 1):
-        at = x(10**power)
-        anchor = "end" if power == x_decades else "middle"
-        parts.append(f'<path class="grid" d="M{at:.1f} {top}V{height - bottom}"/>')
-        parts.append(
-            f'<text x="{at:.1f}" y="{height - bottom + 17}" text-anchor="{anchor}">{10**power:,}</text>'
-        )
-    for power in range(y_decades + 1):
-        at = y(10**power)
-        parts.append(f'<path class="grid" d="M{left} {at:.1f}H{width - right}"/>')
-        parts.append(f'<text x="{left - 6}" y="{at + 4:.1f}" text-anchor="end">{_short(10**power)}</text>')
-    middle = (left + width - right) / 2
-    parts.append(f'<text class="axis" x="{middle:.0f}" y="{height - 5}" text-anchor="middle">rank</text>')
-    for style, _, numbers in curves:
-        places = [(x(rank), y(numbers[rank - 1])) for rank in _ranks(len(numbers)) if numbers[rank - 1] > 0]
-        if len(places) == 1:
-            parts.append(
-                f'<circle class="{style} dot" cx="{places[0][0]:.1f}" cy="{places[0][1]:.1f}" r="3"/>'
-            )
-        elif places:
-            line = "L".join(f"{a:.1f} {b:.1f}" for a, b in places)
-            parts.append(f'<path class="{style}" d="M{line}"/>')
-    return Markup("".join([*parts, "</svg>"]))
+def zipf(curves: Sequence[Curve]) -> Drawing:
+    """The curves for a page."""
+    return figures.drawing("zipf", curves, _draw)
 
 
-def _ranks(count: int) -> list[int]:
-    """Ranks spread evenly in logarithms, 1 and the last among them."""
-    if count <= _POINTS:
-        return list(range(1, count + 1))
-    return sorted({round(count ** (step / (_POINTS - 1))) for step in range(_POINTS)})
+def _draw(curves: Sequence[Curve], narrow: bool) -> Figure:
+    figure = Figure(figsize=(3.6, 2.9) if narrow else (7, 3), layout="constrained")
+    axes = figure.subplots()
+    for colour, numbers in curves:
+        # Ranks spread evenly in logarithms, the first and the last among them.
+        ranks = np.unique(np.geomspace(1, max(len(numbers), 1), _POINTS).round().astype(int))
+        shown = [rank for rank in ranks if rank <= len(numbers) and numbers[rank - 1] > 0]
+        # A single class has a place but no line.
+        mark = "o" if len(shown) == 1 else None
+        axes.plot(shown, [numbers[rank - 1] for rank in shown], color=colour, lw=1.8, marker=mark)
+    most = max((numbers[0] for _, numbers in curves if numbers), default=1)
+    axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="how often")
+    axes.set(xlim=(1, _decade(max(len(numbers) for _, numbers in curves))), ylim=(1, _decade(most)))
+    figures.bare(axes, "both")
+    return figure
 
 
-def _short(number: int) -> str:
-    for size, letter in ((10**9, "G"), (10**6, "M"), (10**3, "k")):
-        if number >= size:
-            return f"{number // size}{letter}"
-    return str(number)
+def _decade(number: int) -> int:
+    """The power of ten at or above a number, 10 at least."""
+    return int(10 ** max(1, np.ceil(np.log10(max(number, 1)))))

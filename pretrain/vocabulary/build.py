@@ -24,6 +24,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("morphology", "--no-morphology", True),
     ("synonyms", "--synonyms", {}),
     ("excluded", "--exclude", []),
+    ("languages", "--languages", {}),
 )
 FREQUENT_SIZE = 8500  # the paper's third vocabulary has "~8.5k" classes (facts.md 1.1)
 
@@ -124,8 +125,9 @@ def select(
 class Spellings:
     """Every canonical hashtag of a set of synsets: two hashtags merge when their sets are equal.
 
-    All lemmas of WordNet are listed, posted or not: a synonym that turns up later is then no
-    change of the vocabulary. Added are the user's synonyms and inflections of several lemmas.
+    All lemmas of WordNet (and of the other languages that are read) are listed, posted or not: a
+    synonym that turns up later is then no change of the vocabulary. Added are the user's synonyms
+    and inflections of several lemmas.
     """
 
     def __init__(self, tally: Tally, resolver: Resolver) -> None:
@@ -137,7 +139,7 @@ class Spellings:
     def of(self, synsets: Synsets) -> tuple[str, ...]:
         """The hashtags, sorted; empty when the user's lists leave none."""
         left_out = self._resolver.excluded | self._resolver.synonyms.keys()
-        lemmas = self._resolver.wordnet.keys_of.get(synsets, ())
+        lemmas = self._resolver.keys_of.get(synsets, ())
         return tuple(
             sorted(self._added.get(synsets, set()).union(lemmas) - left_out | self._synonyms(synsets))
         )
@@ -147,7 +149,7 @@ class Spellings:
 
     def meanings(self) -> set[Synsets]:
         """Every set that has a hashtag, posted or not."""
-        known = {*self._resolver.wordnet.keys_of, *self._added}
+        known = {*self._resolver.keys_of, *self._added}
         return {synsets for synsets in known if self.of(synsets)}
 
 
@@ -164,6 +166,7 @@ def described(resolver: Resolver, selection: Selection) -> dict[str, Any]:
         "morphology": resolver.rules.morphology,
         "synonyms": dict(sorted(resolver.synonyms.items())),
         "excluded": sorted(resolver.excluded),
+        "languages": dict(resolver.rules.foreign.sources) if resolver.rules.foreign else {},
     }
 
 

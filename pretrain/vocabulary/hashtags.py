@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
+
+from pretrain.vocabulary.foreign import Foreign
 
 if TYPE_CHECKING:
     from pretrain.vocabulary.wordnet import WordNet
@@ -52,16 +56,18 @@ class Rules:
     """What the user decides about meanings.
 
     ``synonyms`` are pairs of a canonical hashtag of the user's own and one that WordNet knows;
-    ``excluded`` canonical hashtags mean nothing, nor do inflections of them alone.
+    ``excluded`` canonical hashtags mean nothing, nor do inflections of them alone. ``foreign`` are
+    nouns of other languages, asked only about hashtags that English does not know.
     """
 
     morphology: bool = True
     synonyms: tuple[tuple[str, str], ...] = ()
     excluded: frozenset[str] = frozenset()
+    foreign: Foreign | None = None
 
 
 class Resolver:
-    """Raw hashtags to WordNet: the lemma first, else inflections of lemmas. Pure: no counting here."""
+    """Raw hashtags to WordNet: the lemma first, else inflections of lemmas, else other languages. Pure."""
 
     def __init__(self, wordnet: WordNet, rules: Rules | None = None) -> None:
         self.wordnet = wordnet
@@ -89,7 +95,25 @@ class Resolver:
             return Resolved(key, target.synsets) if isinstance(target, Resolved) else target
         return self._meaning(key)
 
+    @cached_property
+    def keys_of(self) -> Mapping[tuple[int, ...], tuple[str, ...]]:
+        """The spellings, in every language that is read, whose synsets are exactly a given set."""
+        if self.rules.foreign is None:
+            return self.wordnet.keys_of
+        found = {synsets: list(keys) for synsets, keys in self.wordnet.keys_of.items()}
+        for key, word in self.rules.foreign.words.items():
+            if not word.english:
+                found.setdefault(word.synsets, []).append(key)
+        return {synsets: tuple(keys) for synsets, keys in found.items()}
+
     def _meaning(self, key: str) -> Resolved | Unknown:
+        found = self._english(key)
+        if isinstance(found, Resolved) or found.excluded or self.rules.foreign is None:
+            return found
+        synsets = self.rules.foreign.synsets(key)
+        return Resolved(key, synsets) if synsets else found
+
+    def _english(self, key: str) -> Resolved | Unknown:
         synsets = self.wordnet.synsets(key)
         if synsets:
             return Resolved(key, synsets)

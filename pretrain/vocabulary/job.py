@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretrain.posts import files as post_files
 from pretrain.posts.records import Columns
-from pretrain.vocabulary import audit_page, label_quality, wordnet
+from pretrain.vocabulary import audit_page, label_quality, wordnet, wordnet_table
 from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary.build import Selection
 from pretrain.vocabulary.classes import Vocabulary
@@ -20,7 +20,10 @@ __all__ = ["Job", "Selection", "page_beside", "run"]
 
 @dataclass(frozen=True)
 class Job:
-    """What to make of which posts; ``audit`` None: no page; ``truth``: jsonl of ids and wnids, or None."""
+    """What to make of which posts; ``audit`` None: no page; ``truth``: jsonl of ids and wnids, or None.
+
+    ``own_wordnet``: the user's WordNet in nltk is compared with the shipped one and named in the meta.
+    """
 
     posts: Sequence[str | Path]
     columns: Columns
@@ -29,6 +32,7 @@ class Job:
     output: str | Path
     audit: str | Path | None = None
     truth: str | Path | None = None
+    own_wordnet: bool = False
 
 
 def page_beside(output: str | Path, audit: str | Path | None = None) -> Path:
@@ -45,9 +49,12 @@ def run(
     """Count, choose, check and write; returns lines to print. Raises what its steps raise."""
     if job.truth is not None:
         label_quality.read_truth(job.truth)  # before hours of counting
+    own = wordnet_table.same_as_shipped() if job.own_wordnet else None
     built, tally, ledger = vocabulary_builder.build(
         job.posts, job.columns, job.rules, job.selection, old=old, workers=workers, scheduler=scheduler
     )
+    if own is not None:
+        built = replace(built, meta={**built.meta, "wordnet": {"source": "nltk", "sha256": own}})
     quality = None
     if job.truth is not None:
         paths = post_files.expand(job.posts)

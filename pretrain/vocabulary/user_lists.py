@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pretrain.vocabulary import wordnet
@@ -9,7 +10,12 @@ from pretrain.vocabulary.hashtags import Rules, canonical
 from wsl_det.errors import DataError
 
 
-def rules(morphology: bool, exclude: str | Path | None, synonyms: str | Path | None) -> Rules:
+def rules(
+    morphology: bool,
+    exclude: str | Path | None,
+    synonyms: str | Path | None,
+    languages: Sequence[str] = (),
+) -> Rules:
     """The rules that the command line and the two files give; raises DataError naming file and line.
 
     ``exclude`` holds one hashtag a line; ``synonyms`` two a line, "hashtag TAB what it means" (a
@@ -21,7 +27,12 @@ def rules(morphology: bool, exclude: str | Path | None, synonyms: str | Path | N
     both = sorted(excluded & pairs.keys())
     if both:
         raise DataError(f"{both[0]!r} is in {exclude} and in {synonyms}; exclude it or give it a meaning")
-    return Rules(morphology, tuple(sorted(pairs.items())), excluded)
+    foreign = None
+    if languages:
+        from pretrain.vocabulary import languages as corpora  # nltk takes a second to load
+
+        foreign = corpora.read(languages)
+    return Rules(morphology, tuple(sorted(pairs.items())), excluded, foreign)
 
 
 def _lines(path: str | Path | None) -> list[tuple[str, str]]:

@@ -59,6 +59,13 @@ class WordNet:
             exceptions[inflected] = tuple(bases)  # of four words repeated in noun.exc the last counts
         return cls(synset_lemmas, exceptions)
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, WordNet) and (
+            (self.synset_lemmas, self.exceptions) == (other.synset_lemmas, other.exceptions)
+        )
+
+    __hash__ = object.__hash__
+
     def __contains__(self, key: str) -> bool:
         return key in self._synsets
 

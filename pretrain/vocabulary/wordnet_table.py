@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import hashlib
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -36,20 +37,47 @@ def write(folder: str | Path) -> dict[str, int]:
     return {**counts, "in1k": len(wnids), "bytes": (folder / wordnet.TABLE).stat().st_size}
 
 
-def open_corpus() -> WordNetCorpusReader:
-    """nltk's reader of the "wordnet" corpus, checked to be version 3.0."""
+def open_corpus(languages: bool = False) -> WordNetCorpusReader:
+    """nltk's reader of its "wordnet" corpus, checked to be 3.0; with ``languages``, of omw-2.0 too."""
     from nltk.corpus import wordnet as corpus
 
     try:
         version = corpus.get_version()
-    except LookupError:
+        if languages and not corpus.omw_langs:
+            corpus.add_omw()
+    except (LookupError, OSError) as error:
+        told = "a link leads out of its folders" if isinstance(error, PermissionError) else "it is not there"
+        needed = ["wordnet", "omw-2.0"] if languages else ["wordnet"]
+        fetch = "; ".join(f"nltk.download('{name}')" for name in needed)
         raise DataError(
-            "nltk finds no 'wordnet' corpus; unpack WordNet 3.0 into $NLTK_DATA/corpora/wordnet"
+            f"nltk cannot open its corpora {' and '.join(needed)} ({told}). In Python: import nltk; {fetch}. "
+            "Or unpack them into $NLTK_DATA/corpora as copies: nltk refuses corpora behind links that leave "
+            "its folders"
         ) from None
     if version != _VERSION:
         # ImageNet's wnids are offsets of 3.0; those of other versions name other concepts.
         raise DataError(f"nltk's wordnet corpus is version {version}; ImageNet's wnids need {_VERSION}")
     return corpus
+
+
+def same_as_shipped() -> str:
+    """Check that the user's own WordNet in nltk is the one shipped here; its SHA-256 as a table.
+
+    Raises DataError when it is absent, of another version, or differs in any lemma, synset or exception.
+    """
+    corpus = open_corpus()
+    try:
+        table, _ = encode(corpus)
+    except (LookupError, ValueError, AttributeError, OSError) as error:
+        raise DataError(
+            f"nltk's wordnet corpus is damaged ({type(error).__name__}: {error}); unpack it again"
+        ) from None
+    if wordnet.WordNet.parse(table) != wordnet.load():
+        raise DataError(
+            "nltk's wordnet corpus says version 3.0 but differs from WordNet 3.0's nouns as shipped here; "
+            "unpack WordNet 3.0 again, or leave --wordnet nltk out"
+        )
+    return hashlib.sha256(table.encode("ascii")).hexdigest()
 
 
 def encode(corpus: WordNetCorpusReader) -> tuple[str, dict[str, int]]:

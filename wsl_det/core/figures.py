@@ -81,7 +81,8 @@ def _element(svg: str) -> str:
     """The bare <svg> element, scaled by the page and set in the page's typeface."""
     svg = svg[svg.index("<svg") :]
     svg = re.sub(r"<metadata>.*?</metadata>", "", svg, flags=re.DOTALL)
-    svg = re.sub(r"(<svg[^>]*?) width=\"[^\"]*\"", r"\1", svg, count=1)
-    svg = re.sub(r"(<svg[^>]*?) height=\"[^\"]*\"", r"\1", svg, count=1)
+    # The page gives the size; names of namespaces are addresses, which a page does not need.
+    head, rest = svg.split(">", 1)
+    svg = re.sub(r' (width|height|xmlns[:\w]*)="[^"]*"', "", head) + ">" + rest
     svg = re.sub(r"font: ((?:[\w.-]+ )*)([\d.]+)px [^;\"]*", r"\1font-size: \2px", svg)
     return svg.replace("bold font-size:", "font-weight: 600; font-size:").strip()

@@ -157,7 +157,7 @@ def test_absent_corpus_is_an_error_with_the_remedy(monkeypatch, tmp_path):
     done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
     if done.returncode == 0:
         pytest.skip("nltk finds a corpus in a system folder")
-    assert f"{DataError.__name__}: nltk finds no 'wordnet' corpus" in done.stderr
+    assert f"{DataError.__name__}: nltk cannot open its corpora wordnet (it is not there)" in done.stderr
 
 
 def _environment():
