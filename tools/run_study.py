@@ -27,7 +27,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from wsl_det.core import log
+    from wsl_det.core import log, parents
     from wsl_det.detector import datasets, defaults
     from wsl_det.study import run
 
@@ -36,6 +36,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.dry_run:
         lines = run.dry_run(args.study, defaults.TREE, datasets.locate)
     else:
+        parents.refuse_strangers()
         lines = run.run(args.study, defaults.TREE, datasets.locate, job=args.job)
     print("\n".join(lines))
     return 0

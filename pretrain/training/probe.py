@@ -62,17 +62,21 @@ def measure(
     """
     device = next(model.parameters()).device
     model.eval()
-    own, sums, count = images[dist.rank() :: dist.world_size()], dict[str, float](), 0
-    for pixels, labels in _batches(posts, own, crop, batch, num_threads):
-        with torch.inference_mode():
-            inputs = normalize(pixels.to(device), pixel_mean, pixel_std)
-            logits = model(inputs)
-            top = logits.topk(min(max(ranks), logits.shape[1]), dim=1).indices.cpu()
-        found = recall(top, pack_tags(labels), ranks)
-        count += len(labels)
-        for name, total in found.items():
-            sums[name] = sums.get(name, 0.0) + float(total)
-    return _means(dist.all_gather_object((count, sums)))
+
+    def share() -> tuple[int, dict[str, float]]:
+        own, sums, count = images[dist.rank() :: dist.world_size()], dict[str, float](), 0
+        for pixels, labels in _batches(posts, own, crop, batch, num_threads):
+            with torch.inference_mode():
+                inputs = normalize(pixels.to(device), pixel_mean, pixel_std)
+                logits = model(inputs)
+                top = logits.topk(min(max(ranks), logits.shape[1]), dim=1).indices.cpu()
+            found = recall(top, pack_tags(labels), ranks)
+            count += len(labels)
+            for name, total in found.items():
+                sums[name] = sums.get(name, 0.0) + float(total)
+        return count, sums
+
+    return _means(dist.everywhere(share))
 
 
 def _means(parts: Sequence[tuple[int, Mapping[str, float]]]) -> dict[str, float]:

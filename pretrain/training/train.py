@@ -17,6 +17,7 @@ from pretrain.training.averages import WeightAverage
 from pretrain.training.job import Job, fingerprint, heldout_images, prepare
 from wsl_det.core import checkpoint, dist, log, loop, seed
 from wsl_det.core.config import Config, write_resolved
+from wsl_det.errors import DataError, WslError
 
 _SHOWN_KEYS = 8
 
@@ -29,15 +30,15 @@ def pretrain(cfg: Config, resume: bool = False) -> None:
     folder = checkpoint.RunFolder(
         cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_KEPT, milestone=cfg.SOLVER.MILESTONE_PERIOD
     )
-    folder.claim(resume)
-    log.setup(cfg.OUTPUT_DIR, dist.rank())
     # Our own threads decode; OpenCV's would fight them for the same cores.
     cv2.setNumThreads(1)
     run = Run(cfg, job, device, folder)
-    if resume and (folder.path / "model_final.pth").exists() and run.finished():
-        log.get("pretrain").info("%s is finished; nothing is left to do", folder.path)
-        return
-    run.train(resume)
+    with folder.claim(resume, room_for=plan.checkpoint_bytes(cfg, run.bare)):
+        log.setup(cfg.OUTPUT_DIR, dist.rank())
+        if resume and (folder.path / checkpoint.FINAL).exists() and run.finished():
+            log.get("pretrain").info("%s is finished; nothing is left to do", folder.path)
+        else:
+            run.train(resume)
 
 
 class Run:
@@ -78,7 +79,6 @@ class Run:
         with ExitStack() as closing:
             metrics = None
             if dist.is_main():
-                self.folder.check_room(plan.checkpoint_bytes(self.cfg, self.bare))
                 write_resolved(self.cfg, self.folder.path / "config.yaml")
                 metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
                 closing.callback(metrics.close)
@@ -88,10 +88,14 @@ class Run:
     def _run(self, trainer: loop.Loop, metrics: log.MetricSink | None, resume: bool) -> None:
         updates = self.job.schedule.updates
         start = trainer.resume() if resume else 0
-        if metrics is not None and start == 0:
-            metrics.rewind(0)  # records of a run that never reached a checkpoint
         trainer.run(self.loader.batches(start, updates, self.stream.value), start)
-        found = self.measure(updates - 1)
+        try:
+            found = self.measure(updates - 1)
+        except (WslError, OSError) as error:
+            raise DataError(
+                f"{error}\nThe training is done, its last checkpoint kept in {self.folder.path}: mend this "
+                "and give the same command with --resume, which only measures and writes the weights"
+            ) from error
         if metrics is not None:
             metrics.write({"iteration": updates - 1, **found})
             finish.write_results(self.cfg, self.job, self.folder, found, self.stream.value)

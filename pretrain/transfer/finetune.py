@@ -38,12 +38,17 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     request = setting.request
     data = folders.open_folders(request.data)
     trainable(setting.source)
-    home = run_folder(request)
-    resume = dist.resumed(bool(request.finetune.get("resume")))
-    folder = checkpoint.RunFolder(home, keep=2)
-    folder.claim(resume)
-    log.setup(home, dist.rank())
     recipe = _recipe(request, len(data.train))
+    resume = dist.resumed(bool(request.finetune.get("resume")))
+    with checkpoint.RunFolder(run_folder(request), keep=2).claim(resume) as folder:
+        log.setup(folder.path, dist.rank())
+        return _measured(setting, data, recipe, folder, resume=resume)
+
+
+def _measured(
+    setting: Setting, data: Folders, recipe: Recipe, folder: checkpoint.RunFolder, *, resume: bool
+) -> dict[str, Any] | None:
+    request, home = setting.request, folder.path
     searched = search(setting, data, recipe, home / "search", resume=resume)
     recipe = replace(recipe, rate=searched.rate)
     network = _run(setting, data, recipe, folder, searched, resume=resume)
@@ -116,22 +121,21 @@ def search(setting: Setting, data: Folders, recipe: Recipe, home: Path, *, resum
 
 
 def _try(setting: Setting, fit: Split, check: Split, recipe: Recipe, home: Path, *, resume: bool) -> float:
-    folder = checkpoint.RunFolder(home / f"rate_{recipe.rate:g}", keep=1)
-    folder.claim(resume)
-    classes = int(fit.labels.max()) + 1
-    work = Tuning(setting.source, fit, classes, recipe=recipe, view=setting.view, device=setting.device)
-    done = folder.path / "result.json"
-    known = dist.broadcast_object(_finished(done, work.fingerprint) if resume else None)
-    if known is not None:
-        return known
-    work.train(folder, resume=resume)
-    rows = answer(setting, work.bare, check, "search")
-    top1 = 0.0
-    if rows is not None:
-        right = scores.best(rows.outputs, rows.usable)[:, 0] == check.labels
-        top1 = 100 * float(np.mean(right))
-        files.write_json(done, {"rate": recipe.rate, "top1": top1, **work.fingerprint})
-    return dist.broadcast_object(top1)
+    with checkpoint.RunFolder(home / f"rate_{recipe.rate:g}", keep=1).claim(resume) as folder:
+        classes = int(fit.labels.max()) + 1
+        work = Tuning(setting.source, fit, classes, recipe=recipe, view=setting.view, device=setting.device)
+        done = folder.path / "result.json"
+        known = dist.broadcast_object(_finished(done, work.fingerprint) if resume else None)
+        if known is not None:
+            return known
+        work.train(folder, resume=resume)
+        rows = answer(setting, work.bare, check, "search")
+        top1 = 0.0
+        if rows is not None:
+            right = scores.best(rows.outputs, rows.usable)[:, 0] == check.labels
+            top1 = 100 * float(np.mean(right))
+            files.write_json(done, {"rate": recipe.rate, "top1": top1, **work.fingerprint})
+        return dist.broadcast_object(top1)
 
 
 def _finished(done: Path, fingerprint: dict[str, Any]) -> float | None:

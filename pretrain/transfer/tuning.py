@@ -173,8 +173,6 @@ class Tuning:
         try:
             trainer = self._loop(folder, metrics, schedule)
             start = trainer.resume() if resume else 0
-            if metrics is not None and start == 0:
-                metrics.rewind(0)
             if start < schedule.updates:
                 trainer.run(self.loader.batches(start, schedule.updates, self.name.value), start)
         finally:

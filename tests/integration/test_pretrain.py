@@ -569,11 +569,11 @@ def while_saving(number: int) -> None:
     """Die with half of the ``number``-th checkpoint on the disk, still under its scratch name."""
     original, calls = torch.save, []
 
-    def save(value, path, *args, **kwargs):
-        original(value, path, *args, **kwargs)
-        calls.append(path)
+    def save(value, file, *args, **kwargs):
+        original(value, file, *args, **kwargs)
+        calls.append(file)
         if len(calls) == number:
-            os.truncate(path, os.path.getsize(path) // 2)
+            file.truncate(file.tell() // 2)
             die()
 
     torch.save = save

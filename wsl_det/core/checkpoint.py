@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
-import os
+import copy
 import pickle
 import re
 import shutil
 import struct
+import threading
 import zipfile
 from collections.abc import Mapping
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, files, log
+from wsl_det.core import dist, files, locks, log
 from wsl_det.errors import CheckpointError, ConfigError
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
 _SHOWN = 20
+FINAL, LOCK = "model_final.pth", ".run.lock"
+# So long a run that is to be continued may take to save and end.
+_PATIENCE_S = 30.0
 # What torch's readers were seen to raise on truncated files and files with flipped bits.
 _DAMAGED = (
     *(RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError),
@@ -37,38 +42,64 @@ class RunFolder:
         """``keep`` of the newest stay, and those after a multiple of ``milestone`` iterations if above 0."""
         self.path = Path(path)
         self.keep, self.milestone = max(1, keep), milestone
+        self._own = ExitStack()
 
-    def claim(self, resume: bool) -> None:
-        """Make the folder, or refuse it when it holds another run's checkpoints.
+    def claim(self, resume: bool, *, room_for: int = 0, wait_s: float | None = None) -> RunFolder:
+        """Make the folder this run's own until it is released; every process of the job calls this.
 
-        A folder that only holds a config, a log or metrics is a run that never reached a
-        checkpoint; nothing of value is lost by starting over in it.
+        Refuses a folder that another process works in (to continue a run, its end is waited for
+        ``wait_s`` seconds: a killed job's processes may still be saving) and, without ``resume``, one
+        with another run's weights. A folder that only holds a config, a log or metrics is a run that
+        never reached a checkpoint; nothing of value is lost by starting over in it. ``room_for``: see
+        ``check_room``. Raises ConfigError in every process.
         """
+        problem = None
+        if dist.is_main():
+            try:
+                patience = _PATIENCE_S if resume else 0.0
+                self._claim(resume, room_for, patience if wait_s is None else wait_s)
+            except ConfigError as error:
+                problem = str(error)
+        problem = dist.broadcast_object(problem)
+        if problem is not None:
+            raise ConfigError(problem)
+        return self
+
+    def __enter__(self) -> RunFolder:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._own.close()
+
+    def _claim(self, resume: bool, room_for: int, wait_s: float) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"OUTPUT_DIR {self.path} is a file; expected a folder")
-        found = self.latest()
-        final = self.path / "model_final.pth"
+        self._check_free(resume)
+        try:
+            advice = "wait for it, end it, or choose another OUTPUT_DIR"
+            self._own.enter_context(locks.alone(self.path / LOCK, str(self.path), advice, wait_s=wait_s))
+            for scrap in self.path.glob(".model_*.pth"):
+                scrap.unlink()  # half a checkpoint of a killed run
+        except OSError as error:
+            raise ConfigError(
+                f"nothing can be written into OUTPUT_DIR {self.path} ({error.strerror}); choose another"
+            ) from None
+        try:
+            self._check_free(resume)  # another run may have ended since
+            self.check_room(room_for)
+        except ConfigError:
+            self._own.close()
+            with suppress(OSError):
+                self.path.rmdir()  # made here, and still empty
+            raise
+
+    def _check_free(self, resume: bool) -> None:
+        found, final = self.latest(), self.path / FINAL
         if not resume and (found or final.exists()):
             at = "a finished run" if final.exists() else f"a run at iteration {found[0] if found else 0}"
             raise ConfigError(
                 f"{self.path} already holds {at}; pass --resume to continue it, or change OUTPUT_DIR"
             )
-        if dist.is_main():
-            self._prepare()
-        dist.barrier()
-
-    def _prepare(self) -> None:
-        trial = self.path / f".trial.{os.getpid()}"
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            for scrap in self.path.glob(".model_*.pth"):
-                scrap.unlink()  # half a checkpoint of a killed run
-            trial.write_bytes(b"1")
-            trial.unlink()
-        except OSError as error:
-            raise ConfigError(
-                f"nothing can be written into OUTPUT_DIR {self.path} ({error.strerror}); choose another"
-            ) from None
 
     def check_room(self, checkpoint_bytes: int) -> None:
         """Raise ConfigError when the disk cannot hold the checkpoints of a run, one of them on its way.
@@ -102,18 +133,31 @@ class RunFolder:
 
     def save_final(self, payload: Mapping[str, Any]) -> Path:
         """Write ``model_final.pth`` whole; rank 0 only."""
-        path = self.path / "model_final.pth"
+        path = self.path / FINAL
         with files.atomic_path(path) as scratch:
             save(scratch, dict(payload))
         return path
 
     def load_latest(self) -> dict[str, Any] | None:
-        """The newest checkpoint that is whole; older ones stand in for a damaged one, with a warning."""
-        for iteration, path in reversed(self._numbered()):
+        """The newest checkpoint that is whole, None in a folder without any.
+
+        Older ones stand in for a damaged one, with a warning. Raises CheckpointError where starting
+        over would destroy: when all are damaged, or only the final weights of a run are left.
+        """
+        found = self._numbered()
+        for iteration, path in reversed(found):
             try:
                 return {**load_weights(path), "iteration": iteration}
             except CheckpointError as error:
                 log.get("checkpoint").warning("%s; trying the one before it", error)
+        if found or (self.path / FINAL).exists():
+            left = (
+                f"{len(found)} checkpoints, none of them readable" if found else f"{FINAL} but no checkpoint"
+            )
+            raise CheckpointError(
+                f"{self.path} holds {left}: nothing can be continued; to start over, move that away or "
+                "choose another OUTPUT_DIR"
+            )
         return None
 
     def _numbered(self) -> list[tuple[int, Path]]:
@@ -126,7 +170,9 @@ class RunFolder:
 def save(path: Path, payload: Mapping[str, Any]) -> None:
     """``torch.save`` whose failures, a full disk's above all, are CheckpointErrors."""
     try:
-        torch.save(payload, path)
+        # By its name torch would write that name into the file: equal states would not be equal files.
+        with open(path, "wb") as file:
+            torch.save(payload, file)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -203,3 +249,60 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], what: str = "
             f"{what} do not fit the model, {len(wrong)} differences:\n  " + "\n  ".join(wrong[:_SHOWN]) + rest
         )
     module.load_state_dict(weights)
+
+
+class Saver:
+    """Writes the checkpoints of one run folder, one at a time, in a thread; rank 0 only.
+
+    ``save`` returns when the state is copied to the CPU's memory, so it needs room for one more state
+    there. A disk that is full or gone is reported and survived: older checkpoints are kept.
+    """
+
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._thread: threading.Thread | None = None
+        self._failure: BaseException | None = None
+
+    def save(self, iteration: int, state: Mapping[str, Any]) -> None:
+        """Begin to write the state after ``iteration``, once the one before has been written."""
+        self.wait()
+        copied = _copied(state)
+        # Not a daemon: an interpreter that ends waits for a file that has been begun.
+        self._thread = threading.Thread(target=self._write, args=(iteration, copied), name="checkpoint")
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Return when nothing is being written; raises what was no trouble with the disk."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+        if self._failure is not None:
+            failure, self._failure = self._failure, None
+            raise failure
+
+    def _write(self, iteration: int, state: Mapping[str, Any]) -> None:
+        try:
+            self._folder.save(iteration, state)
+        except (OSError, CheckpointError) as error:
+            log.get("loop").warning(
+                "checkpoint at iteration %d was not written (%s); training goes on, older ones are kept",
+                iteration,
+                error,
+            )
+        except BaseException as error:  # a thread's own would only be printed
+            self._failure = error
+
+
+def _copied(value: Any) -> Any:
+    """``value`` with every tensor copied to the CPU, so that the next step cannot change it."""
+    if isinstance(value, Tensor):
+        return value.detach().to("cpu", copy=True)
+    if isinstance(value, dict):
+        # A shallow copy first: state dicts carry their modules' versions as an attribute.
+        twin = copy.copy(value)
+        for key, part in value.items():
+            twin[key] = _copied(part)
+        return twin
+    if isinstance(value, list | tuple):
+        return type(value)(_copied(part) for part in value)
+    return value

@@ -17,7 +17,7 @@ import torch.distributed as td
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from wsl_det.core import launch_args
+from wsl_det.core import launch_args, parents, signals
 from wsl_det.errors import ConfigError, WslError
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def launch(
     ``num_gpus`` processes are started here (gloo on the CPU, NCCL on GPUs). With one process
     ``fn`` simply runs. An error of ours in a child is raised again here with its text.
     """
-    if "TORCHELASTIC_RUN_ID" in os.environ or {"RANK", "WORLD_SIZE", "LOCAL_RANK"} <= os.environ.keys():
+    if parents.joined():
         if num_gpus * num_machines != 1:
             raise ConfigError(
                 "torchrun already started the processes; leave out --num-gpus and --num-machines"
@@ -52,6 +52,7 @@ def launch(
             f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: "
             "counts start at 1 and the rank lies in 0..machines-1"
         )
+    parents.refuse_strangers(num_machines)
     world = num_gpus * num_machines
     if world == 1:
         return fn(*args)
@@ -74,24 +75,37 @@ def _wait(children: Any, failures: Any) -> None:
         while not children.join():
             pass
     except (mp.ProcessRaisedException, mp.ProcessExitedException) as error:
+        killed = getattr(error, "signal_name", None)
+        if killed is not None:
+            raise WslError(
+                f"process {error.error_index} of the job was killed by {killed} (SIGKILL is most often the "
+                "kernel's, when memory is used up); the others were ended. Checkpoints are kept: --resume"
+            ) from None
         if not failures.empty():
             kind, text = failures.get()
             raise kind(text) from error
-        if getattr(error, "exit_code", None) == 128 + signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM) from error
+        code = getattr(error, "exit_code", None)
+        if code is not None and code - 128 in signals.ENDING:  # it has saved
+            raise SystemExit(code) from error
         raise
 
 
 @contextmanager
 def _forwarding(pids: list[int]) -> Iterator[None]:
-    """Pass SIGTERM and SIGUSR1 on to the children, who save at their next step."""
+    """Pass signals on to the children, who save at their next step; a second Ctrl-C ends them at once."""
+    interrupts = 0
 
     def forward(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupts
+        if number == signal.SIGINT:
+            # A terminal gives the first to the children too: as SIGTERM it does not count twice.
+            interrupts += 1
+            number = signal.SIGTERM if interrupts == 1 else signal.SIGKILL
         for pid in pids:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    old = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGUSR1)}
+    old = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
     try:
         yield
     finally:
@@ -105,9 +119,12 @@ def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
         torch.cuda.set_device(local)
     if int(os.environ["WORLD_SIZE"]) == 1:
         return fn(*args)
+    # torchrun killed at one stroke leaves its workers: they save and end.
+    parents.end_with_parent(os.getppid())
     td.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_TIMEOUT)
     try:
-        return fn(*args)
+        with _lost_told():
+            return fn(*args)
     finally:
         td.destroy_process_group()
 
@@ -133,11 +150,27 @@ def _child(local: int, fn: Callable[..., Any], args: tuple[Any, ...], job: _Job,
         td.init_process_group(
             backend, init_method=job.address, rank=rank_, world_size=job.world, timeout=_TIMEOUT
         )
-        fn(*args)
+        with _lost_told():
+            fn(*args)
         td.destroy_process_group()
     except WslError as error:
         failures.put((type(error), str(error)))
         raise
+
+
+@contextmanager
+def _lost_told() -> Iterator[None]:
+    """What gloo and NCCL say when another process is gone, as one message."""
+    try:
+        yield
+    except RuntimeError as error:
+        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
+        if not isinstance(error, td.DistError) and "gloo" not in first:
+            raise
+        raise WslError(
+            f"rank {rank()} lost the other processes of the job ({first:.200}): one ended first, see what it "
+            "said. Checkpoints are kept: --resume"
+        ) from None
 
 
 def _address(dist_url: str, num_machines: int) -> str:
@@ -214,6 +247,25 @@ def all_gather_object(value: T) -> list[T]:
     gathered: list[Any] = [None] * world_size()
     td.all_gather_object(gathered, value)
     return gathered
+
+
+def everywhere(work: Callable[[], T]) -> list[T]:
+    """What ``work`` gives on every rank, in rank order, on every rank; if it fails on one, it does on all."""
+    if not _active():
+        return [work()]
+    mine: Any = None
+    failure: Exception | None = None
+    try:
+        mine = work()
+    except Exception as error:
+        failure = error
+    told = (type(failure) if isinstance(failure, WslError) else WslError, str(failure)) if failure else None
+    gathered = all_gather_object((mine, told))
+    if failure is not None:
+        raise failure
+    for kind, text in (told for _, told in gathered if told is not None):
+        raise kind(text)
+    return [value for value, _ in gathered]
 
 
 def broadcast_object(value: T) -> T:

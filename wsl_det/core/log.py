@@ -63,6 +63,7 @@ class MetricSink:
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._tensorboard_dir = tensorboard_dir
         self._board: Any = None
+        self._purge: int | None = None
         self._file = self.path.open("a", encoding="utf-8")
 
     def write(self, record: Mapping[str, Any]) -> None:
@@ -74,8 +75,12 @@ class MetricSink:
             self._write_board(clean)
 
     def rewind(self, iteration: int) -> None:
-        """Forget records at or after ``iteration`` (those a resumed run will make again)."""
-        self._file.close()
+        """Forget records at or after ``iteration`` (those a resumed run will make again).
+
+        TensorBoard's are told to be over by what is written next.
+        """
+        self.close()
+        self._board, self._purge = None, iteration
         kept = [line for line, record in self._records() if record.get("iteration", -1) < iteration]
         files.write_text(self.path, "".join(f"{line}\n" for line in kept))
         self._file = self.path.open("a", encoding="utf-8")
@@ -92,6 +97,11 @@ class MetricSink:
             except json.JSONDecodeError:
                 continue  # the last line of a killed run can be half a record
 
+    def flush(self) -> None:
+        """Bring TensorBoard's events to the disk too; its writer would keep them back for two minutes."""
+        if self._board is not None:
+            self._board.flush()
+
     def close(self) -> None:
         """Close the files; the sink cannot be used afterwards."""
         self._file.close()
@@ -104,7 +114,7 @@ class MetricSink:
         if self._board is None and self._tensorboard_dir is not None:
             from torch.utils.tensorboard import SummaryWriter
 
-            self._board = SummaryWriter(str(self._tensorboard_dir))
+            self._board = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge)
         return self._board
 
     def _write_board(self, record: Mapping[str, Any]) -> None:

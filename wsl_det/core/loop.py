@@ -6,26 +6,24 @@ model, the optimiser, the scaler and the iteration to continue exactly.
 
 from __future__ import annotations
 
-import signal
 import statistics
-import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, log
-from wsl_det.core.checkpoint import RunFolder
-from wsl_det.core.saving import Saver
-from wsl_det.errors import CheckpointError, DataError
+from wsl_det.core import dist, log, signals
+from wsl_det.core.checkpoint import RunFolder, Saver
+from wsl_det.errors import CheckpointError, DataError, WslError
 
 Losses = Callable[[Any, int], Mapping[str, Tensor]]
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
+# Settings that the learning rate of every step follows from.
+_LENGTHS = ("SOLVER.MAX_ITER", "SOLVER.STEPS", "SOLVER.TOTAL_IMAGES")
 
 
 class Stateful(Protocol):
@@ -96,8 +94,10 @@ class Loop:
         self.base_lrs = [group["lr"] for group in optimizer.param_groups]
         self.device = next(model.parameters()).device
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=plan.amp == "float16")
-        self._signals: set[int] = set()
+        self._heard: set[int] = set()  # by this process, since all of them last agreed
+        self._agreed: set[int] = set()  # by any process, before the step under way was over
         self._saver = Saver(folder)
+        self._start = 0
         self._recent: deque[tuple[float, float]] = deque(maxlen=20)
 
     def resume(self) -> int:
@@ -114,31 +114,39 @@ class Loop:
         for name, part in self.plan.state.items():
             part.load_state_dict(saved["state"][name])
         start = int(saved["iteration"]) + 1
-        if self.metrics is not None:
-            self.metrics.rewind(start)
         log.get("loop").info("continuing %s at iteration %d", self.folder.path, start)
         return start
 
     def run(self, batches: Iterator[Any], start: int = 0) -> None:
         """Train from iteration ``start``; ``batches`` begins with the batch of that iteration.
 
-        Raises DataError for a non-finite loss. On SIGTERM a checkpoint is written after the step
-        and the process ends with code 143; SIGUSR1 writes one and goes on. However it ends, a
-        checkpoint that was begun is finished first.
+        Records of ``start`` and after, of a run that was killed, are forgotten. Raises DataError for a
+        non-finite loss. On SIGTERM, SIGHUP and Ctrl-C a checkpoint is written after the step and the
+        process ends with 128 + the signal's number; a second Ctrl-C ends at once; SIGUSR1 writes one
+        and goes on. However it ends, a checkpoint that was begun is finished first.
         """
         self.model.train()
+        self._start = start
+        if self.metrics is not None:
+            self.metrics.rewind(start)
         try:
-            with _Listening(self._signals):
+            with signals.Listening(self._heard, speaks=dist.is_main()):
                 if start > 0:
                     self._catch_up(start - 1)
                 for iteration in range(start, self.plan.max_iter):
                     self._iterate(batches, iteration)
+                self._agreed = set().union(*dist.all_gather_object(set(self._heard)))
+                self._end_if_told()
+        except KeyboardInterrupt:
+            self._saver.wait()
+            log.get("loop").info("ended at once; %s", self._newest())
+            raise
         finally:
             self._saver.wait()
 
     def _iterate(self, batches: Iterator[Any], iteration: int) -> None:
         plan, began = self.plan, time.perf_counter()
-        batch = next(batches)
+        batch = self._next(batches, iteration)
         waited = time.perf_counter() - began
         factor = plan.lr(iteration)
         for group, base in zip(self.optimizer.param_groups, self.base_lrs, strict=True):
@@ -154,6 +162,18 @@ class Loop:
         }
         self._tell(record, plan.samples(batch))
         self._boundary(iteration)
+
+    def _next(self, batches: Iterator[Any], iteration: int) -> Any:
+        """The next batch; when there is none for bad files or a dead loader, what was learned is kept."""
+        try:
+            return next(batches)
+        except DataError:
+            # Of several processes this one alone knows, and a checkpoint is all of theirs.
+            if dist.world_size() == 1 and iteration > self._start:
+                self.save(iteration - 1)
+                self._saver.wait()
+                log.get("loop").info("%s", self._newest())
+            raise
 
     def _step(self, batch: Any, iteration: int) -> dict[str, float]:
         self.optimizer.zero_grad(set_to_none=True)
@@ -187,12 +207,17 @@ class Loop:
         return {"total_loss": total, **named}
 
     def _agree(self, values: dict[str, float], batch: Any, iteration: int) -> dict[str, float]:
-        """Mean of the values over ranks, and the signals that any rank has received."""
+        """Mean of the values over ranks, and the signals that any rank has received.
+
+        A rank must not act on one that it hears later: the others would wait for it in the next step.
+        """
+        heard = self._agreed = set(self._heard)
+        self._heard -= heard
         finite = all(v - v == 0 for k, v in values.items() if k.startswith(("loss", "total_loss")))
         if dist.world_size() > 1:
-            told = {f"_sig{s}": float(s in self._signals) for s in (signal.SIGTERM, signal.SIGUSR1)}
+            told = {f"_sig{s}": float(s in heard) for s in signals.ALL}
             mean = dist.all_reduce_mean({**values, **told, "_bad": float(not finite)})
-            self._signals |= {s for s in (signal.SIGTERM, signal.SIGUSR1) if mean.pop(f"_sig{s}") > 0}
+            self._agreed = {s for s in signals.ALL if mean[f"_sig{s}"] > 0}
             anywhere = mean.pop("_bad") > 0
             values_mean = {k: mean[k] for k in values}
         else:
@@ -237,19 +262,33 @@ class Loop:
         plan = self.plan
         last = iteration + 1 == plan.max_iter
         period = plan.checkpoint_period
-        if self._signals or last or (period > 0 and (iteration + 1) % period == 0):
+        if self._agreed or last or (period > 0 and (iteration + 1) % period == 0):
             self.save(iteration)
+        self._end_if_told()
         self._call_hooks(iteration)
-        if signal.SIGTERM in self._signals:
+
+    def _end_if_told(self) -> None:
+        told = next((number for number in signals.ENDING if number in self._agreed), None)
+        if told is not None:
             self._saver.wait()
-            log.get("loop").info("SIGTERM: saved at iteration %d; continue with --resume", iteration)
-            raise SystemExit(128 + signal.SIGTERM)
-        self._signals.clear()
+            log.get("loop").info("%s: %s", signals.ENDING[told], self._newest())
+            raise SystemExit(128 + told)
+
+    def _newest(self) -> str:
+        found = self.folder.latest()
+        return f"saved at iteration {found[0]}; continue with --resume" if found else "no checkpoint yet"
 
     def _call_hooks(self, iteration: int) -> None:
+        """What is due now; a hook that fails, on all ranks alike, is reported, and training goes on."""
         for hook in self.plan.hooks:
             if hook.due(iteration, self.plan.max_iter):
-                found = hook.call(iteration)
+                try:
+                    found = hook.call(iteration)
+                except Exception as error:  # a training of days must not end by its evaluation
+                    foreign = not isinstance(error, WslError | OSError)
+                    words = "what was to be done after iteration %d failed; training goes on: %s"
+                    log.get("loop").warning(words, iteration, error, exc_info=foreign)
+                    found = None
                 self.model.train()
                 if found and self.metrics is not None:
                     self.metrics.write({"iteration": iteration, **found})
@@ -266,6 +305,8 @@ class Loop:
         buffers = dist.all_gather_object(_statistics(self.model)) if dist.world_size() > 1 else None
         if not dist.is_main():
             return
+        if self.metrics is not None:
+            self.metrics.flush()
         state = {
             "model": _bare(self.model).state_dict(),
             "rank_buffers": buffers,
@@ -284,9 +325,14 @@ class Loop:
             if saved.get(k) != now.get(k)
         ]
         if changed:
+            longer = any(line.startswith(_LENGTHS) for line in changed)
             raise CheckpointError(
                 f"{self.folder.path} holds a run with other settings; use those, or another OUTPUT_DIR:"
                 + "".join(f"\n  {line}" for line in changed)
+                + (
+                    "\nA run's length is in the learning rate of every step: it cannot be changed on the way"
+                    * longer
+                )
             )
 
     def _load_buffers(self, saved: list[dict[str, Tensor]] | None) -> None:
@@ -316,23 +362,3 @@ def _memory(device: torch.device) -> str:
     if device.type != "cuda":
         return ""
     return f"  {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
-
-
-class _Listening:
-    """Collects SIGTERM and SIGUSR1 while training, and gives the old handlers back."""
-
-    def __init__(self, seen: set[int]) -> None:
-        self.seen = seen
-        self.old: dict[int, Any] = {}
-
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in (signal.SIGTERM, signal.SIGUSR1):
-                self.old[number] = signal.signal(number, self._note)
-
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
-
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.seen.add(number)

@@ -13,6 +13,9 @@ from typing import Any
 from wsl_det import __version__
 from wsl_det.core import files
 
+# Flags, and options with a value, of any tool that decide nothing about what is written.
+_FREE_FLAGS = ("--resume",)
+_FREE = ("--dist-url", "--machine-rank")
 _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-python-headless")
 
 
@@ -33,7 +36,8 @@ def header(
     """The header of a written file.
 
     ``free`` are options with a value, such as "--workers", that decide nothing about what is
-    written: they are left out of the command, so that the same output is the same file.
+    written: they are left out of the command, so that the same output is the same file, and so is
+    --resume: a run that was interrupted is the run that was not.
     ``made_from`` maps a role ("vocabulary", "predictions") to a file on disk, or to a hash
     that is already known as ``"sha256:<64 hex>"``; None values are left out.
     """
@@ -48,13 +52,13 @@ def header(
 
 def _command(free: Collection[str]) -> list[str]:
     name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-    return [name, *_without(sys.argv[1:], free)]
+    return [name, *_without(sys.argv[1:], {*free, *_FREE})]
 
 
 def _without(words: Sequence[str], options: Collection[str]) -> list[str]:
     kept, value = [], False
     for word in words:
-        if not value and word.partition("=")[0] not in options:
+        if not value and word not in _FREE_FLAGS and word.partition("=")[0] not in options:
             kept.append(word)
         value = not value and word in options
     return kept

@@ -20,11 +20,13 @@ from wsl_det.detector.types import Prediction
 from wsl_det.detector.weights import Start
 
 SCHEMA = 1
+Found = list[tuple[int, Prediction]]
+"""(image id, detections) of images, in their order."""
 
 
 def detect(
     engine: DetectorEngine, model: nn.Module, cfg: Config, records: Sequence[Record], what: str
-) -> list[tuple[int, Prediction]]:
+) -> Found:
     """(image id, detections) of every readable record, in order, gathered on every rank.
 
     Each rank takes a contiguous share, none of the images twice. Unreadable images are counted
@@ -36,9 +38,11 @@ def detect(
     began = time.perf_counter()
     training = model.training
     detecting = engine.for_inference(model.eval())
-    found = list(_detections(engine, detecting, cfg, mine, budget, what=what)) if mine else []
+    parts = dist.everywhere(
+        lambda: list(_detections(engine, detecting, cfg, mine, budget, what=what)) if mine else []
+    )
     model.train(training)
-    gathered = [pair for part in dist.all_gather_object(found) for pair in part]
+    gathered = [pair for part in parts for pair in part]
     seconds = time.perf_counter() - began
     logger = log.get("infer")
     logger.info("%s: %d images in %.1f s (%.3f s each)", what, len(records), seconds, seconds / len(records))

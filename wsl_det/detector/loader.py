@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import os
 import pickle
+import signal
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
+from multiprocessing.reduction import ForkingPickler
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +29,16 @@ from wsl_det.errors import ConfigError, DataError
 
 _ATTEMPTS = 10
 _SHOWN = 5
+# What torch says of a worker without room in shared memory: by an error, or by SIGBUS.
+_FULL = ("No space left on device", "shared memory", "Bus error")
+_NO_ROOM = (
+    "there is no room in /dev/shm for what the loader's processes send; give a container more "
+    "(docker run --shm-size 8g, or --ipc host), or load in the trainer itself: DATALOADER.NUM_WORKERS 0"
+)
+_KILLED = (
+    "a process of the loader died ({}); most often the memory is used up: fewer DATALOADER.NUM_WORKERS need "
+    "less. Checkpoints are kept; continue with --resume"
+)
 
 
 @dataclass(frozen=True)
@@ -185,15 +200,8 @@ def training_batches(
     masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
     order = images.check_format(cfg.INPUT.FORMAT)
     dataset = TrainingImages(records, training_augmentation(cfg), seed=seed, channel_order=order, masks=masks)
-    loader = data.DataLoader(
-        dataset,
-        batch_sampler=_Endless(islice(draws, start, None)),  # type: ignore[arg-type]
-        num_workers=cfg.DATALOADER.NUM_WORKERS,
-        collate_fn=_as_list,
-        # Its own generator: the loader would draw a base seed from the global one.
-        generator=torch.Generator().manual_seed(0),
-    )
-    for batch in loader:
+    endless = _Endless(islice(draws, start, None))
+    for batch in _loaded(dataset, cfg.DATALOADER.NUM_WORKERS, batch_sampler=endless):
         noted = (budget.note(loaded) for loaded in batch)
         yield [example for example in noted if example is not None]
 
@@ -202,14 +210,7 @@ def test_examples(cfg: Config, records: Sequence[Record], budget: Budget) -> Ite
     """Resized examples in the order of ``records``; unusable files are counted and left out."""
     augmentation = Augmentation([cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST)
     dataset = TestImages(records, augmentation, images.check_format(cfg.INPUT.FORMAT))
-    loader = data.DataLoader(
-        dataset,
-        batch_size=1,
-        num_workers=min(cfg.DATALOADER.NUM_WORKERS, len(dataset)),
-        collate_fn=_as_list,
-        generator=torch.Generator().manual_seed(0),
-    )
-    for batch in loader:
+    for batch in _loaded(dataset, min(cfg.DATALOADER.NUM_WORKERS, len(dataset)), batch_size=1):
         for loaded in batch:
             example = budget.note(loaded)
             if example is not None:
@@ -261,5 +262,46 @@ class _Endless:
         return self.source
 
 
-def _as_list(batch: list[Loaded]) -> list[Loaded]:
-    return batch
+def _loaded(dataset: data.Dataset[Loaded], workers: int, **how: Any) -> Iterator[list[Loaded]]:
+    """The batches of a data set; DataError for a worker that dies or has no room in /dev/shm."""
+    try:
+        # Its own generator: the loader would draw a base seed from the global one.
+        own = torch.Generator().manual_seed(0)
+        loader = data.DataLoader(
+            dataset, num_workers=workers, collate_fn=_sent, worker_init_fn=_sheltered, generator=own, **how
+        )
+        for batch in loader:
+            # What a worker made of our own objects, see _sent.
+            yield pickle.loads(batch) if isinstance(batch, bytes) else batch
+    except (RuntimeError, OSError) as error:
+        if any(words in str(error) for words in _FULL):
+            raise DataError(_NO_ROOM) from None
+        if "DataLoader worker" not in str(error):
+            raise
+        raise DataError(_KILLED.format(str(error).splitlines()[0])) from None
+
+
+def _sent(batch: list[Loaded]) -> list[Loaded] | bytes:
+    """A batch as it travels from a worker.
+
+    Its tensors are put into shared memory here, where a full one raises; the thread of a queue, which
+    would do it otherwise, drops what fails, and the trainer waits for it for ever.
+    """
+    return bytes(ForkingPickler.dumps(batch)) if data.get_worker_info() is not None else batch
+
+
+def _sheltered(worker: int) -> None:
+    """Let signals to a whole group of processes end the trainer alone, which saves first.
+
+    Workers go when the trainer does, or ends them.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    threading.Thread(target=_await_end, daemon=True).start()
+
+
+def _await_end() -> None:
+    while signal.sigwaitinfo({signal.SIGTERM}).si_pid != os.getppid():
+        pass
+    os._exit(0)

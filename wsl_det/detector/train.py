@@ -12,14 +12,14 @@ from torch import nn
 
 from wsl_det.core import config, dist, files, log, loop, provenance
 from wsl_det.core import seed as seeds
-from wsl_det.core.checkpoint import RunFolder, state_bytes
+from wsl_det.core.checkpoint import FINAL, RunFolder, state_bytes
 from wsl_det.core.config import Config
 from wsl_det.detector import coco, datasets, infer, loader, pictures, settings, solver, weights
 from wsl_det.detector.coco import CocoDataset, Record
 from wsl_det.detector.engine import DetectorEngine, select_engine
 from wsl_det.detector.types import Example
 from wsl_det.detector.weights import Start
-from wsl_det.errors import CheckpointError, ConfigError, DataError
+from wsl_det.errors import CheckpointError, ConfigError, DataError, WslError
 
 Evaluate = Callable[[str, str], dict[str, Any]]
 """(annotation file, predictions file) -> the content of results.json. The detector imports no evaluation."""
@@ -71,13 +71,11 @@ def _train(job: Job) -> dict[str, Any]:
     model = engine.build()
     start = weights.load(model, cfg, cfg.SEED)
     folder = RunFolder(cfg.OUTPUT_DIR, cfg.WSL_DET.KEEP_CHECKPOINTS)
-    folder.claim(job.resume)
-    if dist.is_main():
-        folder.check_room(state_bytes(model))
     run_ = _Run(job, cfg, engine, model, start, folder, test_sets)
-    run_.announce([*train_sets, *test_sets])
-    run_.fit(records, train_sets)
-    return run_.finish(train_sets)
+    with folder.claim(job.resume, room_for=state_bytes(model)):
+        run_.announce([*train_sets, *test_sets])
+        run_.fit(records, train_sets)
+        return run_.finish(train_sets)
 
 
 def _evaluate_only(job: Job) -> dict[str, Any]:
@@ -95,10 +93,11 @@ def _evaluate_only(job: Job) -> dict[str, Any]:
     model = engine.build()
     start = weights.detector(model, cfg.MODEL.WEIGHTS)
     _check_categories(start, test_sets)
-    log.setup(cfg.OUTPUT_DIR, dist.rank())
     run_ = _Run(job, cfg, engine, model, start, RunFolder(cfg.OUTPUT_DIR), test_sets)
-    run_.announce(test_sets)
-    return run_.test(run_.start, Path(cfg.OUTPUT_DIR))
+    # The predictions of two would be one file: a training's folder is free when the training has ended.
+    with run_.folder.claim(resume=True, wait_s=0.0):
+        run_.announce(test_sets)
+        return run_.test_finally(run_.start)
 
 
 @dataclass(frozen=True)
@@ -151,8 +150,6 @@ class _Run:
             plan=plan,
         )
         first = stepper.resume() if self.job.resume else 0
-        if metrics is not None:
-            metrics.rewind(first)  # lines of a run that never reached a checkpoint
         budget = loader.Budget(len(records), cfg.WSL_DET.BAD_IMAGE_BUDGET)
         where = {"seed": cfg.SEED, "rank": dist.rank(), "world_size": dist.world_size(), "start": first}
         try:
@@ -165,12 +162,22 @@ class _Run:
 
     def finish(self, train_sets: Sequence[CocoDataset]) -> dict[str, Any]:
         """Write model_final.pth, then predictions and results of every test set."""
-        path = self.folder.path / "model_final.pth"
-        if dist.is_main():
-            self.folder.save_final(self._payload(train_sets))
-        dist.barrier()
+        path = self.folder.path / FINAL
+        dist.everywhere(lambda: dist.is_main() and self.folder.save_final(self._payload(train_sets)))
         trained = Start("detector", str(path), files.sha256(path), self.start.backbone)
-        return self.test(trained, self.folder.path) if self.test_sets else {}
+        try:
+            return self.test_finally(trained)
+        except (WslError, OSError) as error:
+            raise DataError(
+                f"{error}\nThe training is done and kept in {path}: mend this and give the same command "
+                "with --resume, which only detects and evaluates"
+            ) from error
+
+    def test_finally(self, start: Start) -> dict[str, Any]:
+        """``test`` into OUTPUT_DIR, and what TEST.EXPECTED_RESULTS expects."""
+        results = self.test(start, self.folder.path)
+        _check_expected(self.cfg.TEST.EXPECTED_RESULTS, results)
+        return results
 
     def test(self, start: Start, output: Path) -> dict[str, Any]:
         """Predictions and results of DATASETS.TEST into ``output``; results by data set name."""
@@ -178,17 +185,20 @@ class _Run:
         for dataset in self.test_sets:
             infix = f".{dataset.name}" if len(self.test_sets) > 1 else ""
             found = infer.detect(self.engine, self.model, self.cfg, dataset.records, dataset.name)
-            if dist.is_main():
-                path = output / f"predictions{infix}.json"
-                meta = infer.header(self.cfg, self.engine, start, dataset)
-                infer.write_predictions(path, found, dataset, meta)
-                if self.job.evaluate is not None:
-                    results[dataset.name] = self.job.evaluate(str(dataset.json_path), str(path))
-                    files.write_json(output / f"results{infix}.json", results[dataset.name])
-                    log.get("train").info("%s: %s", dataset.name, _shown(_scores(results[dataset.name])))
-            dist.barrier()
-        _check_expected(self.cfg.TEST.EXPECTED_RESULTS, results)
+            path = output / f"predictions{infix}.json"
+            dist.everywhere(functools.partial(self._score, start, dataset, found, path, results))
         return results
+
+    def _score(
+        self, start: Start, dataset: CocoDataset, found: infer.Found, path: Path, results: dict[str, Any]
+    ) -> None:
+        if not dist.is_main():
+            return
+        infer.write_predictions(path, found, dataset, infer.header(self.cfg, self.engine, start, dataset))
+        if self.job.evaluate is not None:
+            result = results[dataset.name] = self.job.evaluate(str(dataset.json_path), str(path))
+            files.write_json(path.with_name(path.name.replace("predictions", "results", 1)), result)
+            log.get("train").info("%s: %s", dataset.name, _shown(_scores(result)))
 
     def _evaluate_meanwhile(self, iteration: int) -> dict[str, float]:
         found = self.test(Start("detector"), self.folder.path / "inference")

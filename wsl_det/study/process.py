@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from wsl_det.core import parents
 from wsl_det.errors import WslError
 
 _TAIL = 12
@@ -47,8 +49,9 @@ def call(command: Sequence[str]) -> tuple[int, list[str]]:
         text=True,
         errors="replace",
         env={**os.environ, "PYTHONPATH": path},
-        # A session of its own: Ctrl-C reaches it once, through us.
+        # A session of its own: Ctrl-C reaches it once, through us. It ends with us, even with kill -9.
         start_new_session=True,
+        preexec_fn=functools.partial(parents.end_with_parent, os.getpid()),  # noqa: PLW1509 (one thread here)
     )
     with child, _handing_down(child) as received:
         assert child.stderr is not None
@@ -63,7 +66,10 @@ def call(command: Sequence[str]) -> tuple[int, list[str]]:
 
 @contextmanager
 def _handing_down(child: subprocess.Popen[str]) -> Iterator[list[int]]:
-    """While inside, SIGTERM and SIGINT reach the child as SIGTERM; yields the signals received."""
+    """While inside, SIGTERM and SIGINT reach the child as SIGTERM; yields the signals received.
+
+    A second SIGINT ends the child at once.
+    """
     received: list[int] = []
     if threading.current_thread() is not threading.main_thread():
         yield received
@@ -71,7 +77,7 @@ def _handing_down(child: subprocess.Popen[str]) -> Iterator[list[int]]:
 
     def hand_down(number: int, frame: FrameType | None) -> None:
         received.append(number)
-        child.terminate()
+        child.send_signal(signal.SIGKILL if received.count(signal.SIGINT) > 1 else signal.SIGTERM)
 
     old = {number: signal.signal(number, hand_down) for number in (signal.SIGTERM, signal.SIGINT)}
     try:

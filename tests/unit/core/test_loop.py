@@ -16,14 +16,16 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, log, loop, saving, seed
+from wsl_det.core import checkpoint, dist, log, loop, seed
 from wsl_det.core.checkpoint import RunFolder, load_weights
 from wsl_det.errors import CheckpointError, ConfigError, DataError
 
 
-def _batches(start: int) -> Iterator[Tensor]:
+def _batches(start: int, until: int) -> Iterator[Tensor]:
     iteration = start
     while True:
+        if iteration == until:
+            raise DataError("too many bad images")
         yield torch.randn(8, 4, generator=seed.generator("data", iteration, dist.rank()))
         iteration += 1
 
@@ -44,24 +46,32 @@ def _train(
     bad_at: int = -1,
     lr: float = 0.05,
     hooks: tuple[loop.Hook, ...] = (),
+    signals: tuple[int, ...] = (signal.SIGTERM,),
+    data_until: int = 99,
+    length: str = "x",
 ) -> dict[str, Tensor]:
     net = _net()
     model = dist.wrap(net)
 
     def losses(batch: Tensor, iteration: int) -> dict[str, Tensor]:
         if iteration == stop_at:
-            os.kill(os.getpid(), signal.SIGTERM)
+            for number in signals:
+                os.kill(os.getpid(), number)
         out = model(batch).square().mean()
         return {"loss_a": out * (float("nan") if iteration == bad_at else 1.0), "norm": out.sqrt()}
 
-    run = RunFolder(folder, keep=2)
-    run.claim(resume)
-    sink = log.MetricSink(folder / "metrics.jsonl") if dist.is_main() else None
+    with RunFolder(folder, keep=2).claim(resume) as run:
+        return _trained(run, net, model, losses, max_iter, resume, lr, hooks, data_until, length)
+
+
+def _trained(run, net, model, losses, max_iter, resume, lr, hooks, data_until, length) -> dict[str, Tensor]:
+    folder = run.path
+    sink = log.MetricSink(folder / "metrics.jsonl", folder / "board") if dist.is_main() else None
     plan = loop.Plan(
         max_iter=max_iter,
         lr=lambda i: 1 / (1 + i),
         checkpoint_period=2,
-        fingerprint={"lr": lr},
+        fingerprint={"lr": lr, length: max_iter if length != "x" else 0},
         describe=lambda b: "ids",
         hooks=hooks,
     )
@@ -74,7 +84,8 @@ def _train(
         plan=plan,
     )
     start = stepper.resume() if resume else 0
-    stepper.run(_batches(start), start)
+    stepper.run(_batches(start, data_until), start)
+    sink and sink.close()
     return {k: v.clone() for k, v in net.state_dict().items()}
 
 
@@ -93,6 +104,72 @@ def test_resume_after_sigterm_is_bit_identical(tmp_path: Path) -> None:
         "model_0000005.pth",
         "model_0000006.pth",
     ]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_other_signals_save_too(
+    number: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log.get(), "propagate", True)
+    with caplog.at_level("INFO"), pytest.raises(SystemExit) as stopped:
+        _train(tmp_path, 7, stop_at=2, signals=(number,))
+    assert stopped.value.code == 128 + number
+    assert "saved at iteration 2; continue with --resume" in caplog.text
+    assert (tmp_path / "model_0000002.pth").exists()
+
+
+def test_a_second_ctrl_c_ends_at_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(log.get(), "propagate", True)
+    with caplog.at_level("INFO"), pytest.raises(KeyboardInterrupt):
+        _train(tmp_path, 7, stop_at=4, signals=(signal.SIGINT, signal.SIGINT))
+    assert "ended at once; saved at iteration 3; continue with --resume" in caplog.text
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 4
+
+
+def test_a_signal_during_an_evaluation_is_not_lost(tmp_path: Path) -> None:
+    """It is acted upon where the state is whole; what was said to be saved is."""
+    end = loop.Hook(3, lambda _: os.kill(os.getpid(), signal.SIGTERM))
+    with pytest.raises(SystemExit):
+        _train(tmp_path / "amid", 9, hooks=(end,))
+    assert RunFolder(tmp_path / "amid").latest() == (3, tmp_path / "amid/model_0000003.pth")
+    last = loop.Hook(3, lambda _: os.kill(os.getpid(), signal.SIGTERM), at_end=True)
+    with pytest.raises(SystemExit) as stopped:
+        _train(tmp_path / "end", 2, hooks=(last,))
+    assert stopped.value.code == 143
+
+
+def test_a_failed_evaluation_is_reported_and_training_goes_on(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(iteration: int) -> None:
+        raise DataError("the photos of v are not there")
+
+    monkeypatch.setattr(log.get(), "propagate", True)
+    with caplog.at_level("WARNING"):
+        with_it = _train(tmp_path / "failing", 5, hooks=(loop.Hook(2, fails),))
+    assert caplog.text.count("training goes on: the photos of v are not there") == 2
+    assert "Traceback" not in caplog.text
+    without = _train(tmp_path / "none", 5)
+    assert all(torch.equal(with_it[k], without[k]) for k in without)
+
+
+def test_bad_files_and_dead_loaders_cost_no_step(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="too many bad images"):
+        _train(tmp_path, 7, data_until=3)
+    assert (tmp_path / "model_0000002.pth").exists()
+
+
+def test_records_after_the_checkpoint_are_shown_once(tmp_path: Path) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    with pytest.raises(DataError):
+        _train(tmp_path, 7, bad_at=5)  # the checkpoint is of iteration 3
+    _train(tmp_path, 7, resume=True)
+    board = EventAccumulator(str(tmp_path / "board"))
+    board.Reload()
+    assert [event.step for event in board.Scalars("total_loss")] == list(range(7))
 
 
 def test_a_run_killed_in_its_evaluation_evaluates_when_resumed(tmp_path: Path) -> None:
@@ -127,6 +204,30 @@ def test_a_folder_with_another_run_is_refused(tmp_path: Path) -> None:
         _train(tmp_path, 4, resume=True, lr=0.1)
 
 
+def test_a_longer_run_is_another_run(tmp_path: Path) -> None:
+    _train(tmp_path, 2, length="SOLVER.MAX_ITER")
+    with pytest.raises(CheckpointError, match=r"MAX_ITER: 2 then, 4 now\nA run's length is in the learning"):
+        _train(tmp_path, 4, resume=True, length="SOLVER.MAX_ITER")
+
+
+def test_what_cannot_be_continued_is_not_trained_over(tmp_path: Path) -> None:
+    _train(tmp_path, 2)
+    (tmp_path / "model_0000001.pth").write_bytes(b"PK")
+    with pytest.raises(CheckpointError, match="1 checkpoints, none of them readable"):
+        _train(tmp_path, 2, resume=True)
+    (tmp_path / "model_0000001.pth").rename(tmp_path / "model_final.pth")
+    with pytest.raises(CheckpointError, match=r"model_final.pth but no checkpoint"):
+        _train(tmp_path, 2, resume=True)
+
+
+def test_equal_states_are_equal_files(tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        RunFolder(tmp_path / name).save_final(_state(1))
+        checkpoint.save(tmp_path / f"{name}.pth", _state(1))
+    assert (tmp_path / "a/model_final.pth").read_bytes() == (tmp_path / "b/model_final.pth").read_bytes()
+    assert (tmp_path / "a.pth").read_bytes() == (tmp_path / "b.pth").read_bytes()
+
+
 def test_resume_without_checkpoint_starts_over(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("x: 1")
     assert _train(tmp_path, 2, resume=True)
@@ -156,7 +257,7 @@ def test_a_checkpoint_is_the_state_of_its_moment(tmp_path: Path) -> None:
 
     folder = Slow(tmp_path)
     folder.claim(resume=False)
-    saver = saving.Saver(folder)
+    saver = checkpoint.Saver(folder)
     state = {"model": _state(1.0), "list": [_state(1.0)["x"]]}
     saver.save(4, state)
     assert begun.wait(60)
@@ -174,7 +275,7 @@ def test_a_full_disk_is_survived_and_a_bug_is_not_hidden(
 ) -> None:
     folder = RunFolder(tmp_path)
     folder.claim(resume=False)
-    saver = saving.Saver(folder)
+    saver = checkpoint.Saver(folder)
     saver.save(0, _state(0))
     saver.wait()
 
@@ -187,7 +288,7 @@ def test_a_full_disk_is_survived_and_a_bug_is_not_hidden(
         saver.save(1, _state(1))
         saver.wait()
     assert "No space left on device" in caplog.text
-    assert [p.name for p in tmp_path.iterdir()] == ["model_0000000.pth"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == [".run.lock", "model_0000000.pth"]
     monkeypatch.setattr(torch, "save", lambda *_: 1 / 0)
     saver.save(2, _state(2))
     with pytest.raises(ZeroDivisionError):
@@ -209,7 +310,12 @@ def test_folders_that_cannot_hold_a_run_are_refused_first(
     with pytest.raises(ConfigError, match="nothing can be written into OUTPUT_DIR"):
         RunFolder(tmp_path / "file" / "run").claim(resume=False)
     folder = RunFolder(tmp_path / "run", keep=2)
-    folder.claim(resume=False)
+    with pytest.raises(ConfigError, match="GiB free"):
+        folder.claim(resume=False, room_for=10**15)
+    assert not folder.path.exists()
+    again = pytest.raises(ConfigError, match=r"another process is at work on .*run \(process")
+    with folder.claim(resume=False), again:
+        RunFolder(folder.path).claim(resume=False)
     assert list(folder.path.iterdir()) == []
     usage = shutil.disk_usage(tmp_path)
     monkeypatch.setattr(shutil, "disk_usage", lambda _: usage._replace(free=300))

@@ -15,6 +15,7 @@ from wsl_det.core import provenance
         ["--posts", "a b.jsonl", "--workers", "3", "--size", "5"],
         ["--workers=3", "--posts", "a b.jsonl", "--size", "5", "--scheduler", "--workers"],
         ["--posts", "a b.jsonl", "--size", "5"],
+        ["--resume", "--posts", "a b.jsonl", "--dist-url", "tcp://h:1", "--size", "5"],
     ],
 )
 def test_options_that_decide_nothing_are_left_out_of_the_command(monkeypatch, words):

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
 from itertools import islice
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -44,6 +49,46 @@ def test_batches_do_not_depend_on_workers_and_resume_in_place(scenes, tiny):
 def test_batches_hold_one_orientation(scenes, tiny):
     for batch in batches(tiny(), records(scenes), 10)[0]:
         assert len({e.width > e.height for e in batch}) == 1
+
+
+def _lost_batches(found, cfg, after):
+    """Batches from one worker, after the first of which ``after`` is called with its process id."""
+    budget = loader.Budget(len(found), 0.0)
+    stream = loader.training_batches(cfg, found, budget, seed=5, rank=0, world_size=1, start=0)
+    next(stream)
+    workers = multiprocessing.active_children()
+    for worker in workers:
+        after(worker.pid)
+    return [signature(batch) for batch in islice(stream, 8)], workers
+
+
+def test_a_killed_worker_is_told(scenes, tiny):
+    with pytest.raises(DataError, match=r"a process of the loader died .* continue with --resume"):
+        _lost_batches(
+            records(scenes), tiny("DATALOADER.NUM_WORKERS", 1), lambda p: os.kill(p, signal.SIGKILL)
+        )
+
+
+def test_signals_to_the_whole_group_leave_the_workers_to_the_trainer(scenes, tiny):
+    def from_outside(pid: int) -> None:
+        for name in ("TERM", "INT", "HUP"):
+            subprocess.run(["kill", f"-{name}", str(pid)], check=True)
+
+    found, cfg = records(scenes), tiny("DATALOADER.NUM_WORKERS", 1)
+    batches_, workers = _lost_batches(found, cfg, from_outside)
+    assert batches_ == _lost_batches(found, tiny(), from_outside)[0]
+    workers[0].terminate()  # and the trainer can still end them
+    workers[0].join(10)
+    assert not workers[0].is_alive()
+
+
+def test_a_full_shared_memory_is_told(scenes, tiny, monkeypatch):
+    def full(*_):  # what torch raises, in the worker, whose copy of this process has it too
+        raise RuntimeError("unable to allocate shared memory(shm) for file </torch_1>: No space left")
+
+    monkeypatch.setattr(loader, "ForkingPickler", SimpleNamespace(dumps=full))
+    with pytest.raises(DataError, match=r"/dev/shm .*--shm-size.* DATALOADER.NUM_WORKERS 0"):
+        batches(tiny("DATALOADER.NUM_WORKERS", 1), records(scenes), 1)
 
 
 def test_the_global_generator_is_left_alone(scenes, tiny):

@@ -313,6 +313,24 @@ def test_a_signal_reaches_the_training_and_then_ends_the_study(tmp_path: Path) -
     assert (tmp_path / "saved").exists()
 
 
+def test_a_training_ends_with_its_study_however_that_ends(tmp_path: Path) -> None:
+    child = (
+        "import signal, sys\n"
+        f"def save(*_):\n    open({str(tmp_path / 'saved')!r}, 'w').close()\n    sys.exit(143)\n"
+        "signal.signal(signal.SIGTERM, save)\n"
+        "print('training', file=sys.stderr, flush=True)\n"
+        "signal.pause()\n"
+    )
+    train = f"process.train([sys.executable, '-c', {child!r}], 'x')"
+    parent = f"import sys\nfrom wsl_det.study import process\n{train}\n"
+    with subprocess.Popen([sys.executable, "-c", parent], stderr=subprocess.PIPE, cwd=ROOT) as running:
+        assert running.stderr is not None
+        assert running.stderr.readline() == b"training\n"
+        running.kill()
+        assert running.stderr.read() == b""  # at its end nobody has the pipe any more
+    assert (tmp_path / "saved").exists()
+
+
 def test_divergence_is_told_in_the_words_of_the_loop() -> None:
     source = (ROOT / "wsl_det" / "core" / "loop.py").read_text()
     assert any(words in source for words in process._DIVERGED)
