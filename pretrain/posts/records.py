@@ -82,16 +82,17 @@ def from_record(record: Any, columns: Columns) -> Post | str:
     if not isinstance(record, Mapping):
         return "not an object with columns"
     name = record.get(columns.id)
-    if not _is_name(name):
+    if not is_name(name):
         return f'no "{columns.id}"'
     found = tags_of(record.get(columns.hashtags), record.get(columns.caption), columns)
     if isinstance(found, str):
         return found
     image = record.get(columns.image)
-    return Post(str(name), image if isinstance(image, str) and _is_name(image) else None, tuple(found))
+    return Post(str(name), image if isinstance(image, str) and is_name(image) else None, tuple(found))
 
 
-def _is_name(value: object) -> bool:
+def is_name(value: object) -> bool:
+    """Whether a value names a post: text that can be written, or a whole number."""
     if isinstance(value, str):
         # JSON can spell half a surrogate pair, which no file name and no hash can.
         return value != "" and (value.isascii() or not any("\ud800" <= c <= "\udfff" for c in value))

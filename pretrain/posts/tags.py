@@ -18,6 +18,7 @@ _KNOWN = 0x34000  # beyond it Unicode has no letters
 # caption, whatever it is made of, is searched in more than linear time.
 _URL = r"(?:https?://|www\.)[!-~]+|{edge}[a-zA-Z0-9-]{{1,63}}(?:\.[a-zA-Z0-9-]{{1,63}}){{1,9}}/[!-~]*"
 _DIVIDERS = re.compile(r"[;,|\uff0c\u3001\uff1b]")
+_RESERVED = re.compile(r"%(?=[0-9a-fA-F]{2})|[;,|\uff0c\u3001\uff1b]")
 _ENCODED = re.compile(rb"%([0-9a-fA-F]{2})")
 
 
@@ -50,6 +51,11 @@ def in_entry(text: str, separator: str | None = None) -> list[str]:
     parts: Iterable[str] = text.split(separator) if separator else _DIVIDERS.split(text)
     tags = (tag.strip() for part in parts for tag in _decoded(part).replace(SIGNS[1], "#").split("#"))
     return [tag for tag in tags if tag]
+
+
+def encoded(tag: str) -> str:
+    """A tag as an entry that ``in_entry`` reads as this one tag, whatever is in it."""
+    return _RESERVED.sub(lambda found: "".join(f"%{byte:02X}" for byte in found[0].encode()), tag)
 
 
 def _decoded(text: str) -> str:

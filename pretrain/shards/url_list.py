@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from pretrain.posts import files as post_files
 from pretrain.posts import records as posts
+from pretrain.posts import tags as posted
 from pretrain.posts.records import Columns, Ledger, Post
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary.labels import Labeller
@@ -70,7 +71,7 @@ def rows(stream: Iterable[Post], labeller: Labeller | None, met: Counter[str]) -
         else:
             met["written"] += 1
             # Ended by the divider too: so a single tag that holds spaces stays one.
-            tags = "".join(f"{tag};" for tag in post.hashtags)
+            tags = "".join(f"{posted.encoded(tag)};" for tag in post.hashtags)
             yield Row(post.image, post.id, tags)
 
 

@@ -11,7 +11,7 @@ from pretrain.training import defaults, model, solver
 from wsl_det.core import seed
 from wsl_det.core.config import Config
 from wsl_det.core.verdicts import Verdicts
-from wsl_det.errors import ConfigError
+from wsl_det.errors import ConfigError, DataError
 
 
 class Job(NamedTuple):
@@ -50,7 +50,14 @@ def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardInd
         )
     if not cfg.TEST.RECALL_AT or min(cfg.TEST.RECALL_AT) < 1:
         raise ConfigError(f"TEST.RECALL_AT is {list(cfg.TEST.RECALL_AT)}; expected numbers of at least 1")
-    return index.open_index(cfg.DATA.SHARDS), share
+    posts = index.open_index(cfg.DATA.SHARDS)
+    if len(posts.vocabulary) < 2:
+        raise DataError(
+            f"the vocabulary of {cfg.DATA.SHARDS} has one class, {posts.vocabulary.classes[0].name!r}: its "
+            "loss is 0 and nothing is learned; build it with more posts, a smaller --min-count, a larger "
+            "--size or another --kind"
+        )
+    return posts, share
 
 
 def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:

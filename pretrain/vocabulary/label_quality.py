@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pretrain.posts import files as post_files
-from pretrain.posts.records import Columns, Ledger, Post
+from pretrain.posts.records import Columns, Ledger, Post, is_name
 from pretrain.vocabulary import wordnet, wordnet_relations
 from pretrain.vocabulary.classes import Vocabulary
 from pretrain.vocabulary.labels import Labeller
@@ -75,17 +76,18 @@ def read_truth(path: str | Path) -> dict[str, str]:
     """Post id -> wnid; raises DataError naming the line that is none."""
     if not Path(path).is_file():
         raise DataError(f"truth {path} is no file; expected jsonl with id and wnid")
-    truth = {}
+    truth: dict[str, str] = {}
     for number, line in enumerate(post_files.lines(post_files.Part(str(path))), 1):
         record = post_files.record_of_line(line)
         if record == "":
             continue
-        wnid = record.get("wnid") if isinstance(record, dict) else None
-        if not isinstance(wnid, str) or not wnid[1:].isdecimal() or "id" not in record:
+        name, wnid = (record.get("id"), record.get("wnid")) if isinstance(record, dict) else (None, None)
+        if not is_name(name) or not isinstance(wnid, str) or not re.fullmatch("n[0-9]{8}", wnid):
             raise DataError(f'{path}:{number} is no truth; expected {{"id": "...", "wnid": "n02132136"}}')
         if int(wnid[1:]) not in wordnet.load().synset_lemmas:
             raise DataError(f"{path}:{number}: {wnid} is no noun synset of WordNet 3.0")
-        truth[str(record["id"])] = wnid
+        if truth.setdefault(str(name), wnid) != wnid:
+            raise DataError(f"{path}:{number}: id {name} stands twice, with another wnid; keep one")
     return truth
 
 

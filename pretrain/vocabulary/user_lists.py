@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from pretrain.posts import tags
 from pretrain.vocabulary import wordnet
 from pretrain.vocabulary.hashtags import Rules, canonical
 from wsl_det.errors import DataError
@@ -64,7 +65,9 @@ def _pair(line: str, where: str) -> tuple[str, str]:
 
 
 def _hashtag(text: str, where: str) -> str:
-    key = canonical(text)
-    if not key:
+    keys = [key for key in map(canonical, tags.in_entry(text)) if key]
+    if not keys:
         raise DataError(f"{where}: {text!r} is no hashtag; write letters or digits")
-    return key
+    if len(keys) > 1:
+        raise DataError(f"{where}: {text!r} is {len(keys)} hashtags; write one a line")
+    return keys[0]

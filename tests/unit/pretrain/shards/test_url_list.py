@@ -52,6 +52,16 @@ def test_ids_and_hashtags_go_along(made, tool, capsys, ending):
     assert "--resize_only_if_bigger True" in text
 
 
+def test_tags_that_hold_dividers_come_back_as_they_were(made, tool):
+    tags_of = ["Washington, DC", "a；b", "100%25", "50%", "c|d e", "plain"]
+    post = {"id": "1", "image": "https://x.org/1.jpg", "hashtags": "\t".join(tags_of)}
+    (made / "posts.jsonl").write_text(json.dumps(post, ensure_ascii=True))
+    words = ["--posts", "posts.jsonl", "--separator", "\t", "--output", "urls.jsonl"]
+    assert tool("write_urls")(words) == 0
+    (row,) = read("urls.jsonl")
+    assert tags.in_list(row["hashtags"]) == ["Washington, DC", "a；b", "100%", "50%", "c|d e", "plain"]
+
+
 def test_only_posts_of_a_vocabulary(made, tool, capsys):
     words = ["--posts", "posts.jsonl"]
     assert tool("build_vocab")([*words, "--kind", "in1k", "--output", "vocab.json"]) == 0

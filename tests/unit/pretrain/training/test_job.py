@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from pretrain.stream import sampling
 from pretrain.training import defaults, job, model, solver
+from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det.core import config
+from wsl_det.errors import DataError
 
 ROOT = Path(__file__).parents[4]
 SHIPPED = sorted([*ROOT.glob("configs/pretrain/*.yaml"), *ROOT.glob("configs/quick/pretrain_*.yaml")])
@@ -70,3 +73,11 @@ def test_every_key_reaches_its_builder() -> None:
     want = solver.Schedule(0.2, 48, 480, 24, 0.3, 7, "cosine", 2, 0.1, 0.05)
     assert job.make_schedule(cfg) == want
     assert job.make_arch(cfg) == model.Arch(17, (1, 2, 1, 1), 4, 8, 64)
+
+
+def test_one_class_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    alone = Vocabulary("in1k", (VocabularyClass(0, "cat", ("n02121620",), ("cat",), 3),), {})
+    monkeypatch.setattr(job.index, "open_index", lambda _: SimpleNamespace(vocabulary=alone))
+    cfg = load(ROOT / "configs/quick/pretrain_tiny.yaml", "DATA.SHARDS", "shards", "OUTPUT_DIR", "run")
+    with pytest.raises(DataError, match=r"shards has one class, 'cat': its loss is 0.*--min-count"):
+        job.check(cfg)

@@ -147,6 +147,23 @@ def test_plots_of_little_and_of_nothing():
         assert svg.startswith("<svg") and "nan" not in svg and len(svg) < 40_000
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ({"id": "a", "wnid": "n02132137"}, "is no noun synset"),
+        ({"id": "a", "wnid": "n" + "9" * 5000}, "is no truth"),
+        ({"id": "a", "wnid": "n٠٢١٣٢١٣٦"}, "is no truth"),
+        ({"id": None, "wnid": "n02132136"}, "is no truth"),
+        ({"id": "b", "wnid": "n02113624"}, "id b stands twice"),
+    ],
+)
+def test_a_truth_that_is_none(tmp_path, line, said):
+    rows = [{"id": "b", "wnid": "n02132136"}, line]
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    with pytest.raises(DataError, match=rf"t\.jsonl:2.*{said}"):
+        label_quality.read_truth(tmp_path / "t.jsonl")
+
+
 def test_precision_and_recall(path, tmp_path):
     page = made(path)
     truth = tmp_path / "truth.jsonl"

@@ -113,6 +113,8 @@ def test_users_lists_columns_and_workers(made, tool, capsys):
     [
         ("--exclude", "#cat\n***\n", "list.txt:2: '***' is no hashtag"),
         ("--synonyms", "teddy\n", "list.txt:1: 'teddy' is not two hashtags"),
+        ("--exclude", "tbt\n#cat#dog\n", "list.txt:2: '#cat#dog' is 2 hashtags; write one a line"),
+        ("--exclude", "tbt，selfie\n", "list.txt:1: 'tbt，selfie' is 2 hashtags; write one a line"),
         ("--synonyms", "teddy\tqqq\n", "'qqq' is no noun of WordNet"),
         ("--synonyms", None, "list list.txt does not exist"),
     ],
