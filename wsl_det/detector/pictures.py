@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,10 +32,17 @@ class Drawn:
 
     written: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
+    other: Counter[str] = field(default_factory=Counter)  # what was not looked at, by suffix
 
     def lines(self, output: str | Path) -> list[str]:
         """What to tell the user."""
         skipped = [f"skipped {path}: {reason}" for path, reason in self.skipped.items()]
+        if self.other:
+            kinds = ", ".join(f"{number} {kind}" for kind, number in sorted(self.other.items()))
+            skipped.append(
+                f"not looked at: {kinds}; photos are files named {', '.join(images.SUFFIXES)}, and folders "
+                "inside the folder are not searched"
+            )
         return [*skipped, f"{self.written} pictures in {output}"]
 
 
@@ -134,14 +143,34 @@ def predict(
     weights.detector(model, weights_path)
     found = {i: _above(p, score) for i, p in infer.detect(engine, model, cfg, records, "detecting")}
     names = [str(c["name"]) for c in classes]
-    stems = Counter(r.path.stem for r in records)
-    for record in (r for r in records if r.image_id in found):
-        # a.jpg and a.png in one folder must not overwrite each other's drawing.
-        stem = record.path.stem if stems[record.path.stem] == 1 else record.path.name
-        target = Path(output) / "drawn" / f"{stem}.jpg"
-        _draw_photo(record, found[record.image_id], names, target, drawn)
+    for record, name in zip(records, drawing_names([r.path for r in records]), strict=True):
+        if record.image_id in found:
+            target = Path(output) / "drawn" / name
+            _draw_photo(record, found[record.image_id], names, target, drawn)
     _write_json(Path(output), records, classes, found, start)
     return drawn
+
+
+def drawing_names(photos: Sequence[Path]) -> list[str]:
+    """File names for the drawings of photos of one folder: no two alike, on no file system.
+
+    A photo's stem if no other photo has it; else its whole name, which may be another's stem, then numbered.
+    """
+    stems = Counter(_folded(path.stem) for path in photos)
+    taken: set[str] = set()
+    found = []
+    for path in photos:
+        own = [path.stem] if stems[_folded(path.stem)] == 1 else []
+        tries = itertools.chain([*own, path.name], (f"{path.name}_{i}" for i in itertools.count(2)))
+        name = next(name for name in tries if _folded(name) not in taken)
+        taken.add(_folded(name))
+        found.append(f"{name}.jpg")
+    return found
+
+
+def _folded(name: str) -> str:
+    """What some file systems make of a name: letter case and the composition of accents are lost."""
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _draw_photo(
@@ -176,9 +205,15 @@ def _photos(source: Path, drawn: Drawn) -> list[Record]:
     if not source.exists():
         raise DataError(f"--images {source} does not exist; give a folder of photos, or one photo")
     found = sorted(source.iterdir()) if source.is_dir() else [source]
-    candidates = [p for p in found if p.suffix.lower() in images.SUFFIXES]
+    candidates = [p for p in found if p.suffix.lower() in images.SUFFIXES and not p.is_dir()]
+    drawn.other.update(
+        "folder" if p.is_dir() else p.suffix.lower() or "without suffix" for p in found if p not in candidates
+    )
     records: list[Record] = []
     for path in candidates:
+        if path.exists() and not path.is_file():
+            drawn.skipped[str(path)] = "it is no regular file"  # a pipe would be waited for
+            continue
         try:
             with photos.opened(path) as file:
                 photos.check_depth(file)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import numpy as np
@@ -133,6 +134,36 @@ def test_own_photos_are_drawn_and_written_as_json(scenes, tiny, detector, tmp_pa
         out / "images.json", out / "predictions.json", photos, tmp_path / "r", score=0, limit=0
     )
     assert redrawn.written == 3
+
+
+def test_every_file_is_drawn_named_or_counted(scenes, tiny, detector, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "sub.jpg").mkdir(parents=True)
+    picture = Image.open(Path(scenes["val"][1]) / "0.png")
+    for name in ("a.jpg", "a.png", "a.jpg.png", "A.PNG", "sub.jpg/e.jpg", "b.gif", "c.avif", "d.gif"):
+        picture.save(photos / name, format="PNG")
+    os.mkfifo(photos / "pipe.jpg")
+    (photos / "notes").write_text("x")
+    drawn = pictures.predict(tiny(), detector, photos, tmp_path / "o", engine_name="embedded", score=0.0)
+    assert drawn.written == len(list((tmp_path / "o" / "drawn").iterdir())) == 4
+    assert drawn.skipped == {str(photos / "pipe.jpg"): "it is no regular file"}
+    told = "\n".join(drawn.lines(tmp_path))
+    assert "not looked at: 1 .avif, 2 .gif, 1 folder, 1 without suffix; photos are files named .jpg" in told
+    assert "4 pictures in" in told
+
+
+@pytest.mark.parametrize(
+    ("photos", "drawings"),
+    [
+        (["a.jpg", "b.png"], ["a.jpg", "b.jpg"]),
+        (["a.jpg", "a.jpg.png", "a.png"], ["a.jpg.jpg", "a.jpg.png.jpg", "a.png.jpg"]),
+        (["A.jpg", "a.JPG"], ["A.jpg.jpg", "a.JPG_2.jpg"]),
+        (["é.jpg", "e\u0301.png"], ["é.jpg.jpg", "e\u0301.png.jpg"]),
+        (["a.png.png", "a.jpg", "a.png"], ["a.png.jpg", "a.jpg.jpg", "a.png_2.jpg"]),
+    ],
+)
+def test_no_two_drawings_share_a_name(photos, drawings):
+    assert pictures.drawing_names([Path(p) for p in photos]) == drawings
 
 
 def test_classes_come_from_the_checkpoint(scenes, tiny, detector, tmp_path):
