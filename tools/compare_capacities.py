@@ -23,10 +23,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
-    from wsl_det.study import capacities, capacities_page
+    from wsl_det.study import capacities
 
     title, entries = capacities.read(args.entries)
-    print(f"written: {capacities_page.write(title, entries, args.output)}")
+    print(f"written: {capacities.write(title, entries, args.output)}")
     return 0
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,8 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from wsl_det.study.scaling import entries, page
 
-    study = entries.read(args.study)
-    written, told = page.write(dataclasses.replace(study, paper=study.paper or args.paper), args.output)
+    written, told = page.write(entries.read(args.study, paper=args.paper), args.output)
     print("\n".join([*told, f"written: {written}"]))
     return 0
 

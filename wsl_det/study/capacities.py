@@ -1,6 +1,7 @@
 """The table of capacities by pretraining sets: AP and AP@50 of many detectors, grouped by trunk.
 
-As the detection figure of Mahajan et al. (ECCV 2018, figure 6). A small YAML lists the result files:
+As the detection figure of Mahajan et al. (ECCV 2018, figure 6), drawn as the bars of a scaling study. A
+small YAML lists the result files:
 
     title: What hashtags buy at each capacity
     entries:
@@ -14,29 +15,37 @@ the order of their first mention; gains are over the first pretraining set that 
 from __future__ import annotations
 
 import statistics
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
+import msgspec
 
-from wsl_det.core import files, provenance
+from wsl_det.core import files, pages, provenance
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.study.fields import Fields
+from wsl_det.study import fields
+from wsl_det.study.fields import Files, Text
+from wsl_det.study.scaling import content as scaling
+from wsl_det.study.scaling import layout, points, results
+from wsl_det.study.scaling.points import Point
 
 SCHEMA = 1
-IOU_TYPES = ("bbox", "segm")
 METRICS = ("AP", "AP50")
+_FORM = "a title and a list of entries {trunk, pretraining, results}"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """One detector: its trunk, what it was pretrained on, and the results.json of each of its runs."""
+class Entry(msgspec.Struct, frozen=True):
+    """One detector: its trunk, what it was pretrained on, and ``files``, the results.json of its runs."""
 
-    trunk: str
-    pretraining: str
-    results: tuple[Path, ...]
+    trunk: Text
+    pretraining: Text
+    results: Files
+    files: tuple[Path, ...] = ()
+
+
+class _File(msgspec.Struct):
+    entries: list[Any]
+    title: Text = "AP by trunk and pretraining set"
 
 
 def read(path: str | Path) -> tuple[str, list[Entry]]:
@@ -44,30 +53,33 @@ def read(path: str | Path) -> tuple[str, list[Entry]]:
 
     Raises ConfigError naming the entry for whatever cannot be meant.
     """
-    path = Path(path)
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"{path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {error}") from None
-    if not isinstance(tree, dict) or not isinstance(tree.get("entries"), list) or not tree["entries"]:
-        raise ConfigError(f"{path}: expected a title and a list of entries {{trunk, pretraining, results}}")
-    top = Fields(tree, str(path))
-    title = top.text("title", "AP by trunk and pretraining set")
-    rows = [row if isinstance(row, dict) else {"entry": row} for row in top.any("entries")]
-    top.done()
-    return title, [_entry(Fields(row, f"{path}: entry {i}"), path.parent) for i, row in enumerate(rows)]
+    top = fields.section(fields.read(path, "list of entries", _FORM), _File, str(path))
+    if not top.entries:
+        raise ConfigError(f"{path}: expected {_FORM}")
+    return top.title, [
+        _entry(row, f"{path}: entry {i}", Path(path).parent) for i, row in enumerate(top.entries)
+    ]
 
 
-def _entry(fields: Fields, folder: Path) -> Entry:
-    given = fields.any("results")
-    listed = given if isinstance(given, list) else [given]
-    if not listed or not all(isinstance(name, str) and name for name in listed):
-        raise fields.wrong("results", given, "a results.json, or a list of them")
-    entry = Entry(fields.text("trunk"), fields.text("pretraining"), tuple(folder / name for name in listed))
-    fields.done()
-    return entry
+def _entry(row: Any, where: str, folder: Path) -> Entry:
+    entry = fields.section(row, Entry, where, files=())
+    listed = [entry.results] if isinstance(entry.results, str) else entry.results
+    return msgspec.structs.replace(entry, files=tuple(folder / name for name in listed))
+
+
+def write(title: str, entries: Sequence[Entry], folder: Path) -> Path:
+    """Write capacities.json, .html, and a figure of each IoU type as SVG and PNG; the page's path.
+
+    Raises what ``collect`` raises, before anything is written.
+    """
+    content = collect(title, entries)
+    page, drawn = render(content)
+    files.write_json(folder / "capacities.json", content)
+    for name, figure in drawn.items():
+        files.write_text(folder / f"capacities_{name}.svg", figure.svg)
+        files.write_bytes(folder / f"capacities_{name}.png", figure.png)
+    files.write_text(folder / "capacities.html", page)
+    return folder / "capacities.html"
 
 
 def collect(title: str, entries: Sequence[Entry]) -> dict[str, Any]:
@@ -75,86 +87,62 @@ def collect(title: str, entries: Sequence[Entry]) -> dict[str, Any]:
 
     For each IoU type that every file has: the mean over the runs of AP and AP50 in percent, the runs
     themselves, and the gain over the trunk's first pretraining set. Raises DataError for files that
-    are no results, were made for different ground truths, or stand in two entries.
+    are no results or were made for different ground truths, ConfigError for what stands in two entries.
     """
-    _check_once(entries)
-    read_in = {path: _read(path) for entry in entries for path in entry.results}
-    _check_one_ground_truth(read_in)
-    shared = [name for name in IOU_TYPES if all(isinstance(r.get(name), dict) for r in read_in.values())]
+    points.check_files_once([(f"entry {i}", entry.files) for i, entry in enumerate(entries)])
+    named = [(entry.trunk, entry.pretraining) for entry in entries]
+    twice = next((one for one in named if named.count(one) > 1), None)
+    if twice:
+        raise ConfigError(f"two entries both hold {' with '.join(twice)}; put runs into one list")
+    read_in = {path: results.read(path) for entry in entries for path in entry.files}
+    points.check_one_test_set([(str(p), results.test_set(tree)) for p, tree in read_in.items()], "AP")
+    shared = [name for name in results.IOU_TYPES if all(results.at(t, name) for t in read_in.values())]
     if not shared:
         raise DataError("the result files share neither bbox nor segm; there is nothing to compare")
     made_from: dict[str, str | Path | None] = {str(path): path for path in read_in}
     content: dict[str, Any] = {"title": title}
-    for name in shared:
-        content[name] = _rows(entries, {path: results[name] for path, results in read_in.items()})
+    content |= {name: _rows(entries, read_in, name) for name in shared}
     return content | {"meta": provenance.header("capacities", SCHEMA, made_from)}
 
 
-def in_order(values: Iterable[str]) -> list[str]:
-    """Different values, in the order of their first mention."""
-    return list(dict.fromkeys(values))
+def render(content: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The page of capacities.json's content, and its figures."""
+    from wsl_det.study.scaling import figures  # matplotlib takes a second to load
+
+    drawn = {}
+    for name in (one for one in results.IOU_TYPES if one in content):
+        shown = [
+            Point("", f"{name} {metric}", row["trunk"], row[metric]["mean"], pretraining=row["pretraining"],
+                  runs=tuple(row[metric]["runs"]))
+            for metric in METRICS for row in content[name] if row[metric]["mean"] is not None
+        ]  # fmt: skip
+        bars = scaling.finished(layout.figure("pretraining", shown, [], {}))
+        drawn[name] = figures.draw({"figures": [bars]})[0]
+    page = pages.load("capacities.html", Path(__file__).parent)
+    return page.render(content=content, figures=drawn), drawn
 
 
-def _rows(entries: Sequence[Entry], results: Mapping[Path, Mapping[str, Any]]) -> list[dict[str, Any]]:
+def _rows(entries: Sequence[Entry], read_in: Mapping[Path, Any], iou_type: str) -> list[dict[str, Any]]:
     rows: list[dict[str, Any]] = []
     for entry in entries:
         row: dict[str, Any] = {"trunk": entry.trunk, "pretraining": entry.pretraining}
+        base = next((one for one in rows if one["trunk"] == entry.trunk), row)
         for metric in METRICS:
-            runs = [_number(results[path], metric, path) for path in entry.results]
+            runs = [_number(read_in[path], f"{iou_type} {metric}", path) for path in entry.files]
             known = [value for value in runs if value is not None]
             # A mean over some of the runs would be another quantity than the one beside it.
             mean = statistics.mean(known) if len(known) == len(runs) else None
             row[metric] = {"mean": mean, "runs": runs}
+            start = base[metric]["mean"]
+            known_pair = base is not row and mean is not None and start is not None
+            row[metric]["gain"] = mean - start if known_pair else None
         rows.append(row)
-    first: dict[str, dict[str, Any]] = {}
-    for row in rows:
-        base = first.setdefault(row["trunk"], row)
-        for metric in METRICS:
-            pair = (base[metric]["mean"], row[metric]["mean"])
-            known_pair = row is not base and None not in pair
-            row[metric]["gain"] = pair[1] - pair[0] if known_pair else None
     return rows
 
 
-def _read(path: Path) -> dict[str, Any]:
-    results = files.read_json(path, "results file")
-    if not isinstance(results, dict) or not any(name in results for name in IOU_TYPES):
-        raise DataError(f"{path} is no results.json: expected an object with bbox or segm")
-    return results
-
-
-def _number(results: Mapping[str, Any], metric: str, path: Path) -> float | None:
-    value = results.get(metric)
-    if value is None and metric in results:
+def _number(tree: Mapping[str, Any], metric: str, path: Path) -> float | None:
+    """A number in percent; None where the file says that nothing was there to score."""
+    iou_type, name = metric.split()
+    if name in tree[iou_type] and tree[iou_type][name] is None:
         return None
-    if not isinstance(value, int | float) or isinstance(value, bool):
-        raise DataError(f"{path}: {metric} is {value!r:.60}; expected a percentage or null")
-    return float(value)
-
-
-def _check_once(entries: Sequence[Entry]) -> None:
-    seen: dict[str, int] = {}
-    for i, entry in enumerate(entries):
-        mine = [f"{entry.trunk} with {entry.pretraining}", *(str(path.resolve()) for path in entry.results)]
-        if len(set(mine)) < len(mine):
-            raise ConfigError(f"entry {i} lists a results file twice")
-        for what in mine:
-            if what in seen:
-                raise ConfigError(f"entries {seen[what]} and {i} both hold {what}; put runs into one list")
-        seen |= dict.fromkeys(mine, i)
-
-
-def _check_one_ground_truth(read_in: Mapping[Path, Mapping[str, Any]]) -> None:
-    known: dict[str, Path] = {}
-    for path, results in read_in.items():
-        source = results
-        for key in ("meta", "made_from", "gt", "sha256"):
-            source = source.get(key, {}) if isinstance(source, Mapping) else {}
-        if isinstance(source, str):
-            known.setdefault(source, path)
-    if len(known) > 1:
-        first, second = list(known.values())[:2]
-        raise DataError(
-            f"{first} and {second} were evaluated on different annotation files; a table of both would "
-            "compare test sets, not detectors"
-        )
+    return results.number(tree, metric, path).value

@@ -23,18 +23,25 @@ learning_rates and seconds_per_iteration.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-import yaml
+import msgspec
+from msgspec import Meta
 
 from wsl_det.errors import ConfigError
-from wsl_det.study.fields import Fields
+from wsl_det.study import fields
+from wsl_det.study.fields import Count, Flag, Name, Positive, Text
 
-ENGINES = ("auto", "detectron2", "embedded")
-METRICS = ("bbox.AP", "bbox.AP50", "bbox.AP75", "segm.AP", "segm.AP50", "segm.AP75")
+Engine = Literal["auto", "detectron2", "embedded"]
+Metric = Literal["bbox.AP", "bbox.AP50", "bbox.AP75", "segm.AP", "segm.AP50", "segm.AP75"]
+Rates = Annotated[
+    tuple[Positive, ...],
+    Meta(min_length=1, description="a list of numbers above 0, such as [0.01, 0.02]"),
+]
+Overrides = Annotated[dict[str, Any], Meta(description="KEY: VALUE lines")]
 SCRATCH = "scratch"
+_FORM = "a study: name, output, data, learning_rates, seeds and arms"
 Locate = Callable[[str, Mapping[str, tuple[str, str]]], tuple[Path, Path]]
 """Annotation file and image folder of a data set's name, built-in or among those registered."""
 
@@ -50,16 +57,25 @@ _OWNED = {
 }
 
 
-@dataclass(frozen=True)
-class DataSet:
+class DataSet(msgspec.Struct, frozen=True):
     """Annotation file and image folder."""
 
     annotations: Path
     images: Path
 
 
-@dataclass(frozen=True)
-class Arm:
+class _Files(msgspec.Struct):
+    annotations: Text
+    images: Text
+
+
+class _Data(msgspec.Struct):
+    train: Any
+    test: Any
+    heldout: Annotated[float, Meta(gt=0, lt=1, description="a share of the images between 0 and 1")] = 0.1
+
+
+class Arm(msgspec.Struct, frozen=True):
     """One backbone and how it is fine-tuned.
 
     weights: a file, "" for random initialisation, None for what the config says. trunk and
@@ -67,52 +83,68 @@ class Arm:
     """
 
     name: str
-    config: str
-    weights: str | None
-    trunk: str
-    pretraining: str
-    learning_rates: tuple[float, ...]
-    overrides: Mapping[str, Any]
-    seconds_per_iteration: float | None
+    config: Text
+    weights: Text | None = None
+    trunk: Text = "detector"
+    pretraining: Text = ""
+    learning_rates: Rates = ()
+    overrides: Overrides = {}
+    seconds_per_iteration: Positive | None = None
 
 
-@dataclass(frozen=True)
-class Sweep:
+class Sweep(msgspec.Struct, frozen=True):
     """How the runs that choose a learning rate differ from the final ones."""
 
-    seed: int
-    metric: str
-    overrides: Mapping[str, Any]
+    seed: Count
+    metric: Annotated[Metric, Meta(description=f"one of {', '.join(get_args(Metric))}")] = "bbox.AP"
+    overrides: Overrides = {}
 
 
-@dataclass(frozen=True)
-class Report:
+class Report(msgspec.Struct, frozen=True):
     """Options of the gain reports; gallery: whether they show photos."""
 
-    bootstrap: int
-    attribution_bootstrap: int
-    seed: int
-    gallery: bool
+    bootstrap: Count = 1000
+    attribution_bootstrap: Count = 200
+    seed: Count = 0
+    gallery: Flag = True
 
 
-@dataclass(frozen=True)
-class Study:
+class _Common(msgspec.Struct, frozen=True, kw_only=True):
+    """What a study takes from its file as it stands there."""
+
+    name: Name
+    seeds: Annotated[
+        tuple[Count, ...],
+        Meta(min_length=1, description="a list of whole numbers, 0 or more, such as [1, 2, 3]"),
+    ]
+    engine: Annotated[Engine, Meta(description=f"one of {', '.join(get_args(Engine))}")] = "auto"
+    num_gpus: Annotated[int, Meta(ge=1, le=4096, description="a whole number, 1 or more")] = 1
+    overrides: Overrides = {}
+    allow_mismatch: Flag = False
+
+
+class _File(_Common, frozen=True, kw_only=True):
+    output: Text
+    data: Any
+    arms: Annotated[dict[str, Any], Meta(description="NAME: VALUE lines")]
+    learning_rates: Rates = ()
+    seconds_per_iteration: Positive | None = None
+    sweep: Any = {}
+    report: Any = {}
+    pairs: Any = None
+
+
+class Study(_Common, frozen=True, kw_only=True):
     """A study file, checked; ``pairs`` are (baseline, candidate) names of arms."""
 
-    name: str
     output: Path
-    engine: str
-    num_gpus: int
     train: DataSet
     test: DataSet
     heldout: float
-    seeds: tuple[int, ...]
-    overrides: Mapping[str, Any]
     sweep: Sweep
     arms: tuple[Arm, ...]
     pairs: tuple[tuple[str, str], ...]
     report: Report
-    allow_mismatch: bool
 
     def arm(self, name: str) -> Arm:
         """The arm of that name."""
@@ -126,140 +158,102 @@ def read(path: str | Path, locate: Locate) -> Study:
     keys, wrong types, names given twice, sweeps of different sizes, keys that the study owns, and
     for data files that do not exist. ``locate`` may raise for names it does not know.
     """
-    path = Path(path)
-    top = Fields(_load(path), str(path))
-    name, output = top.name("name"), top.text("output")
-    data = top.section("data")
-    train, test = (_data_set(data, role, locate) for role in ("train", "test"))
-    heldout = data.number("heldout", 0.1)
-    if not 0 < heldout < 1:
-        raise data.wrong("heldout", heldout, "a share of the images between 0 and 1")
-    data.done()
-    seeds = top.distinct("seeds", top.integers("seeds"))
-    arms = _arms(top)
-    study = Study(
-        name=name,
-        output=Path(output),
-        engine=top.choice("engine", ENGINES, "auto"),
-        num_gpus=top.integer("num_gpus", 1, least=1),
+    where = str(path)
+    top = fields.section(fields.read(path, "study file", _FORM), _File, where)
+    data = fields.section(top.data, _Data, f"{where}: data")
+    train, test = (
+        _data_set(getattr(data, role), f"{where}: data: {role}", locate) for role in ("train", "test")
+    )
+    if len(set(top.seeds)) < len(top.seeds):
+        raise fields.wrong(f"{where}: seeds", list(top.seeds), "every value once")
+    arms = _arms(top, where)
+    sweep = fields.section({"seed": top.seeds[0]} | dict(top.sweep), Sweep, f"{where}: sweep")
+    _check_overrides(top.overrides, where)
+    _check_overrides(sweep.overrides, f"{where}: sweep")
+    return Study(
+        name=top.name,
+        output=Path(top.output),
+        engine=top.engine,
+        num_gpus=top.num_gpus,
         train=train,
         test=test,
-        heldout=heldout,
-        seeds=seeds,
-        overrides=_overrides(top),
-        sweep=_sweep(top.section("sweep", {}), seeds[0]),
+        heldout=data.heldout,
+        seeds=top.seeds,
+        overrides=top.overrides,
+        sweep=sweep,
         arms=arms,
-        pairs=_pairs(top, arms),
-        report=_report(top.section("report", {})),
-        allow_mismatch=top.boolean("allow_mismatch", False),
+        pairs=_pairs(top.pairs, arms, where),
+        report=fields.section(top.report, Report, f"{where}: report"),
+        allow_mismatch=top.allow_mismatch,
     )
-    top.done()
-    return study
 
 
-def _load(path: Path) -> dict[str, Any]:
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise ConfigError(f"study file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {error}") from None
-    if not isinstance(tree, dict):
-        raise ConfigError(
-            f"{path} holds {'nothing' if tree is None else f'a {type(tree).__name__}'}; expected a study: "
-            "name, output, data, learning_rates, seeds and arms"
-        )
-    return tree
-
-
-def _data_set(data: Fields, role: str, locate: Locate) -> DataSet:
-    value = data.any(role)
-    if isinstance(value, str):
-        annotations, images = locate(value, {})
+def _data_set(given: Any, where: str, locate: Locate) -> DataSet:
+    if isinstance(given, str):
+        annotations, images = locate(given, {})
     else:
-        files = data.section(role)
-        annotations, images = Path(files.text("annotations")), Path(files.text("images"))
-        files.done()
+        files = fields.section(given, _Files, where)
+        annotations, images = Path(files.annotations), Path(files.images)
     if not annotations.is_file():
-        raise data.wrong(role, str(annotations), "an annotation file that exists")
+        raise fields.wrong(where, str(annotations), "an annotation file that exists")
     if not images.is_dir():
-        raise data.wrong(role, str(images), "an image folder that exists")
+        raise fields.wrong(where, str(images), "an image folder that exists")
     return DataSet(annotations, images)
 
 
-def _overrides(fields: Fields) -> dict[str, Any]:
-    found = {}
-    for key, value in fields.mapping("overrides", {}).items():
+def _check_overrides(overrides: Mapping[str, Any], where: str) -> None:
+    for key, given in overrides.items():
         if key in _OWNED:
-            raise fields.wrong(f"overrides.{key}", value, f"it to be left to the study ({_OWNED[key]})")
-        found[key] = value
-    return found
+            raise fields.wrong(
+                f"{where}: overrides.{key}", given, f"it to be left to the study ({_OWNED[key]})"
+            )
 
 
-def _sweep(fields: Fields, seed: int) -> Sweep:
-    sweep = Sweep(
-        fields.integer("seed", seed), fields.choice("metric", METRICS, METRICS[0]), _overrides(fields)
-    )
-    fields.done()
-    return sweep
-
-
-def _report(fields: Fields) -> Report:
-    report = Report(
-        bootstrap=fields.integer("bootstrap", 1000, least=0),
-        attribution_bootstrap=fields.integer("attribution_bootstrap", 200, least=0),
-        seed=fields.integer("seed", 0, least=0),
-        gallery=fields.boolean("gallery", True),
-    )
-    fields.done()
-    return report
-
-
-def _arms(top: Fields) -> tuple[Arm, ...]:
-    tree = top.section("arms")
-    rates = top.rates("learning_rates", None)
-    seconds = top.number("seconds_per_iteration", None)
-    arms = tuple(_arm(name, tree.section(name), rates, seconds) for name in tree.names())
+def _arms(top: _File, where: str) -> tuple[Arm, ...]:
+    if not top.arms:
+        raise ConfigError(f"{where}: arms is empty; expected at least one entry")
+    arms = tuple(_arm(name, given, top, f"{where}: arms: {name}") for name, given in top.arms.items())
     sizes = {arm.name: len(arm.learning_rates) for arm in arms}
     if len(set(sizes.values())) > 1:
-        # design.md section 1: BASE_LR may differ only after sweeps of the same size.
-        raise top.wrong("arms", sizes, "as many learning rates in every arm, so that the choice is fair")
+        # BASE_LR may differ only after sweeps of the same size.
+        raise fields.wrong(
+            f"{where}: arms", sizes, "as many learning rates in every arm, so that the choice is fair"
+        )
     places = [(arm.trunk, arm.pretraining) for arm in arms]
     if len(set(places)) < len(places):
-        raise top.wrong("arms", places, "every (trunk, pretraining) once; more runs of one are seeds")
+        raise fields.wrong(
+            f"{where}: arms", places, "every (trunk, pretraining) once; more runs of one are seeds"
+        )
     return arms
 
 
-def _arm(name: str, fields: Fields, rates: tuple[float, ...] | None, seconds: float | None) -> Arm:
-    weights = fields.text("weights", None)
-    arm = Arm(
-        name=Fields.checked_name(name, fields.where),
-        config=fields.text("config"),
-        weights="" if weights == SCRATCH else weights,
-        trunk=fields.text("trunk", "detector"),
-        pretraining=fields.text("pretraining", name),
-        learning_rates=fields.rates("learning_rates", rates) or (),
-        overrides=_overrides(fields),
-        seconds_per_iteration=fields.number("seconds_per_iteration", seconds),
+def _arm(name: str, given: Any, top: _File, where: str) -> Arm:
+    arm = fields.section(given, Arm, where, name=fields.value(name, Name, f"{where}: the name"))
+    _check_overrides(arm.overrides, where)
+    rates = arm.learning_rates or top.learning_rates
+    if not rates:
+        raise fields.wrong(f"{where}: learning_rates", None, "a list here or for the whole study")
+    if len(set(rates)) < len(rates):
+        raise fields.wrong(f"{where}: learning_rates", list(rates), "every value once")
+    return msgspec.structs.replace(
+        arm,
+        weights="" if arm.weights == SCRATCH else arm.weights,
+        pretraining=arm.pretraining or name,
+        learning_rates=rates,
+        seconds_per_iteration=arm.seconds_per_iteration or top.seconds_per_iteration,
     )
-    if not arm.learning_rates:
-        raise fields.wrong("learning_rates", None, "a list here or for the whole study")
-    fields.done()
-    return arm
 
 
-def _pairs(top: Fields, arms: tuple[Arm, ...]) -> tuple[tuple[str, str], ...]:
+def _pairs(given: Any, arms: tuple[Arm, ...], where: str) -> tuple[tuple[str, str], ...]:
     """The pairs named, else the first arm of each trunk against the others of that trunk."""
     names = [arm.name for arm in arms]
-    given = top.any("pairs", None)
     if given is not None:
-        legal = isinstance(given, list) and all(
-            isinstance(p, list) and len(p) == 2 and p[0] != p[1] and set(map(str, p)) <= set(names)
-            for p in given
-        )
-        if not legal:
-            raise top.wrong("pairs", given, f"[baseline, candidate] pairs of the arms {', '.join(names)}")
-        return tuple((str(a), str(b)) for a, b in given)
+        expected = f"[baseline, candidate] pairs of the arms {', '.join(names)}"
+        kind = Annotated[tuple[tuple[Text, Text], ...], Meta(description=expected)]
+        pairs: tuple[tuple[str, str], ...] = fields.value(given, kind, f"{where}: pairs")
+        if any(a == b or not {a, b} <= set(names) for a, b in pairs):
+            raise fields.wrong(f"{where}: pairs", given, expected)
+        return pairs
     first: dict[str, str] = {}
     for arm in arms:
         first.setdefault(arm.trunk, arm.name)

@@ -13,7 +13,7 @@ from wsl_det.core.config import Config
 from wsl_det.errors import ConfigError, DataError, WslError
 from wsl_det.gain import like_for_like
 from wsl_det.predictions import Predictions
-from wsl_det.study import capacities_page, jobs, process
+from wsl_det.study import capacities, jobs, process
 from wsl_det.study.capacities import Entry
 from wsl_det.study.jobs import Job
 from wsl_det.study.plan import Study
@@ -53,10 +53,10 @@ def write(study: Study, every: Sequence[Job], choices: Mapping[str, Choice]) -> 
     """Make the gain reports of all pairs and study.json; closing lines for a terminal."""
     finals = [job for job in every if job.stage == jobs.FINAL]
     reports = {pair: _gain(study, pair, finals) for pair in study.pairs}
-    entries = [Entry(arm.trunk, arm.pretraining, tuple(results_of(arm.name, finals))) for arm in study.arms]
-    table = capacities_page.write(
-        f"{study.name}: AP by trunk and pretraining", entries, study.output / "table"
-    )
+    entries = [
+        Entry(arm.trunk, arm.pretraining, "", tuple(results_of(arm.name, finals))) for arm in study.arms
+    ]
+    table = capacities.write(f"{study.name}: AP by trunk and pretraining", entries, study.output / "table")
     record = {
         **provenance.header("study", SCHEMA, {"gt": study.test.annotations}),
         "arms": [_arm(study, name, finals, choice) for name, choice in choices.items()],

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import yaml
+from scipy import stats
 
 from wsl_det.errors import ConfigError, DataError, WslError
 from wsl_det.study.scaling import entries, points, results
@@ -56,7 +57,7 @@ def test_a_result_file_says_what_the_entry_leaves_out(tmp_path: Path) -> None:
     shown = {"images": 10988.0, "noise": 0.1, "protocol": "features", "value": 60.0, "interval": (58.0, 62.0)}
     for key, value in {**said, **shown, "interval_of": "test images", "test_set": HASH}.items():
         assert getattr(point, key) == value
-    assert point.errors[0] == pytest.approx(2 / results.Z95)
+    assert point.errors[0] == pytest.approx(2 / stats.norm.ppf(0.975))
 
 
 CONTRADICTIONS: dict[str, tuple[Any, Any]] = {
@@ -87,9 +88,9 @@ def test_runs_with_different_seeds_have_students_interval(tmp_path: Path) -> Non
     (point,) = gather(
         tmp_path, [{"target": "t", "capacity": "8x4d", "results": [transfer(v) for v in (60, 62, 64)]}]
     )
-    half = 4.302653 * 2 / 3**0.5
+    half = stats.t.ppf(0.975, 2) * 2 / 3**0.5
     assert point.value == 62
-    assert point.interval == pytest.approx((62 - half, 62 + half), abs=1e-4)
+    assert point.interval == pytest.approx((62 - half, 62 + half), abs=1e-10)
     assert (point.interval_of, point.runs) == ("runs", (60, 62, 64))
 
 
@@ -100,6 +101,11 @@ def test_recall_has_wilsons_interval_and_what_a_guess_scores(tmp_path: Path) -> 
     assert [point.metric for point in both] == ["recall_any@5", "recall_set@5"]
     # Wilson's formula by hand for 20% of 1,924.
     assert both[0].interval == pytest.approx((18.2733, 21.8461), abs=1e-3)
+    for hits, trials in ((0, 10), (10, 10), (3, 7), (1711, 1924)):
+        known = stats.binomtest(hits, trials).proportion_ci(method="wilson")
+        assert results.wilson(100 * hits / trials, trials) == pytest.approx(
+            (100 * known.low, 100 * known.high), abs=1e-10
+        )
     assert both[0].chance == 9.0
     assert results.wilson(0, 10)[0] == 0
     assert results.wilson(100, 10)[1] == 100
@@ -119,12 +125,16 @@ def _inline(**more: Any) -> dict[str, Any]:
 
 MALFORMED: dict[str, tuple[list[Any], dict[str, Any], str]] = {
     "no entries": ([], {}, "expected a title and a list of entries"),
-    "an entry as text": (["x"], {}, "entry 0: target is missing"),
-    "no images": ([_inline(images=0)], {}, "entry 0: images is 0; expected 1 image or more"),
+    "an entry as text": (["x"], {}, "entry 0 is 'x'; expected NAME: VALUE lines"),
+    "no images": ([_inline(images=0)], {}, "entry 0: images is 0.0; expected 1 image or more"),
     "images in words": ([_inline(images="many")], {}, "entry 0: images is 'many'"),
     "over 100": ([_inline(value=100.5)], {}, "entry 0: value is 100.5; expected percent, 0 to 100"),
     "noise in percent": ([_inline(noise=25)], {}, "noise is 25; expected a fraction of the tags"),
-    "an interval elsewhere": ([_inline(interval=[51, 52])], {}, "interval is [51, 52]; expected [low, high]"),
+    "an interval elsewhere": (
+        [_inline(interval=[51, 52])],
+        {},
+        "interval is [51.0, 52.0]; expected [low, high]",
+    ),
     "both": ([_inline(results="a.json")], {}, "value and results are both given"),
     "neither": ([{"target": "t", "capacity": "8x4d"}], {}, "results is missing (or a value in percent)"),
     "a typo": ([_inline(sampeling="sqrt")], {}, "unknown key 'sampeling'; did you mean 'sampling'"),
@@ -171,8 +181,11 @@ REFUSED: dict[str, tuple[list[Any], str]] = {
     "null": ([_at(1, {"top1": {"value": None}})], "top1 is null: nothing was there to score"),
     "not percent": ([_at(1, {"top1": {"value": 140.0}})], "top1 is 140.0; expected percent"),
     "a wide interval": ([_at(1, {"top1": {"value": 9, "interval": [10, 12]}})], "the interval of top1 is"),
-    "two files of one": ([_at(1, transfer()), _at(2, ["r0_0.json"])], "both list .*r0_0.json"),
-    "one file twice": ([_at(1, ["a.json", "a.json"])], "both list .*a.json"),
+    "two files of one": (
+        [_at(1, transfer()), _at(2, ["r0_0.json"])],
+        "entry 0 and .*entry 1 both hold .*r0_0.json",
+    ),
+    "one file twice": ([_at(1, ["a.json", "a.json"])], "both hold .*a.json"),
     "two vocabularies": (
         [_at(i, transfer(vocabulary=str(i) * 64), vocabulary="in1k") for i in (1, 2)],
         "both under vocabulary 'in1k' but were pretrained with different ones",

@@ -6,8 +6,8 @@ import math
 
 import numpy as np
 import pytest
+from scipy import stats
 
-from wsl_det.gain import estimates
 from wsl_det.study.scaling import fit
 from wsl_det.study.scaling.fit import Observed
 
@@ -43,10 +43,21 @@ def test_weights_covariance_and_band_agree_with_the_matrix_formulas() -> None:
     np.testing.assert_allclose(line.covariance(scatter), variance * inverse, rtol=1e-8)
     at = np.array([2.5, 3.7, 5.0])
     points = np.stack([np.ones(3), at], axis=1)
-    half = estimates.t_quantile(0.975, 2) * np.sqrt(np.diag(points @ (variance * inverse) @ points.T))
+    half = stats.t.ppf(0.975, 2) * np.sqrt(np.diag(points @ (variance * inverse) @ points.T))
     value, low, high = line.band(at, scatter)
     np.testing.assert_allclose(value, points @ found)
     np.testing.assert_allclose([value - low, high - value], [half, half], rtol=1e-8)
+
+
+def test_lines_and_their_errors_are_scipys() -> None:
+    y = np.array([10, 14, 15, 19.0])
+    (line,), scatter = fit.together([_seen(y)])
+    known = stats.linregress(X, y)
+    found = scatter.estimate(line.slope, line.slope_factor)
+    assert (line.slope, line.intercept) == pytest.approx((known.slope, known.intercept), rel=1e-10)
+    assert (found.error, found.p) == pytest.approx((known.stderr, known.pvalue), rel=1e-10)
+    half = stats.t.ppf(0.975, 2) * known.stderr
+    assert found.interval == pytest.approx((known.slope - half, known.slope + half), rel=1e-10)
 
 
 def test_a_weight_of_two_is_two_runs() -> None:
@@ -54,7 +65,7 @@ def test_a_weight_of_two_is_two_runs() -> None:
     twice = np.append(X, X[2]), np.append(y, y[2])
     weighted = fit.line(_seen(y, w=np.array([1, 1, 2, 1.0])))
     doubled = fit.line(_seen(twice[1], x=twice[0]))
-    assert (weighted.slope, weighted.level) == pytest.approx((doubled.slope, doubled.level))
+    assert (weighted.slope, weighted.intercept) == pytest.approx((doubled.slope, doubled.intercept))
 
 
 def test_curvature_is_found_with_its_sign_and_needs_four_sizes() -> None:
@@ -77,7 +88,7 @@ def test_the_t_of_the_squared_term_is_the_f_of_leaving_it_out() -> None:
     x = np.append(X, 4.4)
     seen = _seen(y, x=x)
     (bent,) = fit.curvatures([seen])
-    straight, curve = fit.line(seen).rss, fit.about_curves([seen])
+    straight, curve = fit.line(seen).solved.rss, fit.about_curves([seen])
     assert bent is not None
     f = (straight - curve.variance * curve.df) / curve.variance
     assert (bent.value / bent.error) ** 2 == pytest.approx(f)

@@ -108,23 +108,27 @@ def test_no_two_bars_stand_in_one_place(tmp_path: Path) -> None:
         row | {"noise": noise} for row in _rows(vocabulary="a") + _rows(vocabulary="b") for noise in (0, 0.5)
     ]
     (figure,) = layout.figures(_study(tmp_path, rows, figures=["sampling"]))
-    (panel,) = figure.panels
-    places = [(one.name, panel.places[point]) for one in panel.series for point in one.points]
+    (panel,) = figure["panels"]
+    places = [
+        (one["name"], layout.place("sampling", point, panel))
+        for one in panel["series"]
+        for point in one["points"]
+    ]
     assert len(places) == len(set(places)) == 16
-    assert "8x4d\na\n50% noise" in panel.order
+    assert "8x4d\na\n50% noise" in panel["order"]
 
 
 def test_the_papers_lines_stand_beside_the_same_target_or_apart(tmp_path: Path) -> None:
     same = _study(tmp_path, [{**row, "protocol": "features"} for row in _rows(target="IN-1k")], paper=True)
-    (panel,) = layout.figures(same)[0].panels
-    assert [one.paper for one in panel.series] == [False] * 4 + [True] * 6
+    (panel,) = layout.figures(same)[0]["panels"]
+    assert [one["paper"] for one in panel["series"]] == [False] * 4 + [True] * 6
     # A fine-tuned network's accuracy is another number than a linear classifier's.
     other = _study(tmp_path, [{**row, "protocol": "finetune"} for row in _rows(target="IN-1k")], paper=True)
-    assert [panel.paper for panel in layout.figures(other)[0].panels] == [None, 2]
+    assert [panel["paper"] for panel in layout.figures(other)[0]["panels"]] == [None, 2]
     posts = layout.figures(_study(tmp_path, _rows(), paper=True))
-    assert [panel.paper for panel in posts[0].panels] == [None, 2]
-    assert [one.name for one in posts[1].panels[1].series] == ["natural", "sqrt", "uniform"]
-    assert all("Mahajan" in figure.sources[0] for figure in posts)
+    assert [panel["paper"] for panel in posts[0]["panels"]] == [None, 2]
+    assert [one["name"] for one in posts[1]["panels"][1]["series"]] == ["natural", "sqrt", "uniform"]
+    assert all("Mahajan" in figure["sources"][0] for figure in posts)
 
 
 def test_the_papers_numbers_agree_among_its_figures() -> None:
@@ -158,7 +162,7 @@ def test_the_committed_study_is_readable_and_drawn_where_its_results_lie(tmp_pat
     path = ROOT / "docs/scaling/hashtag_posts.yaml"
     study = entries.read(path)
     assert len(study.entries) == 32
-    results = [file for entry in study.entries for file in entry.results]
+    results = [file for entry in study.entries for file in entry.files]
     if not all(file.is_file() for file in results):
         pytest.skip("the study's results are not beside its YAML")
     for file in results:

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.study import capacities, capacities_page
+from wsl_det.study import capacities
 
 BOX = {"AP": 40.0, "AP50": 60.0}
 
@@ -54,7 +54,7 @@ def test_means_and_gains_within_a_trunk(entries, tmp_path: Path) -> None:
 def test_page_and_figures_stand_alone_and_escape_what_they_show(entries, tmp_path: Path) -> None:
     entries[1]["pretraining"] = "<script>alert(1)</script> $x$"
     title, found = capacities.read(_yaml(tmp_path, entries, title="<i>bars</i>"))
-    page = capacities_page.write(title, found, tmp_path / "out").read_text()
+    page = capacities.write(title, found, tmp_path / "out").read_text()
     assert {path.suffix for path in (tmp_path / "out").iterdir()} == {".html", ".json", ".svg", ".png"}
     assert "<script" not in page
     assert "<i>" not in page
@@ -66,9 +66,12 @@ def test_page_and_figures_stand_alone_and_escape_what_they_show(entries, tmp_pat
 
 MALFORMED = {
     "no entries": ([], "expected a title and a list of entries"),
-    "an entry as text": (["x"], "entry 0: results is missing"),
+    "an entry as text": (["x"], "entry 0 is 'x'; expected NAME: VALUE lines"),
     "no trunk": ([{"pretraining": "p", "results": "t.json"}], "entry 0: trunk is missing"),
-    "results as a number": ([{"trunk": "t", "pretraining": "p", "results": 3}], "results is 3; expected"),
+    "results as a number": (
+        [{"trunk": "t", "pretraining": "p", "results": True}],
+        "results is True; expected a result file",
+    ),
     "a typo": ([{"trunk": "t", "pretraining": "p", "results": "t.json", "sead": 1}], "unknown key 'sead'"),
 }
 
@@ -82,22 +85,22 @@ def test_malformed_lists_are_named_with_their_entry(case: str, tmp_path: Path) -
 
 def test_what_cannot_stand_in_one_table(entries, tmp_path: Path) -> None:
     def collect(*more: dict[str, Any]) -> None:
-        capacities_page.write(*capacities.read(_yaml(tmp_path, [*entries, *more])), tmp_path / "out")
+        capacities.write(*capacities.read(_yaml(tmp_path, [*entries, *more])), tmp_path / "out")
 
     def entry(results: str) -> dict[str, Any]:
         return {"trunk": "32x16d", "pretraining": "IN-1k", "results": results}
 
     with pytest.raises(ConfigError, match="both hold"):
         collect(entry("l.json"))
-    with pytest.raises(DataError, match="different annotation files"):
+    with pytest.raises(DataError, match="different test images"):
         collect(entry(_results(tmp_path, "other.json", gt="b" * 64, bbox=BOX)))
     with pytest.raises(DataError, match="share neither bbox nor segm"):
         collect(entry(_results(tmp_path, "masks.json", segm=BOX)))
-    with pytest.raises(DataError, match="AP is 'high'"):
+    with pytest.raises(DataError, match="AP is 'high'; expected percent"):
         collect(entry(_results(tmp_path, "words.json", bbox={"AP": "high", "AP50": 1.0})))
     with pytest.raises(DataError, match="does not exist"):
         collect(entry("absent.json"))
     (tmp_path / "list.json").write_text("[]")
-    with pytest.raises(DataError, match=r"no results\.json"):
+    with pytest.raises(DataError, match="no result file"):
         collect(entry("list.json"))
     assert not (tmp_path / "out").exists()

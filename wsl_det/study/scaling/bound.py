@@ -21,7 +21,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from wsl_det.study.scaling import fit
-from wsl_det.study.scaling.fit import Estimate, Observed, Scatter
+from wsl_det.study.scaling.fit import Estimate, Observed, Scatter, Solved
 
 ALPHA = 0.05
 POWER = 0.8
@@ -63,22 +63,8 @@ class Comparison:
         small, large = self.steps
         if small.interval[0] > 0:
             return STEEPER
-        return BOUND if small.interval[1] < self.half and large.interval[0] > 0 else OPEN
-
-    @property
-    def half(self) -> float:
-        """Half the slope of the larger model, under which a step counts as next to none."""
-        return self.larger_slope / 2
-
-
-@dataclass(frozen=True)
-class _Differences:
-    """Slopes of the largest capacity minus each smaller one's, with variance factors; what is left over."""
-
-    value: dict[str, float]
-    factor: dict[str, float]
-    rss: float
-    df: int
+        next_to_none = small.interval[1] < self.larger_slope / 2
+        return BOUND if next_to_none and large.interval[0] > 0 else OPEN
 
 
 def compare(groups: Sequence[Group], order: Sequence[str]) -> tuple[list[Comparison], Estimate | None]:
@@ -88,21 +74,26 @@ def compare(groups: Sequence[Group], order: Sequence[str]) -> tuple[list[Compari
     The mean is that of the smallest against the largest, None unless two groups have the same two.
     """
     usable = [_usable(group, order) for group in groups]
-    solved = {i: _differences(group) for i, group in enumerate(usable) if len(group) > 1}
-    df = sum(one.df for one in solved.values())
-    if df < 1:
+    solved = {i: _solve(group) for i, group in enumerate(usable) if len(group) > 1}
+    if sum(one.df for one in solved.values()) < 1:
         return [], None
     every = [seen for i in solved for seen in usable[i].values()]
-    scatter = fit.scatter(sum(one.rss for one in solved.values()), df, every)
+    scatter = fit.scatter(list(solved.values()), every)
     about = fit.about_curves(every)
+    gaps = {i: _gaps(usable[i], solved[i]) for i in solved}
     found = [
-        _comparison((i, name), usable[i], solved[i], scatter, about)
+        _comparison((i, name), usable[i], scatter.estimate(*gap), scatter.df, about)
         for i in solved
-        for name in solved[i].value
+        for name, gap in gaps[i].items()
     ]
     family = fit.holm([one.difference.p for one in found])
     found = [replace(one, family_p=p) for one, p in zip(found, family, strict=True)]
-    return found, _mean(solved, usable, scatter)
+    ends = {(next(iter(usable[i])), list(usable[i])[-1]) for i in solved}
+    if len(solved) < 2 or len(ends) > 1:
+        return found, None
+    pairs = [next(iter(one.values())) for one in gaps.values()]
+    value, factor = (math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True))
+    return found, scatter.estimate(value, factor / len(pairs))
 
 
 def _usable(group: Group, order: Sequence[str]) -> dict[str, Observed]:
@@ -116,55 +107,37 @@ def _usable(group: Group, order: Sequence[str]) -> dict[str, Observed]:
     }
 
 
-def _differences(group: Group) -> _Differences:
-    """Weighted least squares: a level for each size, and a line for each capacity but the largest."""
+def _solve(group: Group) -> Solved:
+    """Weighted least squares: a line for each capacity but the largest, and a level for each size."""
     names = list(group)
     x, y, w = (np.concatenate([getattr(group[name], part) for name in names]) for part in ("x", "y", "w"))
     whose = np.concatenate([np.full(len(group[name].x), i) for i, name in enumerate(names)])
-    across = x - float(w @ x) / float(w.sum())
-    levels = [x == size for size in np.unique(x)]
-    lines = [column for i in range(len(names) - 1) for column in (whose == i, (whose == i) * across)]
-    root = np.sqrt(w)
-    design = np.stack([*levels, *lines], axis=1).astype(float) * root[:, None]
-    inverse = np.linalg.pinv(design.T @ design)
-    found = inverse @ design.T @ (root * y)
-    rest = root * y - design @ found
-    slopes = {name: len(levels) + 2 * i + 1 for i, name in enumerate(names[:-1])}
-    return _Differences(
-        value={name: -float(found[at]) for name, at in slopes.items()},
-        factor={name: float(inverse[at, at]) for name, at in slopes.items()},
-        rss=float(rest @ rest),
-        df=len(y) - int(np.linalg.matrix_rank(design)),
-    )
+    lines = [column for i in range(len(names) - 1) for column in ((whose == i) * (x - x.mean()), whose == i)]
+    return fit.solve([*lines, *(x == size for size in np.unique(x))], y, w)
+
+
+def _gaps(group: Group, solved: Solved) -> dict[str, tuple[float, float]]:
+    """The largest capacity's slope minus that of each smaller one, and the factor of its variance."""
+    return {
+        name: (-float(solved.found[2 * i]), float(solved.factors[2 * i, 2 * i]))
+        for i, name in enumerate(list(group)[:-1])
+    }
 
 
 def _comparison(
-    which: tuple[int, str], group: Group, solved: _Differences, scatter: Scatter, about: Scatter
+    which: tuple[int, str], group: Group, difference: Estimate, df: int, about: Scatter
 ) -> Comparison:
     (i, name), larger = which, list(group)[-1]
-    difference = scatter.estimate(solved.value[name], solved.factor[name])
-    steps = [about.estimate(*fit.last_step(group[one])) for one in (name, larger)]
-    reach = fit.quantile(1 - ALPHA / 2, scatter.df) + fit.quantile(POWER, scatter.df)
+    small, large = (about.estimate(*fit.last_step(group[one])) for one in (name, larger))
+    reach = fit.quantile(1 - ALPHA / 2, df) + fit.quantile(POWER, df)
     return Comparison(
         group=i,
         smaller=name,
         larger=larger,
         sizes=len(np.intersect1d(group[name].x, group[larger].x)),
         difference=difference,
-        steps=(steps[0], steps[1]),
-        df=scatter.df,
+        steps=(small, large),
+        df=df,
         detectable=reach * difference.error,
         larger_slope=fit.line(group[larger]).slope,
-    )
-
-
-def _mean(solved: Mapping[int, _Differences], groups: Sequence[Group], scatter: Scatter) -> Estimate | None:
-    """The difference of the smallest and the largest capacity, averaged over the groups."""
-    ends = {(min(groups[i], key=list(groups[i]).index), list(groups[i])[-1]) for i in solved}
-    if len(solved) < 2 or len(ends) > 1:
-        return None
-    smallest = next(iter(ends))[0]
-    value = math.fsum(one.value[smallest] for one in solved.values()) / len(solved)
-    return scatter.estimate(
-        value, math.fsum(one.factor[smallest] for one in solved.values()) / len(solved) ** 2
     )

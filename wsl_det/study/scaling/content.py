@@ -12,11 +12,9 @@ import numpy as np
 
 from wsl_det.core import provenance
 from wsl_det.study.scaling import bound, fit, layout, words
-from wsl_det.study.scaling.bound import Comparison
 from wsl_det.study.scaling.entries import Study
-from wsl_det.study.scaling.fit import Estimate, Observed
-from wsl_det.study.scaling.layout import Figure, Panel, Series
-from wsl_det.study.scaling.points import Point, by_width, short
+from wsl_det.study.scaling.fit import Observed
+from wsl_det.study.scaling.points import by_width, short
 
 SCHEMA = 1
 _BAND = 33
@@ -27,176 +25,124 @@ def collect(study: Study) -> dict[str, Any]:
 
     Raises what ``points.gather`` and ``layout.figures`` raise.
     """
-    found = [_figure(figure) for figure in layout.figures(study)]
+    figures = [finished(figure) for figure in layout.figures(study)]
     made_from: dict[str, str | Path | None] = {
-        str(path): path for entry in study.entries for path in entry.results
+        str(path): path for entry in study.entries for path in entry.files
     }
     meta = provenance.header("scaling study", SCHEMA, made_from)
-    return {"title": study.title, "figures": found, "meta": meta}
+    return {"title": study.title, "figures": figures, "meta": meta}
 
 
-def _figure(figure: Figure) -> dict[str, Any]:
-    return {
-        "kind": figure.kind,
-        "title": figure.title,
-        "colours": list(figure.colours),
-        "dashes": list(figure.dashes),
-        "sources": list(figure.sources),
-        "panels": [_panel(figure.kind, panel) for panel in figure.panels],
-    }
+def finished(figure: dict[str, Any]) -> dict[str, Any]:
+    """A figure of ``layout`` with fits, comparisons and words, its points as dicts."""
+    return figure | {"panels": [_panel(figure["kind"], panel) for panel in figure["panels"]]}
 
 
-def _panel(kind: str, panel: Panel) -> dict[str, Any]:
-    series: list[dict[str, Any]] = [
-        {
-            "name": one.name,
-            "colour": one.colour,
-            "dash": one.dash,
-            "paper": one.paper,
-            "points": [_point(point, panel) for point in _sorted(kind, one, panel.order)],
-            "fit": None,
-            "no_fit": None,
-        }
-        for one in panel.series
-    ]
-    record: dict[str, Any] = {
-        "title": panel.title,
-        "metric": panel.metric,
-        "axis": words.metric(panel.metric),
-        "protocol": panel.protocol,
-        "paper": panel.paper,
-        "order": list(panel.order),
-        "series": series,
-        "scatter": None,
-        "comparisons": [],
-        "mean_difference": None,
-    }
+def _panel(kind: str, panel: dict[str, Any]) -> dict[str, Any]:
+    record = panel | {"axis": words.metric(panel["metric"]), "series": []}
+    record |= {"scatter": None, "comparisons": [], "mean_difference": None}
+    for one in panel["series"]:
+        points = one["points"]
+        if kind not in layout.BARS:
+            order = panel["order"].index if panel["order"] else float
+            points = sorted(points, key=lambda point: order(getattr(point, kind)))
+        record["series"].append(one | {"points": points, "fit": None, "no_fit": None})
     if kind == "images":
-        record |= _fitted(panel, series)
-    every = [point for one in series for point in one["points"]]
-    record["words"] = [
-        *[words.comparison(one) for one in record["comparisons"]],
-        *words.mean_difference(record["mean_difference"], record["comparisons"]),
-    ]
+        record |= _fitted(record["series"])
+    for one in record["series"]:
+        one["points"] = [
+            {
+                "place": layout.place(kind, point, panel),
+                "size": None if point.images is None else short(point.images),
+                **{key: value for key, value in asdict(point).items() if key != "errors"},
+            }
+            for point in one["points"]
+        ]
+    record["words"] = [words.comparison(one) for one in record["comparisons"]]
+    record["words"] += words.mean_difference(record["mean_difference"], record["comparisons"])
+    every = [point for one in record["series"] for point in one["points"]]
     record["notes"] = [*words.intervals(every), *words.fits(record)]
-    return record
+    return {key: value for key, value in record.items() if key not in ("varying", "labels")}
 
 
-def _sorted(kind: str, one: Series, order: Sequence[str]) -> list[Point]:
-    if kind == "capacity":
-        return sorted(one.points, key=lambda point: order.index(point.capacity))
-    if kind in layout.BARS:
-        return list(one.points)
-    return sorted(one.points, key=lambda point: getattr(point, kind))
-
-
-def _point(point: Point, panel: Panel) -> dict[str, Any]:
-    record = asdict(point)
-    record.pop("errors")
-    size = None if point.images is None else short(point.images)
-    return {"place": panel.places[point], "size": size} | record
-
-
-def _fitted(panel: Panel, series: list[dict[str, Any]]) -> dict[str, Any]:
+def _fitted(series: list[dict[str, Any]]) -> dict[str, Any]:
     """Fits into ``series``; scatter, comparisons and their mean for the panel."""
-    chosen = [i for i, one in enumerate(panel.series) if not one.paper]
-    weighted = all(error for i in chosen for point in panel.series[i].points for error in point.errors)
-    seen = {i: _observed(panel.series[i], weighted) for i in chosen}
-    for i in chosen:
-        if seen[i].sizes < fit.LEAST_SIZES:
-            series[i]["no_fit"] = (
-                f"{seen[i].sizes} size{'s' * (seen[i].sizes > 1)}, no line is fitted under {fit.LEAST_SIZES}"
-            )
-    kept = [i for i in chosen if series[i]["no_fit"] is None]
+    chosen = [one for one in series if not one["paper"]]
+    weighted = all(error for one in chosen for point in one["points"] for error in point.errors)
+    kept, seen = [], []
+    for one in chosen:
+        observed = _observed(one, weighted)
+        if observed.sizes >= fit.LEAST_SIZES:
+            kept.append(one)
+            seen.append(observed)
+        else:
+            sizes = f"{observed.sizes} size{'s' * (observed.sizes > 1)}"
+            one["no_fit"] = f"{sizes}, no line is fitted under {fit.LEAST_SIZES}"
     if not kept:
         return {}
-    lines, scatter = fit.together([seen[i] for i in kept])
-    curved = fit.curvatures([seen[i] for i in kept])
+    lines, scatter = fit.together(seen)
+    curved = fit.curvatures(seen)
     family = fit.holm([one.p if one else None for one in curved])
-    for i, line, bent, p in zip(kept, lines, curved, family, strict=True):
-        series[i]["fit"] = _line(line, scatter, seen[i], curved=(bent, p), weighted=weighted)
-    groups, names = _groups(panel, {i: seen[i] for i in kept})
-    order = by_width(point.capacity for one in panel.series for point in one.points)
+    for one, line, observed, bent, p in zip(kept, lines, seen, curved, family, strict=True):
+        one["fit"] = _line(line, scatter, observed, weighted=weighted)
+        one["fit"]["curvature"] = None if bent is None else asdict(bent) | {"family_p": p}
+    groups, names = _groups(kept, seen)
+    order = by_width(point.capacity for one in series for point in one["points"])
     comparisons, mean = bound.compare(groups, order)
+    size = math.sqrt(scatter.variance)
     return {
         "scatter": {
-            "points": math.sqrt(scatter.variance) if not weighted else None,
-            "ratio": math.sqrt(scatter.variance) if weighted else None,
+            "points": None if weighted else size,
+            "ratio": size if weighted else None,
             "df": scatter.df,
             "weighted": weighted,
         },
-        "comparisons": [_comparison(one, names) for one in comparisons],
+        "comparisons": [
+            asdict(one)
+            | {"group": names[one.group], "verdict": one.verdict}
+            | {"steps": dict(zip(("smaller", "larger"), map(asdict, one.steps), strict=True))}
+            for one in comparisons
+        ],
         "mean_difference": None if mean is None else asdict(mean),
     }
 
 
-def _observed(one: Series, weighted: bool) -> Observed:
+def _observed(one: Mapping[str, Any], weighted: bool) -> Observed:
     rows = [
-        (math.log10(point.images or 1), value, 1 / error**2 if weighted and error else 1.0)
-        for point in one.points
+        (math.log10(point.images), value, 1 / error**2 if weighted else 1.0)
+        for point in one["points"]
         for value, error in zip(point.runs, point.errors, strict=True)
     ]
-    x, y, w = np.array(rows, float).T
-    return Observed(x, y, w)
+    return Observed(*np.array(rows, float).T)
 
 
-def _line(
-    line: fit.Line,
-    scatter: fit.Scatter,
-    seen: Observed,
-    *,
-    curved: tuple[Estimate | None, float | None],
-    weighted: bool,
-) -> dict[str, Any]:
-    bent, family_p = curved
-    slope = scatter.estimate(line.slope, line.slope_factor)
+def _line(line: fit.Line, scatter: fit.Scatter, seen: Observed, *, weighted: bool) -> dict[str, Any]:
     x = np.linspace(seen.x.min(), seen.x.max(), _BAND)
-    value, low, high = line.band(x, scatter)
-    alone = math.sqrt(line.slope_factor) * 1.959963984540054
+    bounds = zip(("log10_images", "value", "low", "high"), (x, *line.band(x, scatter)), strict=True)
+    alone = math.sqrt(line.slope_factor) * fit.quantile(0.975, math.inf)
     return {
         "intercept": line.intercept,
-        "slope": asdict(slope),
-        "a_doubling": words.DOUBLING * line.slope,
+        "slope": asdict(scatter.estimate(line.slope, line.slope_factor)),
+        "a_doubling": math.log10(2) * line.slope,
         "covariance": line.covariance(scatter),
         "sizes": seen.sizes,
         "observations": len(seen.x),
-        "slope_interval_if_errors_were_independent": [line.slope - alone, line.slope + alone]
-        if weighted
-        else None,
-        "curvature": None if bent is None else asdict(bent) | {"family_p": family_p},
-        "band": {
-            "log10_images": x.tolist(),
-            "value": value.tolist(),
-            "low": low.tolist(),
-            "high": high.tolist(),
-        },
+        "slope_interval_if_errors_were_independent": (
+            [line.slope - alone, line.slope + alone] if weighted else None
+        ),
+        "band": {name: values.tolist() for name, values in bounds},
     }
 
 
-def _groups(panel: Panel, seen: Mapping[int, Observed]) -> tuple[list[dict[str, Observed]], list[str]]:
+def _groups(
+    kept: Sequence[Mapping[str, Any]], seen: Sequence[Observed]
+) -> tuple[list[dict[str, Observed]], list[str]]:
     """Lines that differ in capacity alone, together; and what the groups are called."""
     groups: dict[Any, dict[str, Observed]] = {}
     names: dict[Any, str] = {}
-    for i, observed in seen.items():
-        point = panel.series[i].points[0]
+    for one, observed in zip(kept, seen, strict=True):
+        point = one["points"][0]
         key = (point.vocabulary, point.sampling, point.noise, point.pretraining)
         groups.setdefault(key, {})[point.capacity] = observed
-        names[key] = panel.series[i].name.removeprefix(point.capacity).removeprefix(", ")
+        names[key] = one["name"].removeprefix(point.capacity).removeprefix(", ")
     return list(groups.values()), [name if len(groups) > 1 else "" for name in names.values()]
-
-
-def _comparison(one: Comparison, names: Sequence[str]) -> dict[str, Any]:
-    small, large = one.steps
-    return {
-        "group": names[one.group],
-        "smaller": one.smaller,
-        "larger": one.larger,
-        "sizes": one.sizes,
-        "difference": asdict(one.difference),
-        "family_p": one.family_p,
-        "steps": {"smaller": asdict(small), "larger": asdict(large)},
-        "df": one.df,
-        "detectable": one.detectable,
-        "larger_slope": one.larger_slope,
-        "verdict": one.verdict,
-    }

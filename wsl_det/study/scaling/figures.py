@@ -24,7 +24,6 @@ _COLOURS: dict[int, tuple[str, ...]] = {
 }
 _MANY = ("#8b95a3", "#c46a12", "#9dbde6", "#5b8cc9", "#1b4f9c", "#7a4a8c", "#2f7d5b", "#a5371f")
 _PAPER = "#8b95a3"
-_PALE = ("#8b95a3", "#9dbde6", "#5b8cc9")
 _BANDS = 2
 """Lines with a shaded interval; the intervals of more would hide each other and stand in the table alone."""
 _MARKERS = "os^Dv<>P"
@@ -189,48 +188,28 @@ def _spread(sizes: Sequence[float], apart: float) -> list[float]:
 def _bars(record: dict[str, Any], narrow: bool) -> Figure:
     panels = record["panels"]
     most = max(sum(len(one["points"]) for one in panel["series"]) for panel in panels)
-    # Upright on a page, lying on a phone: there the values beside each other would run together.
-    figure, places = _sheet(len(panels), narrow, 1, 0.7 + 0.2 * most if narrow else 2.7)
+    # Lying: upright bars would have their values run together, and the names under them.
+    figure, places = _sheet(
+        len(panels), narrow, 2 if most < 12 else 1, 0.7 + (0.2 if narrow else 0.17) * most
+    )
     for axes, panel in zip(places, panels, strict=True):
-        (_lying if narrow else _upright)(axes, record, panel)
         title = _title(panel, words.protocol(panel["protocol"]), apart="\n" if narrow else " · ")
         axes.set_title(title, pad=8)
+        for at, width, hue, point in _placed(record, panel):
+            axes.barh(at, point["value"], height=0.92 * width, color=hue, linewidth=0)
+            reach = point["interval"] or ()
+            axes.plot(reach, [at] * len(reach), color=INK, linewidth=1.1)
+            runs = point["runs"] if len(point["runs"]) > 1 else ()
+            axes.plot(runs, [at] * len(runs), "o", color=INK, markersize=2.2, alpha=0.75)
+            axes.annotate(f"{point['value']:.1f}", (max([point["value"], *reach, *runs]), at), (3, 0),
+                          textcoords="offset points", va="center", fontsize=7.5, color=INK)  # fmt: skip
+        axes.set_yticks(range(len(panel["order"])), panel["order"], color=INK)
+        axes.set_ylim(len(panel["order"]) - 0.4, -0.6)
+        axes.set_xlim(0, 1.12 * axes.get_xlim()[1])
+        axes.set_xlabel(f"{panel['axis']}, %")
+        bare(axes, "x")
     _legend(figure, record, narrow, markers=False)
     return figure
-
-
-def _upright(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any]) -> None:
-    highest = max(point["value"] for one in panel["series"] for point in one["points"])
-    for at, width, hue, point in _placed(record, panel):
-        axes.bar(at, point["value"], width=0.92 * width, color=hue, linewidth=0)
-        if point["interval"] is not None:
-            axes.plot([at, at], point["interval"], color=INK, linewidth=1.1)
-        # Upright inside the bar, at its foot: beside each other the values of narrow bars would run together.
-        inside = point["value"] > 0.3 * highest
-        foot = (at, 0 if inside else max([point["value"], *(point["interval"] or ())]))
-        axes.annotate(f"{point['value']:.1f}", foot, (0, 4), textcoords="offset points", rotation=90,
-                      ha="center", va="bottom", fontsize=7.5, fontweight="bold",
-                      color=INK if hue in _PALE or not inside else "white")  # fmt: skip
-    axes.set_xticks(range(len(panel["order"])), panel["order"], color=INK)
-    axes.set_xlim(-0.6, len(panel["order"]) - 0.4)
-    axes.set_ylim(bottom=0)
-    axes.set_ylabel(f"{panel['axis']}, %")
-    bare(axes, "y")
-
-
-def _lying(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any]) -> None:
-    for at, width, hue, point in _placed(record, panel):
-        axes.barh(at, point["value"], height=0.92 * width, color=hue, linewidth=0)
-        if point["interval"] is not None:
-            axes.plot(point["interval"], [at, at], color=INK, linewidth=1.1)
-        tip = max([point["value"], *(point["interval"] or ())])
-        axes.annotate(f"{point['value']:.1f}", (tip, at), (3, 0), textcoords="offset points", va="center",
-                      fontsize=7.5, color=INK)  # fmt: skip
-    axes.set_yticks(range(len(panel["order"])), panel["order"], color=INK)
-    axes.set_ylim(len(panel["order"]) - 0.4, -0.6)
-    axes.set_xlim(0, 1.12 * axes.get_xlim()[1])
-    axes.set_xlabel(f"{panel['axis']}, %")
-    bare(axes, "x")
 
 
 def _placed(record: Mapping[str, Any], panel: Mapping[str, Any]) -> Iterator[tuple[float, float, str, Any]]:

@@ -12,19 +12,24 @@ import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_det.gain import estimates
-
-quantile = functools.cache(estimates.t_quantile)
-"""Few different p and degrees of freedom, many estimates."""
 Floats = NDArray[np.float64]
 LEAST_SIZES = 3
 """Different numbers of images that a line needs: two would leave nothing to judge it by."""
 CURVATURE_SIZES = 4
 _ROUNDING = 1e-26
+
+
+@functools.cache
+def quantile(p: float, df: float) -> float:
+    """The quantile ``p`` of Student's t; infinite ``df`` is the normal distribution."""
+    from scipy import special  # takes a moment to load
+
+    return float(special.stdtrit(df, p))
 
 
 @dataclass(frozen=True)
@@ -60,55 +65,76 @@ class Scatter:
 
     def estimate(self, value: float, factor: float) -> Estimate:
         """``value`` whose variance is ``factor`` times the scatter's, by Student's t."""
+        from scipy import special
+
         error = math.sqrt(self.variance * factor)
         half = quantile(0.975, self.df) * error
-        p = 2 * estimates.t_cdf(-abs(value) / error, self.df) if error > 0 else None
+        p = 2 * float(special.stdtr(self.df, -abs(value) / error)) if error > 0 else None
         return Estimate(value, error, (value - half, value + half), p)
 
 
 @dataclass(frozen=True)
-class Line:
-    """A fitted line: value at ``centre``, slope a tenfold; the two are uncorrelated.
+class Solved:
+    """Weighted least squares: parameters (P,), their covariance (P, P) for a scatter of 1, what is left."""
 
-    ``level_factor`` and ``slope_factor`` times the scatter's variance are their variances.
-    """
+    found: Floats
+    factors: Floats
+    rss: float
+    df: int
+
+
+def solve(columns: Sequence[NDArray[Any]], y: Floats, w: Floats) -> Solved:
+    """Least squares of ``y`` (N,) on columns (N,) with weights ``w`` (N,)."""
+    root = np.sqrt(w)
+    design = np.stack(columns, axis=1).astype(float) * root[:, None]
+    inverse = np.linalg.pinv(design)
+    found = inverse @ (root * y)
+    rest = root * y - design @ found
+    df = len(y) - int(np.linalg.matrix_rank(design))
+    return Solved(found, inverse @ inverse.T, float(rest @ rest), df)
+
+
+@dataclass(frozen=True)
+class Line:
+    """A fitted line; ``solved`` are its value at ``centre`` and its slope a tenfold."""
 
     centre: float
-    level: float
-    slope: float
-    level_factor: float
-    slope_factor: float
-    rss: float
+    solved: Solved
+
+    @property
+    def slope(self) -> float:
+        """b of value = a + b log10(images)."""
+        return float(self.solved.found[1])
 
     @property
     def intercept(self) -> float:
         """a of value = a + b log10(images)."""
-        return self.level - self.slope * self.centre
+        return float(self.solved.found[0]) - self.slope * self.centre
+
+    @property
+    def slope_factor(self) -> float:
+        """The slope's variance for a scatter of 1."""
+        return float(self.solved.factors[1, 1])
 
     def covariance(self, scatter: Scatter) -> list[list[float]]:
         """(2, 2) of a and b."""
-        both = -self.centre * self.slope_factor
-        first = self.level_factor + self.centre**2 * self.slope_factor
-        return [[scatter.variance * v for v in row] for row in ((first, both), (both, self.slope_factor))]
+        move = np.array([[1, -self.centre], [0, 1]])
+        both: list[list[float]] = (scatter.variance * move @ self.solved.factors @ move.T).tolist()
+        return both
 
     def band(self, x: Floats, scatter: Scatter) -> tuple[Floats, Floats, Floats]:
         """The line and the bounds of its 95% interval at ``x``, each (len(x),)."""
-        value = self.level + self.slope * (x - self.centre)
-        error = np.sqrt(scatter.variance * (self.level_factor + (x - self.centre) ** 2 * self.slope_factor))
+        at = np.stack([np.ones_like(x), x - self.centre], axis=1)
+        value = at @ self.solved.found
+        error = np.sqrt(scatter.variance * np.einsum("ij,jk,ik->i", at, self.solved.factors, at))
         half = quantile(0.975, scatter.df) * error
         return value, value - half, value + half
 
 
 def line(seen: Observed) -> Line:
     """Weighted least squares through observations at two or more sizes."""
-    total = float(seen.w.sum())
-    centre = float(seen.w @ seen.x) / total
-    level = float(seen.w @ seen.y) / total
-    across = seen.x - centre
-    spread = float(seen.w @ across**2)
-    slope = float(seen.w @ (across * (seen.y - level))) / spread
-    rest = seen.y - level - slope * across
-    return Line(centre, level, slope, 1 / total, 1 / spread, float(seen.w @ rest**2))
+    centre = float(seen.x.mean())
+    return Line(centre, solve([np.ones_like(seen.x), seen.x - centre], seen.y, seen.w))
 
 
 def together(seen: Sequence[Observed]) -> tuple[list[Line], Scatter]:
@@ -117,14 +143,15 @@ def together(seen: Sequence[Observed]) -> tuple[list[Line], Scatter]:
     Every set needs ``LEAST_SIZES`` different sizes, so that the degrees of freedom are one a line or more.
     """
     lines = [line(one) for one in seen]
-    df = sum(len(one.x) for one in seen) - 2 * len(lines)
-    return lines, scatter(sum(one.rss for one in lines), df, seen)
+    return lines, scatter([one.solved for one in lines], seen)
 
 
-def scatter(rss: float, df: int, seen: Sequence[Observed]) -> Scatter:
-    """The scatter that a sum of squared residuals of ``seen`` stands for."""
+def scatter(solved: Sequence[Solved], seen: Sequence[Observed]) -> Scatter:
+    """The scatter that is left of ``seen`` by what was solved together."""
+    rss = sum(one.rss for one in solved)
     # Points exactly on their lines leave rounding errors, which are no scatter.
     nothing = _ROUNDING * sum(float(one.w @ one.y**2) for one in seen)
+    df = sum(one.df for one in solved)
     return Scatter(rss / df if rss > nothing else 0.0, df)
 
 
@@ -135,53 +162,34 @@ def curvatures(seen: Sequence[Observed]) -> list[Estimate | None]:
     is what then remains; the square of its t is the F of the term with 1 degree of freedom.
     """
     curves = [_curve(one) for one in seen]
-    about = _about(curves, seen)
-    if about is None:
+    if not any(len(one.found) == 3 for one in curves) or sum(one.df for one in curves) < 1:
         return [None] * len(curves)
-    return [None if one.bend is None else about.estimate(*one.bend) for one in curves]
+    about = scatter(curves, seen)
+    return [
+        about.estimate(float(one.found[2]), float(one.factors[2, 2])) if len(one.found) == 3 else None
+        for one in curves
+    ]
 
 
 def about_curves(seen: Sequence[Observed]) -> Scatter:
     """The scatter about lines with a squared term where sizes allow one, so that bends are no scatter."""
-    return _about([_curve(one) for one in seen], seen) or together(seen)[1]
+    curves = [_curve(one) for one in seen]
+    return scatter(curves, seen) if sum(one.df for one in curves) > 0 else together(seen)[1]
 
 
-@dataclass(frozen=True)
-class _Curve:
-    """``bend``: coefficient of the squared term and the factor of its variance; None for a straight line."""
-
-    bend: tuple[float, float] | None
-    rss: float
-    parameters: int
-
-
-def _curve(one: Observed) -> _Curve:
-    straight = line(one)
-    if one.sizes < CURVATURE_SIZES:
-        return _Curve(None, straight.rss, 2)
-    across, root = one.x - straight.centre, np.sqrt(one.w)
-    columns = np.stack([np.ones_like(across), across, across**2], axis=1) * root[:, None]
-    inverse = np.linalg.inv(columns.T @ columns)
-    found = inverse @ columns.T @ (one.y * root)
-    rest = one.y * root - columns @ found
-    return _Curve((float(found[2]), float(inverse[2, 2])), float(rest @ rest), 3)
-
-
-def _about(curves: Sequence[_Curve], seen: Sequence[Observed]) -> Scatter | None:
-    df = sum(len(one.x) for one in seen) - sum(one.parameters for one in curves)
-    return scatter(sum(one.rss for one in curves), df, seen) if df > 0 else None
+def _curve(one: Observed) -> Solved:
+    across = one.x - one.x.mean()
+    columns = [np.ones_like(across), across, across**2]
+    return solve(columns[: 3 if one.sizes >= CURVATURE_SIZES else 2], one.y, one.w)
 
 
 def last_step(seen: Observed) -> tuple[float, float]:
     """The slope a tenfold between the two largest sizes, and the factor of its variance."""
-    below, top = np.unique(seen.x)[-2:]
-    weights = [float(seen.w[seen.x == x].sum()) for x in (below, top)]
-    means = [
-        float(seen.w[seen.x == x] @ seen.y[seen.x == x]) / w
-        for x, w in zip((below, top), weights, strict=True)
-    ]
-    wide = float(top - below)
-    return (means[1] - means[0]) / wide, sum(1 / w for w in weights) / wide**2
+    sizes = np.unique(seen.x)
+    means = solve([seen.x == size for size in sizes], seen.y, seen.w)
+    wide = float(sizes[-1] - sizes[-2])
+    factor = float(means.factors[-1, -1] + means.factors[-2, -2])
+    return float(means.found[-1] - means.found[-2]) / wide, factor / wide**2
 
 
 def holm(values: Sequence[float | None]) -> list[float | None]:
@@ -190,6 +198,5 @@ def holm(values: Sequence[float | None]) -> list[float | None]:
     found: list[float | None] = [None] * len(values)
     highest = 0.0
     for rank, (p, i) in enumerate(ranked):
-        highest = max(highest, min(1.0, (len(ranked) - rank) * p))
-        found[i] = highest
+        found[i] = highest = max(highest, min(1.0, (len(ranked) - rank) * p))
     return found

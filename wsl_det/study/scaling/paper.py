@@ -6,24 +6,23 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from wsl_det.core import yaml_files
 from wsl_det.study.scaling import entries
 from wsl_det.study.scaling.points import Point
 
 _FILE = Path(__file__).parent / "paper.yaml"
-_FIXED = ("target", "capacity", "pretraining", "vocabulary", "images")
+_FIXED = ("target", "capacity", "pretraining", "vocabulary", "images", "sampling", "noise")
 
 
 @cache
 def _tree() -> dict[str, Any]:
-    tree: dict[str, Any] = yaml.safe_load(_FILE.read_text(encoding="utf-8"))
+    tree: dict[str, Any] = yaml_files.read(_FILE)
     return tree
 
 
 def source(figure: int) -> str:
     """Where the points of a figure come from, in words: authors, figure, how the numbers were read."""
-    facts = _tree()["figures"][figure]
+    facts = _tree()["figures"][str(figure)]
     how = "numbers printed in it"
     if facts["read"] == "digitised":
         how = f"digitised from it, ±{facts['error']:g} points"
@@ -32,30 +31,21 @@ def source(figure: int) -> str:
 
 def points(figure: int) -> list[Point]:
     """The points of the paper's Figure 1 to 5; top-1 accuracy in percent, ``reading`` its reading error."""
-    facts = _tree()["figures"][figure]
+    facts = _tree()["figures"][str(figure)]
+    same: dict[str, Any] = {
+        "metric": "top1",
+        "protocol": facts["protocol"],
+        "paper": figure,
+        "reading": facts.get("error"),
+    }
     found = []
     for row in facts["rows"]:
-        fixed = {key: row.get(key, facts.get(key)) for key in _FIXED}
-        for at, value in row["values"].items():
-            found.append(_point(figure, facts, {**fixed, facts["over"]: at}, float(value)))
+        for where, value in row["values"].items():
+            what: dict[str, Any] = {key: row.get(key, facts.get(key)) for key in _FIXED} | {
+                facts["over"]: where
+            }
+            what |= _tree()["sets"].get(what["pretraining"], {})
+            what |= {"images": entries.count(what["images"]), "noise": float(what["noise"] or 0)}
+            number: dict[str, Any] = {"value": float(value), "runs": (float(value),), "errors": (None,)}
+            found.append(Point(**what, **number, **same))
     return found
-
-
-def _point(figure: int, facts: dict[str, Any], what: dict[str, Any], value: float) -> Point:
-    what = what | _tree()["sets"].get(what["pretraining"], {})
-    return Point(
-        target=what["target"],
-        metric="top1",
-        capacity=what["capacity"],
-        value=value,
-        protocol=facts["protocol"],
-        images=entries.count(what["images"]),
-        vocabulary=what["vocabulary"],
-        sampling=what.get("sampling"),
-        noise=float(what.get("noise", 0)),
-        pretraining=what["pretraining"],
-        runs=(value,),
-        errors=(None,),
-        paper=figure,
-        reading=facts.get("error"),
-    )

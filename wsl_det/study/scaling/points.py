@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import math
 import re
-import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import msgspec
+import numpy as np
+
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.gain import estimates
-from wsl_det.study.scaling import entries, results
+from wsl_det.study.scaling import entries, fit, results
 from wsl_det.study.scaling.entries import Entry, Study, Target
 
 _WIDTH = re.compile(r"(\d+)x(\d+)d")
+_SAID = ("target", "capacity", "protocol", "images", "vocabulary", "sampling", "pretraining")
 _SAMPLINGS = ("natural", "sqrt", "uniform")
 
 
@@ -75,10 +77,8 @@ def short(images: float) -> str:
 def by_width(capacities: Iterable[str]) -> list[str]:
     """Different capacities, the narrowest first; in order of mention when a name tells no width."""
     different = list(dict.fromkeys(capacities))
-    found = [_WIDTH.search(name) for name in different]
-    if not all(found):
-        return different
-    return sorted(different, key=lambda name: _width(name) or 0)
+    widths = {name: width[0] for name in different if (width := _width(name))}
+    return sorted(different, key=widths.__getitem__) if len(widths) == len(different) else different
 
 
 def by_policy(samplings: Iterable[str]) -> list[str]:
@@ -93,61 +93,51 @@ def gather(study: Study) -> list[Point]:
     Raises ConfigError for entries given twice and for what a file and the YAML say differently, and
     DataError for files that are no results, hold no percent, or were made on different test images.
     """
-    _check_files_once(study.entries)
+    check_files_once([(entry.where, entry.files) for entry in study.entries])
     targets = {target.name: target for target in study.targets}
-    found: list[Point] = []
-    owner: dict[tuple[Any, ...], str] = {}
+    found: dict[tuple[Any, ...], tuple[str, Point]] = {}
     for entry in study.entries:
         for point in _points(entry, targets[entry.target]):
-            if point.identity in owner:
+            if point.identity in found:
                 raise ConfigError(
-                    f"{owner[point.identity]} and {entry.where} are the same pretraining on the same target; "
-                    "put runs with different seeds into one list of results"
+                    f"{found[point.identity][0]} and {entry.where} are the same pretraining on the same "
+                    "target; put runs with different seeds into one list of results"
                 )
-            owner[point.identity] = entry.where
-            found.append(point)
-    _check_test_sets(found)
-    _check_vocabularies(found)
-    return found
+            found[point.identity] = (entry.where, point)
+    every = [point for _, point in found.values()]
+    for target in targets:
+        own = [(p.files[0], p.test_set) for p in every if p.target == target and p.files]
+        check_one_test_set(own, target)
+    _check_vocabularies(every)
+    return every
 
 
 def _points(entry: Entry, target: Target) -> list[Point]:
     if entry.value is not None:
-        made = replace(_bare(entry, entry.capacity or ""), metric=target.metrics[0], value=entry.value)
-        error = None if entry.interval is None else _half(entry.interval)
-        how = None if entry.interval is None else "as given"
-        runs, errors = (entry.value,), (error,)
-        return [replace(made, interval=entry.interval, interval_of=how, runs=runs, errors=errors)]
-    trees = {path: results.read(path) for path in entry.results}
+        error, how = (None, None) if entry.interval is None else (_half(entry.interval), "as given")
+        made = _bare(entry, metric=target.metrics[0], value=entry.value, runs=(entry.value,), errors=(error,))
+        return [replace(made, interval=entry.interval, interval_of=how)]
+    trees = {path: results.read(path) for path in entry.files}
     for path, tree in trees.items():
         entry = _agreed(entry, results.said(tree), path)
     if entry.capacity is None:
-        raise ConfigError(f"{entry.where}: capacity is missing, and {entry.results[0]} does not say it")
-    sets = {one: path for path, tree in trees.items() if (one := results.test_set(tree))}
-    if len(sets) > 1:
-        raise _different(list(sets.values()), entry.target)
-    words = {one for tree in trees.values() if (one := results.vocabulary(tree))}
-    bare = replace(
-        _bare(entry, entry.capacity),
-        test_set=next(iter(sets), None),
-        vocabulary_sha256=", ".join(sorted(words)) or None,
+        raise ConfigError(f"{entry.where}: capacity is missing, and {entry.files[0]} does not say it")
+    sets = [(str(path), results.test_set(tree)) for path, tree in trees.items()]
+    check_one_test_set(sets, entry.target)
+    known = {one for tree in trees.values() if (one := results.vocabulary(tree))}
+    bare = _bare(
+        entry,
+        test_set=next((one for _, one in sets if one), None),
+        vocabulary_sha256=", ".join(sorted(known)) or None,
     )
     return [_measured(bare, trees, metric) for metric in target.metrics]
 
 
-def _bare(entry: Entry, capacity: str) -> Point:
+def _bare(entry: Entry, **more: Any) -> Point:
+    said = {key: getattr(entry, key) for key in _SAID}
+    files = tuple(map(str, entry.files))
     return Point(
-        target=entry.target,
-        metric="",
-        capacity=capacity,
-        value=math.nan,
-        protocol=entry.protocol,
-        images=entry.images,
-        vocabulary=entry.vocabulary,
-        sampling=entry.sampling,
-        noise=entry.noise or 0.0,
-        pretraining=entry.pretraining,
-        files=tuple(str(path) for path in entry.results),
+        **{"metric": "", "value": math.nan, **said, "noise": entry.noise or 0.0, "files": files} | more
     )
 
 
@@ -157,15 +147,11 @@ def _measured(bare: Point, trees: Mapping[Path, Mapping[str, Any]], metric: str)
     errors = tuple(None if one.interval is None else _half(one.interval) for one in read)
     interval, how = read[0].interval, "test images"
     if len(values) > 1:
-        half = (
-            estimates.t_quantile(0.975, len(values) - 1) * statistics.stdev(values) / math.sqrt(len(values))
-        )
-        mean = statistics.mean(values)
-        interval, how = (mean - half, mean + half), "runs"
+        interval, how = _students(values), "runs"
     return replace(
         bare,
         metric=metric,
-        value=statistics.mean(values),
+        value=float(np.mean(values)),
         interval=interval,
         interval_of=None if interval is None else how,
         runs=values,
@@ -174,9 +160,18 @@ def _measured(bare: Point, trees: Mapping[Path, Mapping[str, Any]], metric: str)
     )
 
 
+def _students(values: Sequence[float]) -> tuple[float, float]:
+    """Student's 95% interval of the mean of runs."""
+    from scipy import stats  # takes a moment to load
+
+    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
+    # Runs that are all alike have no scatter, of which scipy makes nan.
+    return (float(low), float(high)) if low < high else (values[0], values[0])
+
+
 def _half(interval: tuple[float, float]) -> float:
     """The standard error that a 95% interval stands for."""
-    return (interval[1] - interval[0]) / (2 * results.Z95)
+    return (interval[1] - interval[0]) / (2 * fit.quantile(0.975, math.inf))
 
 
 def _agreed(entry: Entry, said: Mapping[str, Any], path: Path) -> Entry:
@@ -196,7 +191,7 @@ def _agreed(entry: Entry, said: Mapping[str, Any], path: Path) -> Entry:
             )
         elif key == "images":
             known[key] = value  # the exact number, where the YAML has it rounded
-    return replace(entry, **known)
+    return msgspec.structs.replace(entry, **known)
 
 
 def _understood(key: str, given: Any, path: Path) -> Any:
@@ -210,9 +205,7 @@ def _understood(key: str, given: Any, path: Path) -> Any:
     else:
         value = str(given)
     if value is None:
-        raise DataError(
-            f"{path}: the pretraining's {key} is {given!r:.60}; expected a number that can be meant"
-        )
+        raise DataError(f"{path}: the pretraining's {key} is {given!r:.60}; expected a number")
     return value
 
 
@@ -221,9 +214,8 @@ def _same(key: str, mine: Any, said: Any) -> bool:
         return math.isclose(mine, said, rel_tol=0.01)
     if key == "noise":
         return math.isclose(mine, said, abs_tol=1e-9)
-    widths = [_WIDTH.search(text) for text in (mine, said)] if key == "capacity" else []
-    if widths and all(widths):
-        return len({one[0] for one in widths if one}) == 1
+    if key == "capacity" and _width(mine) and _width(said):
+        return _width(mine) == _width(said)
     return bool(mine == said)
 
 
@@ -231,29 +223,35 @@ def _shown(value: Any) -> str:
     return f"{value:,g}" if isinstance(value, float) else repr(value)
 
 
-def _width(capacity: str) -> int | None:
+def _width(capacity: str) -> tuple[int, str] | None:
+    """Groups times width, and both as written; None where a name tells no width."""
     found = _WIDTH.search(capacity)
-    return int(found[1]) * int(found[2]) if found else None
+    return (int(found[1]) * int(found[2]), found[0]) if found else None
 
 
-def _check_files_once(listed: Sequence[Entry]) -> None:
+def check_files_once(listed: Sequence[tuple[str, Sequence[Path]]]) -> None:
+    """Refuse a result file that stands twice among the files of entries."""
     seen: dict[Path, str] = {}
-    for entry in listed:
-        for path in entry.results:
-            where = seen.setdefault(path.resolve(), entry.where)
-            twice = sum(path.resolve() == other.resolve() for other in entry.results) > 1
-            if where != entry.where or twice:
-                raise ConfigError(f"{where} and {entry.where} both list {path}; a run counts once")
+    for where, paths in listed:
+        for path in paths:
+            if path.resolve() in seen:
+                raise ConfigError(
+                    f"{seen[path.resolve()]} and {where} both hold {path}; a run counts once, and runs of "
+                    "one entry stand in one list"
+                )
+            seen[path.resolve()] = where
 
 
-def _check_test_sets(found: Sequence[Point]) -> None:
-    known: dict[str, Point] = {}
-    for point in found:
-        if point.test_set is None:
-            continue
-        first = known.setdefault(point.target, point)
-        if first.test_set != point.test_set:
-            raise _different([Path(first.files[0]), Path(point.files[0])], point.target)
+def check_one_test_set(sets: Sequence[tuple[str, str | None]], target: str) -> None:
+    """Refuse files (path, test set or None) of one target that were measured on different test images."""
+    known = [(path, one) for path, one in sets if one is not None]
+    other = next((path for path, one in known if one != known[0][1]), None)
+    if other is not None:
+        raise DataError(
+            f"{known[0][0]} and {other} are both of target {target!r} but were measured on different "
+            "test images; a curve through both would compare test sets: give them targets of "
+            "their own, or measure again"
+        )
 
 
 def _check_vocabularies(found: Sequence[Point]) -> None:
@@ -267,11 +265,3 @@ def _check_vocabularies(found: Sequence[Point]) -> None:
                 f"{first.files[0]} and {point.files[0]} are both under vocabulary {point.vocabulary!r} "
                 "but were pretrained with different ones, by their hashes: give them names of their own"
             )
-
-
-def _different(paths: Sequence[Path], target: str) -> DataError:
-    return DataError(
-        f"{paths[0]} and {paths[1]} are both of target {target!r} but were measured on different "
-        "test images; a curve through both would compare test sets: give them targets of "
-        "their own, or measure again"
-    )

@@ -15,11 +15,12 @@ from typing import Any
 
 from wsl_det.core import files
 from wsl_det.errors import DataError
+from wsl_det.study.scaling import fit
 
-Z95 = 1.959963984540054
 IOU_TYPES = ("bbox", "segm")
 _ROUNDING = 1e-9
 _TEST_ROLES = ("gt", "val", "test", "data", "dataset")
+_SAID = ("capacity", "images", "vocabulary", "sampling", "noise")
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Reading:
     """
 
     value: float
-    interval: tuple[float, float] | None
+    interval: tuple[float, float] | None = None
     chance: float | None = None
 
 
@@ -45,14 +46,19 @@ def read(path: Path) -> dict[str, Any]:
     return tree
 
 
+def at(tree: Any, *keys: str) -> Any:
+    """What stands below ``keys``; None where one is missing."""
+    for key in keys:
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    return tree
+
+
 def available(tree: Mapping[str, Any]) -> list[str]:
-    """Names of the numbers in a result file, as ``metric`` takes them."""
+    """Names of the numbers in a result file, as ``number`` takes them."""
     names = [name for name in ("top1", "top5") if isinstance(tree.get(name), Mapping)]
-    recall = tree.get("recall")
-    names += [str(name) for name in recall if "@" in str(name)] if isinstance(recall, Mapping) else []
+    names += [str(name) for name in _rows(tree, "recall") if "@" in str(name)]
     for iou_type in IOU_TYPES:
-        if isinstance(tree.get(iou_type), Mapping):
-            names += [f"{iou_type} {name}" for name in tree[iou_type] if "_by_" not in name]
+        names += [f"{iou_type} {name}" for name in _rows(tree, iou_type) if "_by_" not in name]
     return names
 
 
@@ -62,60 +68,55 @@ def number(tree: Mapping[str, Any], metric: str, path: Path) -> Reading:
     The interval is the file's own; for recall it is Wilson's over the held-out posts, which for
     recall_set, a mean of shares, is never too narrow. AP has none. Raises DataError naming the file.
     """
-    if " " not in metric and f"bbox {metric}" in available(tree):
+    known = available(tree)
+    if f"bbox {metric}" in known:
         metric = f"bbox {metric}"
-    if metric not in available(tree):
+    if metric not in known:
         raise DataError(
-            f"{path} has no {metric}; it has {', '.join(available(tree))}: say which as the target's metric"
+            f"{path} has no {metric}; it has {', '.join(known)}: say which as the target's metric"
         )
     if metric in ("top1", "top5"):
-        record = tree[metric]
-        value = _percent(record.get("value"), metric, path)
-        return Reading(value, _interval(record.get("interval"), value, metric, path))
+        value = _percent(tree[metric].get("value"), metric, path)
+        return Reading(value, _interval(tree[metric].get("interval"), value, metric, path))
     if "@" in metric:
         value = _percent(tree["recall"][metric], metric, path)
         posts = tree["recall"].get("heldout_images")
-        known = isinstance(posts, int | float) and posts >= 1
-        guess = tree.get("constant_guess")
-        chance = guess.get(metric) if isinstance(guess, Mapping) else None
+        sure = isinstance(posts, int | float) and 1 <= posts < math.inf
+        chance = at(tree, "constant_guess", metric)
         chance = None if chance is None else _percent(chance, f"constant_guess {metric}", path)
-        return Reading(value, wilson(value, float(posts)) if known else None, chance)
+        return Reading(value, wilson(value, float(posts)) if sure else None, chance)
     iou_type, name = metric.split(" ", 1)
-    return Reading(_percent(tree[iou_type][name], metric, path), None)
+    return Reading(_percent(tree[iou_type][name], metric, path))
 
 
 def wilson(percent: float, trials: float) -> tuple[float, float]:
-    """Wilson's 95% interval, in percent, of a share of ``trials`` test images."""
-    p, z2 = percent / 100, Z95**2
+    """Wilson's 95% interval, in percent, of a share of ``trials`` test images.
+
+    scipy has it for whole numbers of hits alone; a mean of shares is none.
+    """
+    z = fit.quantile(0.975, math.inf)
+    p, z2 = percent / 100, z**2
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
-    half = Z95 / (1 + z2 / trials) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2))
+    half = z / (1 + z2 / trials) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2))
     # At 0 and 100% a bound is the value itself, but for rounding.
     return 100 * max(0.0, min(p, centre - half)), 100 * min(1.0, max(p, centre + half))
 
 
 def test_set(tree: Mapping[str, Any]) -> str | None:
     """What names the test images of a file: a hash of what it was made from; None where it does not say."""
-    made_from = tree.get("meta", {}).get("made_from", {}) if isinstance(tree.get("meta"), Mapping) else {}
-    if not isinstance(made_from, Mapping):
-        return None
     for role in _TEST_ROLES:
-        source = made_from.get(role)
-        if isinstance(source, Mapping) and isinstance(source.get("sha256"), str):
+        source = at(tree, "meta", "made_from", role, "sha256")
+        if isinstance(source, str):
             # Which posts are held out follows from the shards and the number of them.
-            recall = tree.get("recall")
-            posts = recall.get("heldout_images") if isinstance(recall, Mapping) else None
-            return source["sha256"] + (f" ({posts:g} held-out posts)" if posts else "")
+            posts = at(tree, "recall", "heldout_images")
+            return source + (f" ({posts:g} held-out posts)" if isinstance(posts, int | float) else "")
     return None
 
 
 def vocabulary(tree: Mapping[str, Any]) -> str | None:
     """The sha256 of the vocabulary that a file's model was pretrained with, where it says so."""
-    record = tree.get("pretraining")
-    given = record.get("vocabulary") if isinstance(record, Mapping) else None
-    written: Any = tree
-    for key in ("meta", "made_from", "vocabulary", "sha256"):
-        written = written.get(key) if isinstance(written, Mapping) else None
-    return next((one for one in (given, written) if is_hash(one)), None)
+    said = (at(tree, "pretraining", "vocabulary"), at(tree, "meta", "made_from", "vocabulary", "sha256"))
+    return next((one for one in said if is_hash(one)), None)
 
 
 def is_hash(value: Any) -> bool:
@@ -125,11 +126,13 @@ def is_hash(value: Any) -> bool:
 
 def said(tree: Mapping[str, Any]) -> dict[str, Any]:
     """What a file says of its pretraining and protocol; absent and null values are left out."""
-    record = tree.get("pretraining")
-    known = dict(record) if isinstance(record, Mapping) else {}
-    known["protocol"] = tree.get("mode")
-    keys = ("capacity", "images", "vocabulary", "sampling", "noise", "protocol")
-    return {key: known[key] for key in keys if known.get(key) is not None}
+    known = {key: at(tree, "pretraining", key) for key in _SAID} | {"protocol": tree.get("mode")}
+    return {key: value for key, value in known.items() if value is not None}
+
+
+def _rows(tree: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    found = tree.get(key)
+    return found if isinstance(found, Mapping) else {}
 
 
 def _percent(value: Any, metric: str, path: Path) -> float:
@@ -143,10 +146,11 @@ def _percent(value: Any, metric: str, path: Path) -> float:
 def _interval(given: Any, value: float, metric: str, path: Path) -> tuple[float, float] | None:
     if given is None:
         return None
-    numbers = isinstance(given, list) and len(given) == 2
-    numbers = numbers and all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
-    holds = numbers and -_ROUNDING <= given[0] <= value + _ROUNDING and value - _ROUNDING <= given[1]
-    if not holds or given[1] > 100 + _ROUNDING or given[0] >= given[1]:
+    sound = isinstance(given, list) and len(given) == 2
+    sound = sound and all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
+    bounds = [-_ROUNDING, *given, 100 + _ROUNDING] if sound else [1, 0]
+    inside = sound and given[0] - _ROUNDING <= value <= given[1] + _ROUNDING and given[0] < given[1]
+    if not inside or bounds != sorted(bounds):
         raise DataError(
             f"{path}: the interval of {metric} is {given!r:.60}; expected [low, high] around {value:g}"
         )
