@@ -41,8 +41,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from pathlib import Path
 
     from wsl_det.core import log
-    from wsl_det.zoo import catalogue, licences, listing
-    from wsl_det.zoo.store import Store
+    from wsl_det.zoo import catalogue, listing
+    from wsl_det.zoo.store import Store, asker
 
     log.setup(None)
     if args.list:
@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         entry = catalogue.find(args.name.removeprefix("zoo://"))
         store = Store(args.dest)
-        path = store.get(entry, accept_licence=args.accept_license, ask=licences.asker())
+        path = store.get(entry, accept_licence=args.accept_license, ask=asker())
         print(f"{store.proof(entry, path)}\n{catalogue.next_step(entry, path)}")
     return 0
 

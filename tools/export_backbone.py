@@ -16,7 +16,7 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "source",
         metavar="SOURCE",
         help="a pretraining run; a torchvision, timm or WSL .pth or .safetensors; "
-        "a Detectron2 .pkl; zoo://NAME",
+        "a Detectron2 .pkl; zoo://NAME; timm:NAME",
     )
     add("output", metavar="OUTPUT.pth", help="the backbone; its certificate becomes OUTPUT.json")
     add(
@@ -26,7 +26,8 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "OUTPUT.safetensors (timm's names); this tool reads all of them back",
     )
     add(
-        "--expect",
+        *("--arch", "--expect"),
+        dest="expect",
         metavar="NAME",
         help="a model name the tensors must agree with, such as resnext101_32x8d; "
         "default: the name of the file; 'any' asks nothing",

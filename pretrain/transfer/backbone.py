@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -13,69 +13,22 @@ from torch import Tensor, nn
 
 from pretrain.stream.loader import normalize
 from wsl_det.backbone import batch_norm, sources
-from wsl_det.backbone.conventions import Convention
 from wsl_det.backbone.sources import Source
-from wsl_det.errors import CheckpointError, ConfigError, DownloadError
+from wsl_det.errors import CheckpointError
 
-TIMM = "timm:"
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
 
 
 @dataclass(frozen=True)
 class Named:
-    """A backbone by path (a file or a run's folder) or as timm:NAME, with options of ``sources.read``."""
+    """A backbone by path, a file or a run's folder, with options of ``sources.read``."""
 
     text: str
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def read(self) -> Source:
-        """The trunk, checked; CheckpointError or DownloadError for what is none."""
-        if self.text.startswith(TIMM):
-            return _from_timm(self.text.removeprefix(TIMM), self.options)
+        """The trunk, checked; CheckpointError for what is none."""
         return sources.read(self.text, **self.options)
-
-
-def _from_timm(name: str, options: Mapping[str, Any]) -> Source:
-    """The file that timm publishes under a tagged name, from its cache or downloaded."""
-    model, _, tag = name.partition(".")
-    if not tag:
-        raise ConfigError(
-            f"{TIMM}{name} has no tag, and timm's choice changes between versions; give the whole name, "
-            f"such as {TIMM}resnet50.tv_in1k"
-        )
-    import timm
-
-    if name not in timm.list_pretrained(f"{model}.*"):
-        known = ", ".join(timm.list_pretrained(f"{model}.*")[:8])
-        raise ConfigError(
-            f"this timm publishes no {name}" + (f"; of this model: {known}" if known else ", nor that model")
-        )
-    from timm.models import get_pretrained_cfg
-
-    published = get_pretrained_cfg(name)
-    assert published is not None
-    path = _downloaded(name, str(published.hf_hub_id))
-    found = sources.read(path, **{**options, "expect": options.get("expect") or model})
-    mean, std = (tuple(255 * float(v) for v in (values or ())) for values in (published.mean, published.std))
-    if len(mean) != 3 or len(std) != 3 or options.get("convention"):
-        return found
-    convention = Convention("timm", "RGB", mean, std, False)  # type: ignore[arg-type]
-    return replace(found, convention=convention, because=f"timm's settings of {name}")
-
-
-def _downloaded(name: str, hub_id: str) -> str:
-    from huggingface_hub import hf_hub_download
-
-    # timm's own repositories are called after the model; the id is completed as timm does.
-    repository = hub_id + name if hub_id.endswith("/") else hub_id
-    try:
-        return str(hf_hub_download(repository, "model.safetensors"))
-    except (OSError, ValueError, RuntimeError) as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise DownloadError(
-            f"{TIMM}{name} is not in the cache and cannot be downloaded ({first}); copy the file here and "
-            "give its path"
-        ) from None
 
 
 class Network(nn.Module):

@@ -12,9 +12,9 @@ import torch
 from wsl_det.backbone.trunk import BLOCKS, ResNet
 from wsl_det.errors import CheckpointError
 
-_SHOWN = 12
+_SHOWN, _MOST_BLOCKS = 12, 200
 _BLOCK_KEY = re.compile(r"res([2-5])\.(\d+)\.")
-_NAMED_RESNEXT = re.compile(r"(?:resnext|X-)(\d+)(?:[_-](\d+)x(\d+)d?)?", re.IGNORECASE)
+_NAMED_RESNEXT = re.compile(r"(?:resnext|(?<![a-z0-9])X-)(\d+)(?:[_-](\d+)x(\d+)d?)?", re.IGNORECASE)
 _NAMED_RESNET = re.compile(r"(?<!wide_)(?:resnet|\bR-)(\d+)(?![\d.])", re.IGNORECASE)
 
 
@@ -74,7 +74,7 @@ def from_dict(value: Any) -> Architecture:
         depth, blocks = value["depth"], tuple(int(n) for n in value["blocks"])
         block = value.get("block") or ("basic" if depth in (18, 34) else "bottleneck")
         numbers = {k: int(value[k]) for k in ("groups", "width_per_group", "stem_channels", "res2_channels")}
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise CheckpointError(
             f"architecture {value!r} is not readable ({type(error).__name__}: {error})"
         ) from None
@@ -125,6 +125,8 @@ def _guess(shapes: Mapping[str, tuple[int, ...]], where: str) -> Architecture:
             "expected the four stages of a torchvision, timm, WSL or Detectron2 ResNe(X)t"
         )
     assert stem and first and last and middle
+    if max(counts) > _MOST_BLOCKS:
+        raise CheckpointError(f"{where}: {counts} blocks in res2..res5; no ResNe(X)t has so many")
     groups, width = (max(1, first[0] // middle[1]), first[0]) if block == "bottleneck" else (1, 64)
     return Architecture(
         blocks=(counts[0], counts[1], counts[2], counts[3]),
@@ -151,5 +153,5 @@ def check_claim(arch: Architecture, claim: str, where: str) -> None:
     if any(c is not None and c != f for c, f in zip(claimed, found, strict=True)):
         raise CheckpointError(
             f"{where}: the name {claim!r} promises another architecture than the tensors, which are a "
-            f"{arch.name}; get the right file, or say what you expect: --expect NAME (--expect any: anything)"
+            f"{arch.name}; get the right file, or say what you expect: --arch NAME (--arch any: anything)"
         )

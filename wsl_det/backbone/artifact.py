@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from wsl_det.backbone import arch as arches
-from wsl_det.backbone import batch_norm, soundness
+from wsl_det.backbone import batch_norm, conventions, soundness
 from wsl_det.backbone.arch import Architecture
 from wsl_det.core import checkpoint, files
 from wsl_det.errors import CheckpointError
@@ -91,6 +91,7 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
             f"{path} is a backbone of schema {meta.get('schema')}, lacking {', '.join(lacking) or 'none'}; "
             f"this version reads schema {SCHEMA}: export it again"
         )
+    conventions.from_meta(meta, str(path))
     model = payload.get("model")
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{path} holds no 'model'; export it again")

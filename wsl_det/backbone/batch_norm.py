@@ -30,19 +30,25 @@ def fill_folded(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return filled
 
 
-def judge(weights: Mapping[str, Tensor], where: str) -> str:
+def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) -> str:
     """``statistics`` or ``folded`` by the values alone; ``num_batches_tracked`` is never asked.
 
     Means of 0 with variances of 1 in every norm are what folding leaves behind: right while frozen,
     wrong to train. Absent statistics, negative variances, and a mixture of touched and untouched
-    norms are refused: Detectron2 would fill the gaps silently and detect badly.
+    norms are refused: Detectron2 would fill the gaps silently and detect badly. ``caffe2``: the file has
+    the names of the models that are published without statistics.
     """
     if lost := missing(weights):
         raise CheckpointError(
             f"{where}: {len(lost)} batch norms have no running statistics "
             f"({', '.join(lost[:_SHOWN])}{', ...' if len(lost) > _SHOWN else ''}); "
-            "get the complete file, or pass --bn-folded if it is known that they are folded into the affine "
-            "(the Caffe2 ImageNet models)"
+            "get the complete file"
+            + (
+                ", or pass --bn-folded if it is known that they are folded into the affine (the Caffe2 "
+                "ImageNet models)"
+                if caffe2
+                else "; group norm's has none: its weights have these names and compute something else"
+            )
         )
     norms = sorted(k.removesuffix(".weight") for k in weights if k.endswith(".norm.weight"))
     negative = [n for n in norms if bool((weights[f"{n}.running_var"] < 0).any())]

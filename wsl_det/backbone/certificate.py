@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsl_det.backbone import names, reference
+from wsl_det.backbone import conventions, names, reference
 from wsl_det.backbone.artifact import Artifact
 from wsl_det.backbone.layouts import TORCHVISION
 from wsl_det.backbone.sources import Source
@@ -53,6 +53,9 @@ def certify(source: Source, artifact: Artifact) -> dict[str, Any]:
         "filled": filled,
         "finite": True,
         "bn": artifact.meta["bn"],
+        "convention": source.because
+        if source.because == conventions.ASSUMED
+        else f"{source.convention.name} ({source.because})",
         "input": {k: artifact.meta[k] for k in ("channel_order", "pixel_mean", "pixel_std")}
         | {"because": source.because},
         "stride_in_1x1": artifact.meta["stride_in_1x1"],

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from math import isfinite
 from typing import Any
 
 from wsl_det.errors import CheckpointError, ConfigError
@@ -50,6 +51,10 @@ CAFFE2 = Convention("caffe2", "BGR", (103.53, 116.28, 123.675), (1.0, 1.0, 1.0),
 KNOWN = {c.name: c for c in (TORCHVISION, MSRA, FAIR, CAFFE2)}
 
 
+ASSUMED = "assumed torchvision (not proven by the file)"
+"""Where the convention comes from when a file has torchvision's names and nothing speaks against it."""
+
+
 def named(name: str) -> Convention:
     """The convention called ``name``."""
     if name not in KNOWN:
@@ -62,14 +67,16 @@ def from_meta(meta: Mapping[str, Any], where: str) -> Convention:
     try:
         order, stride = meta["channel_order"], meta["stride_in_1x1"]
         mean, std = _triple(meta["pixel_mean"]), _triple(meta["pixel_std"])
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         raise CheckpointError(
             f"{where} does not say how its pixels enter ({type(error).__name__}: {error}); "
             "pass --convention to say it"
         ) from None
-    if order not in ("RGB", "BGR") or not isinstance(stride, bool) or min(std) <= 0:
+    sound = all(map(isfinite, (*mean, *std))) and min(std) > 0
+    if order not in ("RGB", "BGR") or not isinstance(stride, bool) or not sound:
         raise CheckpointError(
-            f"{where}: channel order {order!r}, stride_in_1x1 {stride!r}, std {std} make no sense"
+            f"{where}: channel order {order!r}, stride_in_1x1 {stride!r}, mean {mean} and std {std} make no "
+            "sense; pass --convention to say it"
         )
     return Convention("own", order, mean, std, stride)
 

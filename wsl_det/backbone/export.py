@@ -128,7 +128,8 @@ def describe(artifact: Artifact, certified: Mapping[str, Any]) -> str:
         "keys": kept + (f", {counts['filled']} filled in" if counts["filled"] else ""),
         "batch norm": frozen if certified["bn"] == "folded" else "statistics",
         "parity": f"largest relative error {worst:.1e} against {parity['reference']}",
-        "input": f"{certified['input']['channel_order']} ({certified['input']['because']})",
+        "input": certified["input"]["channel_order"],
+        "convention": certified["convention"],
         "licence": certified["licence"]["name"],
         "trained on": f"{facts['training_data']}; fine-tuned on IN-1k: {facts['fine_tuned_on_in1k']}",
     }

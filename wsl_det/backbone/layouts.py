@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wsl_det.backbone import arch as arches
 from wsl_det.backbone import names
 from wsl_det.errors import CheckpointError
 
@@ -25,7 +27,9 @@ _RENAME: dict[str, Callable[[str], str]] = {
     DETECTRON2: lambda key: key,
     CAFFE2: names.from_caffe2,
 }
-_SHOWN = 10
+_SHOWN, _DEEPEST = 10, 8
+# Modules of a trunk by their first name; what else stands beside them is a head, a queue, a neck.
+_OF_TRUNK = re.compile(r"(stem|conv|bn|gn|norm|layer|res|blocks?|stages?|maxpool|pool|act)\d*(_.*)?")
 
 # What may be left behind, and why; anything else that is not of the trunk stops the export.
 _DROPPED = tuple(
@@ -76,9 +80,8 @@ def locate(
 
     ``wrapper`` names the entry to take when several hold a trunk (``state_dict_ema``), ``prefix`` the
     start of its keys (``encoder_q.``). Raises CheckpointError when there is no trunk, when there are
-    several, or when a key is neither of the trunk nor known to be droppable.
+    several whole ones, or when a key stands in the trunk's modules and is none of a ResNe(X)t's.
     """
-    chosen_prefix = prefix is not None
     found = _candidates(payload, wrapper, prefix)
     if not found:
         keys = ", ".join(str(k) for k in list(_first_dict(payload))[:6])
@@ -87,19 +90,50 @@ def locate(
             f"{', '.join(_LANDMARK.values())} behind any prefix"
         )
     if len(found) > 1:
+        found = [f for f in found if _is_whole(box(payload, f[0]), f[1], f[2])] or found
+    if len(found) > 1:
         several = "\n  ".join(
             f"--wrapper {w or '(none)'} --prefix {p or '(none)'}" for w, p, _ in found[:_SHOWN]
         )
         raise CheckpointError(f"{where} holds {len(found)} trunks; choose one:\n  {several}")
     wrapper, prefix, layout = found[0]
-    state = payload[wrapper] if wrapper else payload
-    beside = [
-        _fate(k, v, reason=f"not in {wrapper!r}, where the trunk is")
-        for k, v in payload.items()
-        if k != wrapper
-    ]
-    located = _account(state, where, prefix=prefix, layout=layout, outside_is_dropped=chosen_prefix)
-    return replace(located, wrapper=wrapper, fates=located.fates + (beside if wrapper else []))
+    located = _account(box(payload, wrapper), where, prefix=prefix, layout=layout)
+    return replace(located, wrapper=wrapper, fates=located.fates + _beside(payload, wrapper))
+
+
+def box(payload: Mapping[str, Any], wrapper: str) -> Mapping[str, Any]:
+    """The dict in ``payload`` that ``wrapper`` names, the names on the way to it joined by dots."""
+    return next(box for name, box in _boxes(payload) if name == wrapper)
+
+
+def _boxes(payload: Mapping[str, Any]) -> list[tuple[str, Mapping[str, Any]]]:
+    """Every dict in a file, each once, with the names on the way to it."""
+    found: list[tuple[str, Mapping[str, Any]]] = [("", payload)]
+    seen, level = {id(payload)}, found
+    for _ in range(_DEEPEST):
+        inner = []
+        for name, outer in level:
+            for key, value in outer.items():
+                if isinstance(value, Mapping) and id(value) not in seen:
+                    seen.add(id(value))
+                    inner.append((f"{name}.{key}" if name else str(key), value))
+        found, level = found + inner, inner
+    return found
+
+
+def _beside(payload: Mapping[str, Any], wrapper: str) -> list[KeyFate]:
+    """The fates of what lies beside the trunk's dict, at every level on the way to it."""
+    fates, name, outer = [], "", payload
+    while name != wrapper:
+        inside = ""
+        for key, value in outer.items():
+            full = f"{name}.{key}" if name else str(key)
+            if isinstance(value, Mapping) and (wrapper == full or wrapper.startswith(f"{full}.")):
+                inside, below = full, value
+            else:
+                fates.append(_fate(full, value, reason=f"not in {wrapper!r}, where the trunk is"))
+        name, outer = inside, below
+    return fates
 
 
 def _first_dict(payload: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -110,11 +144,9 @@ def _candidates(
     payload: Mapping[str, Any], wrapper: str | None, prefix: str | None
 ) -> list[tuple[str, str, str]]:
     """(wrapper, prefix, layout) of every trunk in the file."""
-    boxes: dict[str, Mapping[str, Any]] = {"": payload}
-    boxes |= {k: v for k, v in payload.items() if isinstance(v, Mapping)}
     found = []
-    for name, box in boxes.items():
-        for key in box:
+    for name, state in _boxes(payload):
+        for key in state:
             for layout, landmark in _LANDMARK.items():
                 head = str(key).removesuffix(landmark)
                 if head != key and (head == "" or head.endswith((".", "_", "/"))):
@@ -126,12 +158,28 @@ def _candidates(
     return found
 
 
-def _account(
-    state: Mapping[str, Any], where: str, *, prefix: str, layout: str, outside_is_dropped: bool
-) -> Located:
+def _is_whole(state: Mapping[str, Any], prefix: str, layout: str) -> bool:
+    shapes = {}
+    for key, value in state.items():
+        became = _renamed(layout, str(key).removeprefix(prefix)) if str(key).startswith(prefix) else None
+        if became and not became.endswith("num_batches_tracked") and hasattr(value, "shape"):
+            shapes[became] = tuple(value.shape)
+    try:
+        arches.infer(shapes, "")
+    except CheckpointError:
+        return False
+    return True
+
+
+def _account(state: Mapping[str, Any], where: str, *, prefix: str, layout: str) -> Located:
     tensors: dict[str, Tensor] = {}
     originals: dict[str, Tensor] = {}
     fates, strange = [], []
+    if nameless := [k for k in state if not isinstance(k, str)]:
+        raise CheckpointError(
+            f"{where}: the key {reprlib.repr(nameless[0])} among the trunk's tensors is a "
+            f"{type(nameless[0]).__name__}; the keys of a state dict are text: mend the file, or get another"
+        )
     for key, raw in state.items():
         value = torch.from_numpy(raw) if isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub" else raw
         inside, rest = key.startswith(prefix), key.removeprefix(prefix)
@@ -140,16 +188,20 @@ def _account(
         elif inside and (became := _renamed(layout, rest)):
             fates.append(_fate(key, value, became=became))
             tensors[became], originals[rest] = value, value
-        elif not inside and outside_is_dropped:
-            fates.append(_fate(key, value, reason=f"outside the chosen prefix {prefix!r}"))
-        else:
+        elif inside and _OF_TRUNK.fullmatch(rest.partition(".")[0]):
             strange.append(key)
+        else:
+            why = (
+                "of no module of a trunk" if inside else f"outside the prefix {prefix!r}, where the trunk is"
+            )
+            fates.append(_fate(key, value, reason=why))
     if strange:
         raise CheckpointError(
             f"{where}: {len(strange)} keys are neither of a ResNe(X)t trunk nor known to be droppable:\n  "
             + "\n  ".join(strange[:_SHOWN])
             + ("\n  ..." if len(strange) > _SHOWN else "")
-            + "\nthe file is of another architecture (deep stem, squeeze-excitation, group norm, ...)"
+            + "\nthe file is of another architecture (deep stem, squeeze-excitation, blur pooling, "
+            "group norm, ...)"
         )
     return Located(layout, "", prefix, tensors, originals, fates)
 

@@ -13,15 +13,16 @@ import pickle
 import struct
 import zipfile
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
 
+from wsl_det.core import foreign
 from wsl_det.errors import CheckpointError
 
-_DEEPEST = 6
+_DEEPEST, _WIDEST = 6, 64
 _KINDS = ("f2", "f4", "f8", "i1", "i2", "i4", "i8", "u1", "u2", "u4", "u8", "b1")
 
 
@@ -104,6 +105,11 @@ def _scalar(dtype: Any, raw: Any = b"") -> Any:
     return _checked((), dtype, raw, "C").item()
 
 
+def _ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
+    _check_keys(pair[0] for pair in pairs)
+    return OrderedDict(pairs)
+
+
 def _no_bytes() -> bytes:
     return b""
 
@@ -111,7 +117,7 @@ def _no_bytes() -> bytes:
 _ALLOWED: dict[tuple[str, str], Any] = {
     ("numpy", "ndarray"): _Array,
     ("numpy", "dtype"): _DType,
-    ("collections", "OrderedDict"): OrderedDict,
+    ("collections", "OrderedDict"): _ordered,
     ("_codecs", "encode"): _Encoded,
     # The empty bytes of protocol 2.
     **{(module, "bytes"): _no_bytes for module in ("__builtin__", "builtins")},
@@ -119,6 +125,23 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
 }
+
+
+def _check_keys(keys: Iterable[Any]) -> None:
+    # The hash of a deeply nested tuple ends the process.
+    for key in keys:
+        if not isinstance(key, str | bytes | int | float | None | _Encoded):
+            raise pickle.UnpicklingError(f"a {type(key).__name__} stands as a key, expected text")
+
+
+def _keys_checked(load: Callable[[Any], None], keys: slice) -> Callable[[Any], None]:
+    """An instruction of pickle's that looks first at what will be hashed: ``keys`` of the stack."""
+
+    def checked(unpickler: _Unpickler) -> None:
+        _check_keys(unpickler.stack[keys])
+        load(unpickler)
+
+    return checked
 
 
 # The Python implementation on purpose: the C one allocates what a hostile memo index asks for.
@@ -155,6 +178,16 @@ class _Unpickler(pickle._Unpickler):
 
     dispatch: ClassVar[dict[int, Any]] = {
         **pickle._Unpickler.dispatch,  # type: ignore[dict-item]
+        **{
+            code[0]: _keys_checked(pickle._Unpickler.dispatch[code[0]], keys)  # type: ignore[arg-type]
+            for code, keys in (
+                (pickle.SETITEM, slice(-2, -1)),
+                (pickle.SETITEMS, slice(0, None, 2)),
+                (pickle.DICT, slice(0, None, 2)),
+                (pickle.ADDITEMS, slice(None)),
+                (pickle.FROZENSET, slice(None)),
+            )
+        },
         pickle.BUILD[0]: load_build,
         pickle.BYTEARRAY8[0]: load_bytearray8,
     }
@@ -172,6 +205,7 @@ def read(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
+    foreign.refuse_others(path)
     if zipfile.is_zipfile(path):
         raise CheckpointError(
             f"{path} is no pickle but a zip, as torch.save writes; name it {path.with_suffix('.pth').name}: "
@@ -222,7 +256,8 @@ class _Plain:
         if depth > _DEEPEST:
             raise pickle.UnpicklingError("it is nested deeper than any weights are")
         if isinstance(value, dict):
-            return {_text(k): self.of(v, depth + 1) for k, v in value.items()}
+            text = (bytes, _Encoded)
+            return {_text(k) if isinstance(k, text) else k: self.of(v, depth + 1) for k, v in value.items()}
         if isinstance(value, list | tuple | set):
             return [self.of(v, depth + 1) for v in value] if depth else value
         if isinstance(value, _Encoded):
@@ -232,6 +267,8 @@ class _Plain:
             array = value.value
             self._spend("bytes of arrays", array.nbytes)
             return array
+        if isinstance(value, int) and value.bit_length() > _WIDEST:
+            raise pickle.UnpicklingError(f"it holds a number of {value.bit_length()} bits")
         if value is None or isinstance(value, str | bytes | bytearray | bool | int | float):
             return value
         raise pickle.UnpicklingError(f"it holds a {type(value).__name__}, which is not a numpy array")

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, files, locks, log
+from wsl_det.core import dist, files, foreign, locks, log
 from wsl_det.errors import CheckpointError, ConfigError
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
@@ -188,18 +188,16 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
+    foreign.refuse_others(path)
     try:
         _check_zip(path)
+        _check_pickles(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        first = str(error).strip().splitlines()[0]
-        raise CheckpointError(
-            f"{path} is not a checkpoint of tensors and plain values ({first}); nothing in it was executed"
-        ) from None
+        raise CheckpointError(_beside_tensors(path, error)) from None
     except _DAMAGED as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{path} cannot be read ({first}); it may be truncated: copy or download it again"
+            f"{path} cannot be read ({_first_line(error)}); it may be truncated: copy or download it again"
         ) from None
     if not isinstance(value, dict):
         raise CheckpointError(
@@ -208,16 +206,51 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     return value
 
 
+def _first_line(error: Exception) -> str:
+    """What an error says first, without torch's advice, which is to execute what the file holds."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return lines[0] if lines and "weights_only" not in lines[0] else type(error).__name__
+
+
+def _beside_tensors(path: Path, error: pickle.UnpicklingError) -> str:
+    """The message for a file whose pickle is refused: the foreign objects by name, and a safe remedy."""
+    try:
+        objects = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
+    except (*_DAMAGED, pickle.UnpicklingError):
+        objects = re.findall(r"GLOBAL ([\w.]+)", str(error))
+    named = ", ".join(objects[:_SHOWN]) + (", ..." if len(objects) > _SHOWN else "")
+    remedy = (
+        ". Ask its maker for the tensors alone, a .safetensors or torch.save(model.state_dict(), ...), or "
+        "make such a file with the code that wrote it, on a machine where a hostile file can do no harm"
+    )
+    return (
+        f"{path} is not a checkpoint of tensors and plain values "
+        f"({f'it holds {named}' if objects else _first_line(error)}); nothing in it was executed"
+        f"{remedy if objects else ''}"
+    )
+
+
 def _check_zip(path: Path) -> None:
-    """Refuse a zip that would unpack to more than the file holds; files of before PyTorch 1.6 are no zips.
+    """Refuse a zip that is no checkpoint, or would unpack to more than the file holds.
 
     PyTorch stores its records uncompressed and side by side, so a compressed or overlapping record
-    is the mark of a zip bomb.
+    is the mark of a zip bomb. Files of before PyTorch 1.6 are no zips.
     """
     if not zipfile.is_zipfile(path):
         return
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+    inside = {r.filename.rpartition("/")[2] for r in records}
+    if "constants.pkl" in inside:
+        raise CheckpointError(
+            f"{path} is a TorchScript program, not weights; on a machine where a hostile file can do no "
+            "harm, take them out of it: torch.save(torch.jit.load(FILE).state_dict(), 'weights.pth')"
+        )
+    if "data.pkl" not in inside:
+        shown = ", ".join(r.filename for r in records[:3])
+        raise CheckpointError(
+            f"{path} is a zip of other files ({shown}), no checkpoint: give one from inside"
+        )
     packed = [r.filename for r in records if r.compress_type != zipfile.ZIP_STORED]
     if packed or sum(r.file_size for r in records) > path.stat().st_size:
         how = f"are compressed ({', '.join(packed[:3])})" if packed else "overlap"
@@ -225,6 +258,20 @@ def _check_zip(path: Path) -> None:
             f"{path} is a zip whose records {how}; "
             "PyTorch never writes such files, and unpacking one can fill the memory: refused"
         )
+
+
+def _check_pickles(path: Path) -> None:
+    """Follow the pickles of a checkpoint before torch does: one in a zip, five in a row in older files."""
+    if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            for _ in range(5):
+                foreign.check_tuples(file)
+        return
+    with zipfile.ZipFile(path) as archive:
+        for record in archive.infolist():
+            if record.filename.rpartition("/")[2] == "data.pkl":
+                with archive.open(record) as pickled:
+                    foreign.check_tuples(pickled)
 
 
 def state_bytes(model: nn.Module) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import http.client
 import shutil
 import ssl
@@ -20,6 +21,7 @@ from wsl_det.zoo import addresses
 
 CHUNK = 1 << 20
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
+_LONGEST_WAIT = 600.0
 _BROKEN = (OSError, http.client.HTTPException)  # timeouts, resets, refused and cut connections, bad chunking
 
 
@@ -38,7 +40,11 @@ class Patience:
 
 
 class _Interrupted(Exception):
-    """The transfer stopped early; what has arrived is kept and continued."""
+    """The transfer stopped early; what has arrived is kept and continued, after ``wait`` seconds at least."""
+
+    def __init__(self, reason: str, wait: float = 0.0) -> None:
+        super().__init__(reason)
+        self.wait = wait
 
 
 def download(url: str, part: Path, *, size: int | None = None, patience: Patience | None = None) -> None:
@@ -67,7 +73,7 @@ def download(url: str, part: Path, *, size: int | None = None, patience: Patienc
                     f"{url}: gave up after {failures} attempts without progress ({reason}); "
                     f"{kept if arrived else nothing}"
                 ) from None
-            wait = patience.first_wait * 2 ** (failures - 1)
+            wait = max(patience.first_wait * 2 ** (failures - 1), reason.wait)
             log.get("zoo").warning("%s: %s; next attempt in %g s", url, reason, wait)
             patience.sleep(wait)
 
@@ -193,11 +199,27 @@ def _judge(error: urllib.error.HTTPError, url: str, part: Path, size: int | None
         part.unlink(missing_ok=True)
         raise _Interrupted("the partial file does not fit what the server has; starting over") from None
     if error.code in _RETRIED:
-        raise _Interrupted(f"HTTP {error.code} {error.reason}") from None
+        wait = _asked_to_wait(error.headers.get("Retry-After", ""))
+        if wait > _LONGEST_WAIT:
+            raise DownloadError(
+                f"{url}: HTTP {error.code} {error.reason}; the server asks to wait {wait / 60:.0f} minutes: "
+                "run the same command again then, or set WSL_DET_MIRROR to a mirror"
+            ) from None
+        raise _Interrupted(f"HTTP {error.code} {error.reason}", wait) from None
     raise DownloadError(
         f"{url}: HTTP {error.code} {error.reason}; the file is not there any more or not for you: set "
         "WSL_DET_MIRROR to a mirror, or fetch the file by other means and run --verify on it"
     ) from None
+
+
+def _asked_to_wait(text: str) -> float:
+    """Seconds in a Retry-After header, which holds a number of them or a date; 0 for anything else."""
+    if text.strip().isascii() and text.strip().isdigit():
+        return float(text[:10])
+    try:
+        return max(0.0, email.utils.parsedate_to_datetime(text).timestamp() - time.time())
+    except (ValueError, TypeError, OverflowError):
+        return 0.0
 
 
 def _length(part: Path) -> int:

@@ -74,14 +74,19 @@ TRUNKS = {
 _DETECTOR, _WITHOUT_MASKS = 20_888_304, 18_245_024
 
 
-def _size(entry: Entry) -> str:
-    """Megabytes; where nobody has published them, four bytes for each number in the file."""
-    if entry.bytes:
-        return f"{entry.bytes / 1e6:.0f}"
+def expected_bytes(entry: Entry) -> int:
+    """The size of an entry's file: published, or four bytes for each number that its architecture has."""
+    if entry.bytes or entry.arch_name not in TRUNKS:
+        return entry.bytes or 0
     count = TRUNKS[entry.arch_name]
     if entry.kind == "detector":
         count += _DETECTOR if "mask_ap" in (entry.accuracy or {}) else _WITHOUT_MASKS
     else:
         features = 512 if entry.arch["depth"] < 50 else 2048
         count += 1000 * (features + 1)  # the head
-    return f"~{4 * count / 1e6:.0f}"
+    return 4 * count
+
+
+def _size(entry: Entry) -> str:
+    """Megabytes; with ~ where they are computed."""
+    return f"{'' if entry.bytes else '~'}{expected_bytes(entry) / 1e6:.0f}"

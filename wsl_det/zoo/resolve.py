@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsl_det.backbone import artifact, export, sources
+from wsl_det.backbone import artifact, export, published, sources
 from wsl_det.core import files, log
 from wsl_det.errors import CheckpointError, DataError
-from wsl_det.zoo import catalogue, licences
+from wsl_det.zoo import catalogue
 from wsl_det.zoo.catalogue import Entry
-from wsl_det.zoo.store import Ask, Store
+from wsl_det.zoo.store import Ask, Store, asker
 
 SCHEME = "zoo://"
 DEST = "weights"
@@ -21,7 +21,7 @@ def file(text: str, *, dest: str | Path = DEST, accept_licence: bool = False, as
     if not text.startswith(SCHEME):
         return text
     entry = catalogue.find(text.removeprefix(SCHEME))
-    ask = ask or licences.asker()
+    ask = ask or asker()
     return str(Store(dest).get(entry, accept_licence=accept_licence, ask=ask))
 
 
@@ -36,16 +36,18 @@ def weights(
     if not text.startswith(SCHEME):
         return text
     entry = catalogue.find(text.removeprefix(SCHEME))
-    published = Path(file(text, dest=dest, accept_licence=accept_licence, ask=ask))
+    fetched = Path(file(text, dest=dest, accept_licence=accept_licence, ask=ask))
     if entry.kind == "detector":
-        return str(published)
+        return str(fetched)
     exported = Path(dest) / f"{entry.name}.pth"
     store = Store(dest)
+    if _is_of(exported, store.sha256(fetched)):
+        return str(exported)  # of a cache that cannot be written, too
     # The processes of one launch come here together.
     with store.alone(exported.name):
-        if not _is_of(exported, store.sha256(published)):
-            log.get("zoo").info("exporting %s to %s", published, exported)
-            found, about = source(str(published))
+        if not _is_of(exported, store.sha256(fetched)):
+            log.get("zoo").info("exporting %s to %s", fetched, exported)
+            found, about = source(str(fetched))
             export.export(found, exported, about)
     return str(exported)
 
@@ -62,7 +64,9 @@ def source(text: str, **options: Any) -> tuple[sources.Source, export.Facts]:
 
 
 def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:
-    """The path that ``text`` stands for and ``options`` of ``sources.read``, completed by the catalogue."""
+    """The path that ``text`` stands for, and ``options`` of ``sources.read`` with what is known of it."""
+    if text.startswith(published.SCHEME):
+        return published.described(text.removeprefix(published.SCHEME), Store(DEST), options)
     path = file(text)
     entry = known(path)
     if entry is not None:

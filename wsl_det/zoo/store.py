@@ -2,23 +2,25 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import os
+import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
-from wsl_det.core import files, log
-from wsl_det.errors import ConfigError, DownloadError
-from wsl_det.zoo import addresses, fetch
+from wsl_det.core import files, foreign, locks, log
+from wsl_det.errors import CheckpointError, ConfigError, DownloadError
+from wsl_det.zoo import addresses, fetch, listing
 from wsl_det.zoo.catalogue import Entry, Licence
 
 LOCK = "zoo.lock.json"
 _LOCKED = {"name", "sha256", "bytes", "mtime_ns", "downloaded"}
-MIRROR, OFFLINE = "WSL_DET_MIRROR", "WSL_DET_OFFLINE"
+MIRROR = "WSL_DET_MIRROR"
+_NEAR = (0.8, 2.5)
+"""Sizes told by the architecture alone: a file may lack a head, or hold the optimiser's state beside it."""
 Ask = Callable[[Licence], bool]
 
 
@@ -27,7 +29,9 @@ class Store:
 
     The lock holds, for every file, the full SHA-256 of its first download, and the licences accepted.
     Where the catalogue only knows eight or six digits of a hash, the lock is what later downloads must
-    equal; the first one is trusted as far as those digits and https go.
+    equal; the first one is trusted as far as those digits and https go. Where it knows none, the first
+    one must be near the size that its architecture has, and read as weights of it. A folder that cannot
+    be written serves what it holds.
     """
 
     def __init__(self, dest: str | Path, patience: fetch.Patience | None = None) -> None:
@@ -46,11 +50,26 @@ class Store:
         path = self.dest / entry.file_name
         if path.is_dir():
             raise DownloadError(f"{path} is a folder; the file of {entry.name} belongs there: move it away")
+        if self._unchanged(path):
+            return path
+        self.dest.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() and foreign.offline():
+            raise DownloadError(
+                f"{entry.name} is not in {self.dest} and {foreign.OFFLINE} is set; "
+                f"fetch {entry.url} elsewhere and put it at {path}"
+            )
+        if not self._writable():
+            if not path.is_file():
+                raise ConfigError(
+                    f"{self.dest} cannot be written and holds no {path.name}; choose another --dest"
+                )
+            self._check_kept(entry, path)  # nothing to wait for, and no room for a lock
+            return path
         with self.alone(entry.file_name):
-            if path.is_file():
-                self._check_kept(entry, path)
-            else:
+            if not path.is_file():
                 self._download(entry, path)
+            elif not self._unchanged(path):
+                self._record(path.name, path, self._check_kept(entry, path), _facts(entry))
         return path
 
     def verify(self, path: str | Path, entry: Entry | None) -> str:
@@ -67,21 +86,33 @@ class Store:
         self._check_locked(path.name, sha256, locked)
         return f"{path}: {_proof(entry, locked)}, sha256 {sha256}"
 
-    def _check_kept(self, entry: Entry, path: Path) -> None:
+    def _unchanged(self, path: Path) -> bool:
+        """Whether a file is as it was when it was verified."""
         locked = self._lock()["files"].get(path.name)
+        if locked is None or not path.is_file():
+            return False
         stat = path.stat()
-        if locked and (locked["bytes"], locked["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
-            return  # unchanged since it was verified
+        return (locked["bytes"], locked["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns)
+
+    def _writable(self) -> bool:
+        """Whether a lock can be kept in the folder; rights alone do not tell (root, read-only mounts)."""
+        trial = self.dest / f".trial.{os.getpid()}"
+        try:
+            trial.touch()
+            trial.unlink()
+        except OSError:
+            return False
+        return True
+
+    def _check_kept(self, entry: Entry, path: Path) -> str:
+        locked = self._lock()["files"].get(path.name)
         sha256 = _check_content(entry, path, str(path))
         self._check_locked(path.name, sha256, locked)
-        self._record(entry, path, sha256)
+        if locked is None:
+            _check_first(entry, path, str(path))
+        return sha256
 
     def _download(self, entry: Entry, path: Path) -> None:
-        if os.environ.get(OFFLINE, "") not in ("", "0"):
-            raise DownloadError(
-                f"{entry.name} is not in {self.dest} and {OFFLINE} is set; "
-                f"fetch {entry.url} elsewhere and put it at {path}"
-            )
         part = path.with_name(f".{path.name}.part")
         mirror = os.environ.get(MIRROR)
         url = addresses.mirrored(entry.url, mirror) if mirror else entry.url
@@ -89,7 +120,10 @@ class Store:
         fetch.download(url, part, size=entry.bytes, patience=self.patience)
         try:
             sha256 = _check_content(entry, part, url)
-            self._check_locked(path.name, sha256, self._lock()["files"].get(path.name))
+            locked = self._lock()["files"].get(path.name)
+            self._check_locked(path.name, sha256, locked)
+            if locked is None:
+                _check_first(entry, part, url)
         except DownloadError:
             fetch.discard(part)
             if not continued:
@@ -101,7 +135,7 @@ class Store:
             os.fsync(file.fileno())
         os.replace(part, path)
         fetch.discard(part)
-        self._record(entry, path, sha256)
+        self._record(path.name, path, sha256, _facts(entry))
 
     def _check_locked(self, name: str, sha256: str, locked: dict[str, Any] | None) -> None:
         if locked and locked["sha256"] != sha256:
@@ -111,19 +145,33 @@ class Store:
                 "delete it and download again, or, if the publisher replaced it, remove it from the lock file"
             )
 
-    def _record(self, entry: Entry, path: Path, sha256: str) -> None:
+    def pinned(self, name: str) -> dict[str, Any]:
+        """What the lock file holds of something that came under ``name`` from elsewhere."""
+        return dict(self._lock()["files"].get(name, {}))
+
+    def pin(self, name: str, path: Path, facts: dict[str, Any]) -> None:
+        """Hold ``name`` to the file that came under it first; DownloadError when this is another."""
+        locked = self._lock()["files"].get(name)
+        sha256 = files.sha256(path)
+        self._check_locked(name, sha256, locked)
+        if locked is None:
+            self.dest.mkdir(parents=True, exist_ok=True)
+            if self._writable():
+                self._record(name, path, sha256, {"name": name, **facts})
+            else:
+                log.get("zoo").warning("%s cannot be written: %s is not held to its hash", self.dest, name)
+
+    def _record(self, key: str, path: Path, sha256: str, facts: dict[str, Any]) -> None:
         stat = path.stat()
         with self.alone("lock"):
             lock = self._lock()
-            before = lock["files"].get(path.name, {})
-            lock["files"][path.name] = {
-                "name": entry.name,
-                "url": entry.url,
+            before = lock["files"].get(key, {})
+            lock["files"][key] = {
+                **facts,
                 "sha256": sha256,
                 "bytes": stat.st_size,
                 "mtime_ns": stat.st_mtime_ns,
                 "downloaded": before.get("downloaded") or time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-                "licence": entry.licence.name,
             }
             files.write_json(self.dest / LOCK, lock)
 
@@ -137,6 +185,8 @@ class Store:
                 "only; read it, then run: "
                 f"wsl-det download_model {entry.name} --dest {self.dest} --accept-license"
             )
+        if self.dest.exists() and not self._writable():
+            return
         with self.alone("lock"):
             lock = self._lock()
             lock["licences"][licence.name] = time.strftime("%Y-%m-%d", time.gmtime())
@@ -144,15 +194,14 @@ class Store:
 
     def proof(self, entry: Entry, path: Path) -> str:
         """A line that says what is known of a file that ``get`` has given."""
-        locked = self._lock()["files"][path.name]
-        return f"{path}: sha256 {locked['sha256']}, {_proof(entry, locked)}; kept in {self.dest / LOCK}"
+        locked = self._lock()["files"].get(path.name)
+        kept = f"; kept in {self.dest / LOCK}" if locked else ""
+        return f"{path}: sha256 {self.sha256(path)}, {_proof(entry, locked)}{kept}"
 
     def sha256(self, path: Path) -> str:
         """The hash of a file; of one in this folder, unchanged since it was verified, the recorded one."""
-        locked = self._lock()["files"].get(path.name) if path.parent == self.dest else None
-        stat = path.stat()
-        if locked and (locked["bytes"], locked["mtime_ns"]) == (stat.st_size, stat.st_mtime_ns):
-            return str(locked["sha256"])
+        if path.parent == self.dest and self._unchanged(path):
+            return str(self._lock()["files"][path.name]["sha256"])
         return files.sha256(path)
 
     def knows(self, path: Path, sha256: str) -> str | None:
@@ -174,22 +223,61 @@ class Store:
             raise DownloadError(f"{path} is not a whole lock file of the zoo; mend it or move it away")
         return lock
 
-    @contextmanager
-    def alone(self, what: str) -> Iterator[None]:
-        """One process at a time; the kernel lets go of the lock when a process dies."""
-        self.dest.mkdir(parents=True, exist_ok=True)
-        with open(self.dest / f".{what}.lock", "wb") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                log.get("zoo").info("another process is busy with %s; waiting for it", what)
-                fcntl.flock(file, fcntl.LOCK_EX)
-            yield
+    def alone(self, what: str) -> AbstractContextManager[None]:
+        """One process at a time, others wait; the kernel lets go of the lock when a process dies."""
+        return locks.alone(self.dest / f".{what}.lock", what, "wait for it", wait_s=-1)
+
+
+def asker() -> Ask | None:
+    """``ask`` where a person is at the terminal, None in scripts."""
+    return ask if sys.stdin is not None and sys.stdin.isatty() else None
+
+
+def ask(licence: Licence) -> bool:
+    """Whether the person at the terminal accepts ``licence``; anything but "yes" is no."""
+    print(f"These weights are published under {licence.name}, for non-commercial use only:", file=sys.stderr)
+    print(f"  {licence.url}", file=sys.stderr)
+    print('Type "yes" to accept: ', end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "yes"
+
+
+def _facts(entry: Entry) -> dict[str, Any]:
+    return {"name": entry.name, "url": entry.url, "licence": entry.licence.name}
+
+
+def _check_first(entry: Entry, path: Path, where: str) -> None:
+    """Raise DownloadError unless a file without published digits is near its size and reads as weights."""
+    if entry.sha256 or entry.hash_prefix:
+        return
+    size, listed = path.stat().st_size, listing.expected_bytes(entry)
+    if listed and not _NEAR[0] * listed <= size <= _NEAR[1] * listed:
+        raise DownloadError(
+            f"{where} has {size} bytes, {entry.name} should have about {listed}; it is cut short or another "
+            "file: nothing was kept, download again"
+        )
+    from wsl_det.backbone import sources
+
+    options: dict[str, Any] = {
+        "expect": entry.arch_name,
+        "convention": entry.convention,
+        "bn_folded": entry.bn == "folded",
+    }
+    # Readers are chosen by the suffix, which a file that is not yet trusted does not have.
+    named = path if path.name == entry.file_name else path.with_name(f".{os.getpid()}.{entry.file_name}")
+    os.replace(path, named)
+    try:
+        sources.read(named, **options)
+    except CheckpointError as error:
+        raise DownloadError(f"{where} is not the weights of {entry.name}: {error}") from None
+    finally:
+        os.replace(named, path)
 
 
 def _check_content(entry: Entry, path: Path, where: str) -> str:
     """The full SHA-256 of a file whose size and known digits are right; DownloadError otherwise."""
     size = path.stat().st_size
+    if found := foreign.instead_of_weights(path):
+        raise DownloadError(f"{where}: what came {found}")
     if entry.bytes is not None and size != entry.bytes:
         raise DownloadError(
             f"{where} has {size} bytes, the catalogue says {entry.bytes}; delete it, download again"

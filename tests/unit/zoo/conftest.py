@@ -21,8 +21,13 @@ class Handler(BaseHTTPRequestHandler):
         with server.turn:
             server.requests.append((self.path, asked))
             habit = server.habits.pop(0) if server.habits else "good"
-        if habit.isdigit():
-            self.send_error(int(habit))
+        code, _, asked_to_wait = habit.partition(" after ")
+        if code.isdigit():
+            self.send_response(int(code))
+            if asked_to_wait:
+                self.send_header("Retry-After", asked_to_wait)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
             return
         if habit.startswith("redirect "):
             self.send_response(302)

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import email.utils
 import hashlib
 import importlib.util
 import io
@@ -11,14 +12,17 @@ import ssl
 import subprocess
 import sys
 import textwrap
+import time
 import urllib.error
 import urllib.request
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
 
 from wsl_det import errors
+from wsl_det.backbone import published
 from wsl_det.errors import ConfigError, DownloadError, WslError
 from wsl_det.zoo import addresses, catalogue, fetch
 from wsl_det.zoo.catalogue import Entry, Licence
@@ -255,8 +259,127 @@ def test_offline_means_no_request_but_files_that_are_there_work(server, store, m
     assert server.requests == []
 
 
-def test_a_file_that_changed_in_the_cache_is_found_out(server, store):
-    entry = entry_for(server, hash_algorithm=None, hash_prefix=None)
+@pytest.fixture
+def unhashed(server, monkeypatch) -> Entry:
+    """An entry of which nobody has published a digit, with a small trunk behind it."""
+    from timm.models import resnet
+
+    blocks = {"cardinality": 2, "base_width": 32, "channels": (8, 16, 32, 64), "num_classes": 2}
+    state = resnet.ResNet(resnet.Bottleneck, (1, 1, 1, 1), **blocks).state_dict()
+    torch.save(state, buffer := io.BytesIO())
+    server.content = buffer.getvalue()
+    monkeypatch.setattr(Entry, "arch_name", "any")  # no name of the catalogue's is so small
+    return entry_for(server, hash_algorithm=None, hash_prefix=None, bytes=None)
+
+
+PAGE = b"<!DOCTYPE html><html><head><title>Sign in to WiFi</title></head></html>"
+
+
+@pytest.mark.parametrize(
+    ("came", "told"),
+    [
+        (lambda whole: PAGE, f"what came is an HTML page of {len(PAGE)} bytes, not weights"),
+        (lambda whole: b"version https://git-lfs.github.com/spec/v1\nsize 9\n", "git-lfs pull|git lfs pull"),
+        (lambda whole: whole[: len(whole) // 2], "truncated archive"),
+        (lambda whole: b"x" * len(whole), "is not the weights of model"),
+        (lambda whole: b"", "is empty"),
+    ],
+)
+@pytest.mark.parametrize("habit", ["good", "no_length"])
+def test_a_first_download_must_be_weights(server, store, unhashed, came, told, habit):
+    whole, server.content, server.habits = server.content, came(server.content), [habit] * 2
+    with pytest.raises(DownloadError, match=told):
+        store.get(unhashed)
+    assert not list(store.dest.iterdir()) or {p.suffix for p in store.dest.iterdir()} == {".lock"}
+    (store.dest / unhashed.file_name).write_bytes(server.content)  # brought by hand: the same
+    with pytest.raises(DownloadError, match=told):
+        store.get(unhashed)
+    (store.dest / unhashed.file_name).unlink()
+    server.content, server.habits = whole, [habit]
+    assert store.get(unhashed).read_bytes() == whole
+
+
+def test_a_first_download_is_near_its_architectures_size_and_of_it(server, store, unhashed, monkeypatch):
+    monkeypatch.setattr(Entry, "arch_name", "resnet50")
+    with pytest.raises(DownloadError, match="model should have about 102440608"):
+        store.get(unhashed)
+    monkeypatch.setattr("wsl_det.zoo.listing.TRUNKS", {})
+    with pytest.raises(DownloadError, match="promises another architecture"):
+        store.get(unhashed)
+
+
+@pytest.mark.parametrize("locked", [True, False])
+def test_a_cache_that_cannot_be_written_is_used(server, store, unhashed, monkeypatch, locked):
+    path = store.get(unhashed)
+    os.utime(path, ns=(1, 1))  # copied: the recorded time is another's
+    if not locked:
+        (store.dest / LOCK).unlink()
+    for lock in store.dest.glob(".*"):
+        lock.unlink()
+    kept = sorted(store.dest.iterdir())
+    monkeypatch.setattr(Store, "_writable", lambda self: False)  # rights do not hold back root
+    monkeypatch.setattr("filelock.FileLock.acquire", lambda *a, **k: pytest.fail("a lock was taken"))
+    assert store.get(unhashed) == path
+    assert hashlib.sha256(server.content).hexdigest() in store.proof(unhashed, path)
+    assert sorted(store.dest.iterdir()) == kept
+    with pytest.raises(ConfigError, match="cannot be written and holds no"):
+        store.get(replace(unhashed, url=f"{server.url}/other.pth"))
+
+
+@pytest.mark.parametrize(("asked", "waited"), [("7", 7.0), ("0", 1.0), ("soon", 1.0), ("-5", 1.0)])
+def test_a_server_is_left_alone_as_long_as_it_asks(server, store, waits, asked, waited):
+    server.habits = [f"429 after {asked}"]
+    store.get(entry_for(server))
+    assert waits == [waited]
+
+
+def test_a_servers_date_is_kept_and_a_day_is_too_long(server, store, waits):
+    server.habits = [f"503 after {email.utils.formatdate(time.time() + 100, usegmt=True)}"]
+    store.get(entry_for(server))
+    assert 90 < waits[0] <= 100
+    server.habits = ["429 after 86400"]
+    with pytest.raises(DownloadError, match="asks to wait 1440 minutes"):
+        store.get(entry_for(server, url=f"{server.url}/other-{entry_for(server).hash_prefix}.pth"))
+
+
+def test_timms_names_are_judged_before_anything_is_fetched(store, monkeypatch):
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda *a, **k: pytest.fail("asked"))
+    for name, told in {
+        "convnext_tiny.fb_in1k": "convnext",
+        "resnetaa50.a1h_in1k": "AvgPool2d",
+        "resnetblur50.bt_in1k": "BlurPool2d",
+        "resnet50_gn.a1h_in1k": "GroupNorm",
+        "resnet50d.a1_in1k": "AvgPool2d|other layers",
+        "resnet50": "has no tag",
+        "resnet50.never": "publishes no",
+    }.items():
+        with pytest.raises(ConfigError, match=told):
+            published.described(name, store, {})
+
+
+def test_timms_first_download_is_pinned(server, store, tmp_path, monkeypatch):
+    asked, snapshot = [], tmp_path / "models--timm--resnet18.tv_in1k/snapshots/abc"
+    snapshot.mkdir(parents=True)
+    path = snapshot / "model.safetensors"
+    path.write_bytes(b"first")
+
+    def fetch_it(repository, name, *, revision, local_files_only):
+        asked.append((repository, revision, local_files_only))
+        return str(path)
+
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", fetch_it)
+    found, options = published.described("resnet18.tv_in1k", store, {})
+    assert (found, options["expect"], options["convention"].pixel_std[0]) == (str(path), "resnet18", 58.395)
+    monkeypatch.setenv("WSL_DET_OFFLINE", "1")
+    published.described("resnet18.tv_in1k", store, {"convention": "msra"})
+    assert asked == [("timm/resnet18.tv_in1k", None, False), ("timm/resnet18.tv_in1k", "abc", True)]
+    path.write_bytes(b"other")
+    with pytest.raises(DownloadError, match="the file changed"):
+        published.described("resnet18.tv_in1k", store, {})
+
+
+def test_a_file_that_changed_in_the_cache_is_found_out(server, store, unhashed):
+    entry = replace(unhashed, bytes=len(server.content))
     path = store.get(entry)
     os.utime(path, ns=(1, 1))
     assert store.get(entry) == path  # touched only: hashed again, equal
@@ -265,12 +388,15 @@ def test_a_file_that_changed_in_the_cache_is_found_out(server, store):
     with pytest.raises(DownloadError, match="the file changed"):
         store.get(entry)
     path.write_bytes(server.content[:-1])
+    with pytest.raises(DownloadError, match="truncated archive"):
+        store.get(entry)
+    path.write_bytes(server.content + b"?")
     with pytest.raises(DownloadError, match="delete it"):
         store.get(entry)
 
 
-def test_a_later_download_must_equal_the_first(server, store):
-    entry = entry_for(server, hash_algorithm=None, hash_prefix=None)
+def test_a_later_download_must_equal_the_first(server, store, unhashed):
+    entry = unhashed
     store.get(entry).unlink()
     server.content = server.content[:-1] + b"?"
     with pytest.raises(DownloadError, match="first download"):
