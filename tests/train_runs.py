@@ -48,8 +48,10 @@ class Runs:
         (root / "tiny.yaml").write_text(yaml.safe_dump(tree))
         return cls(root, engine)
 
-    def start(self, output: Path, *extra: str, processes: int = 1) -> subprocess.Popen[bytes]:
-        """The tool on the way; ``processes`` above 1 are torchrun's."""
+    def start(
+        self, output: Path, *extra: str, processes: int = 1, session: bool = False
+    ) -> subprocess.Popen[bytes]:
+        """The tool on the way, in its own ``session`` or ours; ``processes`` above 1 are torchrun's."""
         run = "torch.distributed.run"
         launcher = ["-m", run, "--standalone", "--nproc-per-node", str(processes)] if processes > 1 else []
         words = [
@@ -64,7 +66,9 @@ class Runs:
         words += ["--engine", self.engine, *extra, "OUTPUT_DIR", str(output)]
         env = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
         with open(self.root / "output.txt", "ab") as out:
-            return subprocess.Popen(words, cwd=self.root, env=env, stdout=out, stderr=out)
+            return subprocess.Popen(
+                words, cwd=self.root, env=env, stdout=out, stderr=out, start_new_session=session
+            )
 
     def finish(self, output: Path, *extra: str, processes: int = 1) -> Path:
         """The tool to its end, which must be a good one; returns ``output``."""

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import torch
 
-from pretrain.training import export, model
+from pretrain.training import finish, model
 
 ARCH = model.make_arch(depth=14, groups=2, width_per_group=4, res2_channels=32, blocks=(1, 1, 1, 1))
 MEAN, STD = (123.675, 116.28, 103.53), (58.395, 57.12, 57.375)
@@ -41,7 +41,7 @@ def run(path: Path, *, classes: int = 4, vocabulary: str = "0" * 64) -> Path:
     """A finished pretraining run's folder, its weights drawn and its statistics moved once."""
     net = model.make(ARCH, classes, torch.Generator().manual_seed(3), bn_group=8, zero_init_last=False)
     net.train()(torch.randn(8, 3, 64, 64, generator=torch.Generator().manual_seed(4)))
-    payload = export.final_payload(
+    payload = finish.final_payload(
         net.eval(),
         ARCH,
         pixel_mean=MEAN,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from torch import nn
 
 from pretrain.stream import exclusion
-from pretrain.training import export, probe, record
-from pretrain.training.job import Job, heldout_images
+from pretrain.training import probe
+from pretrain.training.job import Job, heldout_images, make_schedule
+from pretrain.training.model import Arch
 from wsl_det.core import files, log, provenance
 from wsl_det.core.checkpoint import RunFolder
 from wsl_det.core.config import Config
 
+SCHEMA = 1
 _BN_STATISTICS = "exponential average over steps of the mean over BN groups, averaged over processes"
 
 
@@ -32,7 +35,7 @@ def write_results(cfg: Config, job: Job, folder: RunFolder, found: Mapping[str, 
     results = {
         "recall": found,
         "constant_guess": chance if found else {},
-        "pretraining": record.of_job(cfg, job),
+        "pretraining": _record(cfg, job),
         "meta": {**provenance.header("pretraining results", 1, made_from), "stream": stream},
     }
     files.write_json(folder.path / "results.json", results)
@@ -44,7 +47,7 @@ def write_results(cfg: Config, job: Job, folder: RunFolder, found: Mapping[str, 
 def write_weights(cfg: Config, job: Job, folder: RunFolder, bare: nn.Module) -> None:
     """``model_final.pth``: the weights that stand in ``bare``, with all that export asks of them."""
     posts = job.posts
-    payload = export.final_payload(
+    payload = final_payload(
         bare,
         job.arch,
         pixel_mean=cfg.INPUT.PIXEL_MEAN,
@@ -56,7 +59,84 @@ def write_weights(cfg: Config, job: Job, folder: RunFolder, bare: nn.Module) -> 
         bn_statistics=_BN_STATISTICS,
         ema_decay=cfg.SOLVER.EMA_DECAY,
         verdicts=exclusion.ancestry(job.verdicts, posts),
-        pretraining=record.of_job(cfg, job),
+        pretraining=_record(cfg, job),
     )
     path = folder.save_final(payload)
     log.get("pretrain").info("wrote %s; tools/export_backbone.py makes a backbone of it", path)
+
+
+def final_payload(
+    model: nn.Module,
+    arch: Arch,
+    *,
+    pixel_mean: Sequence[float],
+    pixel_std: Sequence[float],
+    vocabulary: str,
+    dataset: str,
+    dataset_sha256: str,
+    config: Mapping[str, Any],
+    bn_statistics: str,
+    ema_decay: float = 0.0,
+    verdicts: Mapping[str, Any] | None = None,
+    pretraining: Mapping[str, Any] | None = None,
+) -> dict[str, Any]:
+    """The content of ``model_final.pth``: tensors and plain values only.
+
+    ``vocabulary`` is the sha256 that names it; ``pixel_mean`` and ``pixel_std`` are RGB on the
+    0-255 scale; ``bn_statistics`` says in words how the running statistics came about; above 0,
+    ``ema_decay`` says that the weights are an average over steps. ``verdicts`` is the ancestry of
+    the duplicate review whose images were left out, ``pretraining`` what ``record_of_config`` tells of.
+    """
+    made_from = {"dataset": f"sha256:{dataset_sha256}", "vocabulary": f"sha256:{vocabulary}"}
+    about = {
+        **provenance.header("pretraining", SCHEMA, made_from),
+        "arch": arch.header(),
+        "pixel_mean": [float(x) for x in pixel_mean],
+        "pixel_std": [float(x) for x in pixel_std],
+        "channel_order": "RGB",
+        "stride_in_1x1": False,
+        "vocabulary": vocabulary,
+        "dataset": dataset,
+        "bn_statistics": bn_statistics,
+        "ema_decay": float(ema_decay),
+        "config": dict(config),
+        **({"verdicts": dict(verdicts)} if verdicts else {}),
+        **({"pretraining": dict(pretraining)} if pretraining else {}),
+    }
+    weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
+    return {"model": weights, "wsl_det": about}
+
+
+def record_of_config(cfg: Config) -> dict[str, Any]:
+    """What a pretraining config alone tells; what only the data tell is None.
+
+    ``images`` trained on, ``classes`` of the vocabulary (``vocabulary`` is its sha256), ``dataset``,
+    ``sampling`` (natural, sqrt, uniform), ``noise`` and ``subset`` (fractions), ``draws`` in the whole
+    run, ``seed``, and the test crop: ``size`` from a shorter side of ``resize`` pixels.
+    """
+    schedule = make_schedule(cfg)
+    return {
+        "images": None,
+        "classes": None,
+        "vocabulary": None,
+        "dataset": None,
+        "sampling": str(cfg.DATA.RESAMPLE),
+        "noise": float(cfg.DATA.LABEL_NOISE),
+        "subset": float(cfg.DATA.SUBSET),
+        "draws": int(schedule.updates * schedule.batch),
+        "seed": int(cfg.SEED),
+        "size": int(cfg.INPUT.SIZE),
+        "resize": int(cfg.INPUT.TEST_RESIZE),
+    }
+
+
+def _record(cfg: Config, ready: Job) -> dict[str, Any]:
+    """The whole record of a run."""
+    posts = ready.posts
+    return {
+        **record_of_config(cfg),
+        "images": int(ready.stream.num_images),
+        "classes": len(posts.vocabulary),
+        "vocabulary": posts.vocabulary.sha256,
+        "dataset": posts.name,
+    }

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wsl_det.core import dist
 from wsl_det.errors import ConfigError
 
 BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
@@ -188,6 +189,15 @@ def running_statistics(model: nn.Module) -> list[Tensor]:
     """The BN means and variances of a model, in module order."""
     norms = [m for m in model.modules() if isinstance(m, nn.BatchNorm2d)]
     return [t for m in norms for t in (m.running_mean, m.running_var) if t is not None]
+
+
+def average_over_processes(statistics: list[Tensor]) -> None:
+    """Replace tensors, one by one, by their mean over all processes, which all must call this."""
+    if dist.world_size() > 1:
+        flat = torch.cat([t.flatten() for t in statistics])
+        dist.all_reduce_sum_(flat).div_(dist.world_size())
+        for own, mean in zip(statistics, flat.split([t.numel() for t in statistics]), strict=True):
+            own.copy_(mean.view_as(own))
 
 
 def count_parameters(model: nn.Module) -> dict[str, int]:

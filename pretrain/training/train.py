@@ -128,10 +128,7 @@ class Run:
         statistics = model.running_statistics(self.bare)
         if self.average is not None:
             statistics += self.average.statistics()
-        flat = torch.cat([t.flatten() for t in statistics])
-        dist.all_reduce_sum_(flat).div_(dist.world_size())
-        for own, mean in zip(statistics, flat.split([t.numel() for t in statistics]), strict=True):
-            own.copy_(mean.view_as(own))
+        model.average_over_processes(statistics)
         self.statistics_agree = True
 
     def measure(self, iteration: int) -> dict[str, float]:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.shards import index
-from pretrain.training import defaults, job, record
+from pretrain.training import defaults, finish, job
 from wsl_det.backbone.sources import Source
 from wsl_det.core import config, log
 from wsl_det.errors import WslError
@@ -47,7 +47,7 @@ def _of_run(source: Source) -> dict[str, Any]:
         return {}
     try:
         cfg = config.merge(defaults.TREE, settings, where=str(source.path))
-        found = record.of_config(cfg)
+        found = finish.record_of_config(cfg)
     except WslError:
         return {}
     found["dataset"], found["vocabulary"] = (source.origin.get(k) for k in ("dataset", "vocabulary"))

@@ -217,13 +217,7 @@ class Tuning:
 
     def average_statistics(self) -> None:
         """Give every process the mean of all processes' BN statistics."""
-        if dist.world_size() == 1:
-            return
-        statistics = models.running_statistics(self.bare)
-        flat = torch.cat([t.flatten() for t in statistics])
-        dist.all_reduce_sum_(flat).div_(dist.world_size())
-        for own, mean in zip(statistics, flat.split([t.numel() for t in statistics]), strict=True):
-            own.copy_(mean.view_as(own))
+        models.average_over_processes(models.running_statistics(self.bare))
 
 
 def network(source: Source, num_classes: int, recipe: Recipe, groups: int) -> Network:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import re
 import signal
 import subprocess
 import time
@@ -79,3 +81,62 @@ def test_killed_at_ten_random_moments(runs: Runs, untouched: Path) -> None:
     kills = _killed_at(runs, output, moments, "DATALOADER.NUM_WORKERS", "2")
     assert kills >= 7
     assert_same(output, untouched)
+
+
+def _wait_for(path: Path, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + PATIENCE_S
+    while not path.exists():
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_the_same_files(tmp_path: Path) -> None:
+    """Equal in bytes, not only in tensors: what was done to continue it decides nothing."""
+    made = []
+    for name in ("whole", "ended"):
+        (tmp_path / name).mkdir()
+        runs = Runs.make(tmp_path / name, SOLVER)
+        if name == "ended":
+            process = runs.start(Path("out"))
+            _wait_for(runs.root / "out/model_0000003.pth", process)
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(PATIENCE_S) == 143
+        runs.finish(Path("out"), *(["--resume"] if name == "ended" else []))
+        made.append(runs.root / "out")
+    for name in ("model_final.pth", "predictions.json", "predictions.json.meta.json", "results.json"):
+        assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
+
+
+@pytest.mark.slow
+def test_of_two_runs_in_one_folder_the_second_is_refused(runs: Runs) -> None:
+    output = runs.root / "shared"
+    first = runs.start(output, "SOLVER.MAX_ITER", "100000", "SOLVER.STEPS", "()")
+    _wait_for(output / "config.yaml", first)
+    for words in ((), ("--eval-only", "MODEL.WEIGHTS", str(runs.root / "untouched/model_final.pth"))):
+        (runs.root / "output.txt").write_text("")
+        assert runs.start(output, *words, "SEED", "7").wait(PATIENCE_S) == 2
+        said = (runs.root / "output.txt").read_text()
+        assert "already holds" in said or f"{output} (process {first.pid} on " in said
+    first.kill()
+    assert first.wait() == -signal.SIGKILL
+    assert "SEED: 7" not in (output / "config.yaml").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_group_saves(number: int, runs: Runs) -> None:
+    """timeout, service managers, batch systems and Ctrl-C reach the loader's workers too."""
+    output = runs.root / f"group{number}"
+    long = ("SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "0", "DATALOADER.NUM_WORKERS", "2")
+    (runs.root / "output.txt").write_text("")
+    process = runs.start(output, *long, session=True)
+    while _finished_steps(output) < 2:
+        assert process.poll() is None
+        time.sleep(0.01)
+    os.killpg(process.pid, number)
+    assert process.wait(PATIENCE_S) == 128 + number
+    said = (runs.root / "output.txt").read_text()
+    assert "Traceback" not in said
+    saved = re.search(r"saved at iteration (\d+); continue with --resume", said)
+    assert saved and (output / f"model_{int(saved[1]):07d}.pth").exists()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Sequence
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from wsl_det import predictions
 from wsl_det.core import dist, files, log, provenance
 from wsl_det.core.config import Config
 from wsl_det.detector import loader, sampler
@@ -81,13 +79,6 @@ def coco_rows(found: Iterable[tuple[int, Prediction]], category_ids: Sequence[in
                 row["segmentation"] = prediction.masks[k]
             rows.append(row)
     return rows
-
-
-def write_predictions(
-    path: Path, found: Iterable[tuple[int, Prediction]], dataset: CocoDataset, meta: dict[str, Any]
-) -> None:
-    """Write predictions.json and its header; main process only."""
-    predictions.write(path, coco_rows(found, dataset.category_ids), meta)
 
 
 def header(cfg: Config, engine: DetectorEngine, start: Start, dataset: CocoDataset) -> dict[str, Any]:

@@ -200,8 +200,8 @@ def training_batches(
     masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
     order = images.check_format(cfg.INPUT.FORMAT)
     dataset = TrainingImages(records, training_augmentation(cfg), seed=seed, channel_order=order, masks=masks)
-    endless = _Endless(islice(draws, start, None))
-    for batch in _loaded(dataset, cfg.DATALOADER.NUM_WORKERS, batch_sampler=endless):
+    rest = islice(draws, start, None)
+    for batch in _loaded(dataset, cfg.DATALOADER.NUM_WORKERS, batch_sampler=rest):
         noted = (budget.note(loaded) for loaded in batch)
         yield [example for example in noted if example is not None]
 
@@ -250,16 +250,6 @@ def _repeats(cfg: Config, records: Sequence[Record]) -> torch.Tensor | None:
     return sampler.repeat_factors(
         classes, cfg.DATALOADER.REPEAT_THRESHOLD, square_root=cfg.DATALOADER.REPEAT_SQRT
     )
-
-
-class _Endless:
-    """An iterator dressed as the iterable that DataLoader asks for."""
-
-    def __init__(self, source: Iterator[list[Draw]]) -> None:
-        self.source = source
-
-    def __iter__(self) -> Iterator[list[Draw]]:
-        return self.source
 
 
 def _loaded(dataset: data.Dataset[Loaded], workers: int, **how: Any) -> Iterator[list[Loaded]]:

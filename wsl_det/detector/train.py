@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from wsl_det import predictions
 from wsl_det.core import config, dist, files, log, loop, provenance
 from wsl_det.core import seed as seeds
 from wsl_det.core.checkpoint import FINAL, RunFolder, state_bytes
@@ -194,7 +195,8 @@ class _Run:
     ) -> None:
         if not dist.is_main():
             return
-        infer.write_predictions(path, found, dataset, infer.header(self.cfg, self.engine, start, dataset))
+        rows = infer.coco_rows(found, dataset.category_ids)
+        predictions.write(path, rows, infer.header(self.cfg, self.engine, start, dataset))
         if self.job.evaluate is not None:
             result = results[dataset.name] = self.job.evaluate(str(dataset.json_path), str(path))
             files.write_json(path.with_name(path.name.replace("predictions", "results", 1)), result)
