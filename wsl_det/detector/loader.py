@@ -260,15 +260,28 @@ def _loaded(dataset: data.Dataset[Loaded], workers: int, **how: Any) -> Iterator
         loader = data.DataLoader(
             dataset, num_workers=workers, collate_fn=_sent, worker_init_fn=_sheltered, generator=own, **how
         )
-        for batch in loader:
-            # What a worker made of our own objects, see _sent.
-            yield pickle.loads(batch) if isinstance(batch, bytes) else batch
+        noticed = signal.getsignal(signal.SIGCHLD)
+        batches = iter(loader)
+        if threading.current_thread() is threading.main_thread():
+            # torch would raise in the middle of a step when a worker dies; asked for data, it does where
+            # the state is whole.
+            signal.signal(signal.SIGCHLD, noticed)
+        for batch in batches:
+            yield batch if isinstance(batch, list) else _received(batch)
     except (RuntimeError, OSError) as error:
         if any(words in str(error) for words in _FULL):
             raise DataError(_NO_ROOM) from None
         if "DataLoader worker" not in str(error):
             raise
         raise DataError(_KILLED.format(str(error).splitlines()[0])) from None
+
+
+def _received(batch: bytes) -> list[Loaded]:
+    """See ``_sent``; a worker that died cannot hand over the memory it had filled."""
+    try:
+        return pickle.loads(batch)
+    except (ConnectionError, EOFError, FileNotFoundError):
+        raise DataError(_KILLED.format("its batch went with it")) from None
 
 
 def _sent(batch: list[Loaded]) -> list[Loaded] | bytes:

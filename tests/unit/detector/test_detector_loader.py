@@ -6,6 +6,7 @@ import multiprocessing
 import os
 import signal
 import subprocess
+import time
 from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,7 @@ def _lost_batches(found, cfg, after):
     workers = multiprocessing.active_children()
     for worker in workers:
         after(worker.pid)
+    time.sleep(0.2)  # nothing is raised between two batches, where a step would be under way
     return [signature(batch) for batch in islice(stream, 8)], workers
 
 
