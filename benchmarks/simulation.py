@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import seed as seeds
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.predictions import Predictions
 
 WIDTH, HEIGHT = 640, 480
@@ -224,13 +224,13 @@ def _truth(
         image_sizes=np.tile([HEIGHT, WIDTH], (images, 1)),
         file_names=[f"{i + 1:06d}.jpg" for i in range(images)],
         category_ids=np.arange(1, classes + 1),
-        class_names=[f"class {k + 1}" for k in range(classes)],
+        category_names=[f"class {k + 1}" for k in range(classes)],
+        object_ids=np.arange(1, num + 1),
         object_image=object_image.astype(np.int32),
         object_class=object_class.astype(np.int32),
         object_boxes_xywh=boxes,
         object_area=boxes[:, 2] * boxes[:, 3],
         object_crowd=np.zeros(num, dtype=bool),
         segmentations=[None] * num,
-        renumbered=False,
         source="simulation",
     )

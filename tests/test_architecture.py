@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[1]
 FLOOR = {"wsl_det.errors", "wsl_det.core", "wsl_det"}
 TYPES = "wsl_det.detector.types"
 DOOR = "wsl_det.backbone"
+COCO = "wsl_det.coco"
 MAY_IMPORT: dict[str, set[str]] = {
     "wsl_det": set(),  # its __init__: nothing
     "wsl_det.errors": set(),
@@ -23,6 +24,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wsl_det.core": {"wsl_det.errors", "wsl_det"},
     DOOR: FLOOR,
     "wsl_det.demo": FLOOR,
+    COCO: FLOOR,
     "wsl_det.predictions": FLOOR,
     TYPES: set(),
     # Nobody may import an engine: select_engine() finds it by name.
@@ -32,17 +34,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     # Cross-scoring asks for the inside of a model, which one engine shows: the one named exception.
     "wsl_det.detector.cross_score": FLOOR
     | {TYPES, "wsl_det.predictions", "wsl_det.detector", "wsl_det.detector.embedded"},
-    "wsl_det.detector": FLOOR | {TYPES, DOOR, "wsl_det.predictions", "wsl_det.detector.initial"},
-    "wsl_det.evaluation": FLOOR | {"wsl_det.predictions"},
-    "wsl_det.gain": FLOOR | {"wsl_det.evaluation", "wsl_det.predictions"},
-    "wsl_det.study": FLOOR | {"wsl_det.evaluation", "wsl_det.gain", "wsl_det.predictions"},
+    "wsl_det.detector": FLOOR | {TYPES, DOOR, COCO, "wsl_det.predictions", "wsl_det.detector.initial"},
+    "wsl_det.evaluation": FLOOR | {COCO, "wsl_det.predictions"},
+    "wsl_det.gain": FLOOR | {COCO, "wsl_det.evaluation", "wsl_det.predictions"},
+    "wsl_det.study": FLOOR | {COCO, "wsl_det.evaluation", "wsl_det.gain", "wsl_det.predictions"},
     "wsl_det.zoo": FLOOR | {DOOR, "wsl_det.detector"},
     "pretrain": set(),  # its __init__: nothing
 }
 # The rooms of pretraining in the order in which data flows: each imports only rooms before it.
 ROOMS = ("workers", "posts", "vocabulary", "shards", "stream", "training", "duplicates", "transfer")
 for _place, _room in enumerate(ROOMS):
-    MAY_IMPORT[f"pretrain.{_room}"] = FLOOR | {DOOR, *(f"pretrain.{r}" for r in ROOMS[:_place])}
+    MAY_IMPORT[f"pretrain.{_room}"] = FLOOR | {DOOR, COCO, *(f"pretrain.{r}" for r in ROOMS[:_place])}
 ONLY_HERE = {  # an outside name -> the places that may import it
     "detectron2": ("wsl_det/detector/d2/",),
     "torch.distributed": ("wsl_det/core/dist.py",),
@@ -54,6 +56,7 @@ WITHOUT_TORCH = (
     "wsl_det",
     "wsl_det.cli",
     "wsl_det.predictions",
+    "wsl_det.coco",
     "wsl_det.evaluation",
     "wsl_det.gain",
     "wsl_det.study",

@@ -8,16 +8,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
+from msgspec import UNSET, UnsetType
 
-from wsl_det.core import files
+from wsl_det.core import files, rows
 from wsl_det.errors import DataError
 
 SCHEMA = 1
 Results = Sequence[Mapping[str, Any]]
+_LARGEST = 2.0**31
+_EXPECTED = {
+    "image_id": "a whole number; ids are integers, as in the annotation file",
+    "category_id": "a whole number; ids are integers, as in the annotation file",
+    "score": "a finite number, 0 or more",
+    "bbox": "finite [x, y, width, height] in pixels, with width and height 0 or more",
+    "segmentation": (
+        'RLE {"size": [height, width], "counts": ...} or a list of polygons [[x0, y0, x1, y1, ...], ...]'
+    ),
+}
+
+
+class _Detection(msgspec.Struct, gc=False):
+    image_id: int
+    category_id: int
+    score: float
+    bbox: tuple[float, float, float, float] | UnsetType = UNSET
+    segmentation: dict[str, Any] | list[Any] | UnsetType = UNSET
 
 
 @dataclass(frozen=True)
@@ -79,8 +101,11 @@ def read(path: str | Path) -> Predictions:
     that describes another file.
     """
     path = Path(path)
-    results = files.read_json(path, "predictions file")
-    return columns(results, source=str(path), meta=read_meta(path))
+    data = path.read_bytes() if path.is_file() else b""
+    found = rows.quick(data, list[_Detection])
+    if not found or not _each_once(data, found):
+        return columns(rows.slow(path, "predictions file"), source=str(path), meta=read_meta(path))
+    return _assemble(found, str(path), read_meta(path))
 
 
 def read_meta(path: str | Path) -> dict[str, Any] | None:
@@ -117,84 +142,63 @@ def columns(results: Any, *, source: str, meta: dict[str, Any] | None = None) ->
             f"{source} holds a {type(results).__name__}{hint}; expected a list of detections "
             '[{"image_id": ..., "category_id": ..., "bbox": [x, y, w, h], "score": ...}, ...]'
         )
-    for row, detection in enumerate(results):
-        if not isinstance(detection, Mapping):
-            raise DataError(f"{source}: row {row} is {_short(detection)}; expected an object")
+    found = rows.typed(results, _Detection, lambda at, _: f"{source}: row {at}", _EXPECTED)
+    return _assemble(found, source, meta)
+
+
+def _each_once(data: bytes, found: Sequence[_Detection]) -> bool:
+    """Whether no key that is read stands twice in a row, told from how often it stands in the text."""
+    keys = dict.fromkeys(("image_id", "category_id", "score"), len(found))
+    keys["bbox"] = sum(d.bbox is not UNSET for d in found)
+    keys["segmentation"] = sum(d.segmentation is not UNSET for d in found)
+    keys["size"] = keys["counts"] = sum(isinstance(d.segmentation, dict) for d in found)
+    return rows.each_once(data, keys)
+
+
+def _assemble(found: Sequence[_Detection], source: str, meta: dict[str, Any] | None) -> Predictions:
+    has = {key: _present(found, key, source) for key in ("bbox", "segmentation")}
+    if found and not any(has.values()):
+        raise DataError(f'{source}: row 0 has neither "bbox" nor "segmentation"; there is nothing to score')
+
+    def refuse_first(fine: np.ndarray, key: str) -> None:
+        if not fine.all():
+            row = int(np.argmin(fine))
+            value = getattr(found[row], key)
+            value = list(value) if key == "bbox" else value
+            raise rows.refused(f"{source}: row {row}", key, value, _EXPECTED)
+
+    scores = np.fromiter(map(attrgetter("score"), found), np.float64, len(found))
+    refuse_first((scores >= 0) & (scores < np.inf), "score")
+    boxes, masks = None, None
+    if has["bbox"]:
+        flat = chain.from_iterable(map(attrgetter("bbox"), found))
+        boxes = np.fromiter(flat, np.float64, 4 * len(found)).reshape(-1, 4)
+        fine = (np.abs(boxes) < _LARGEST).all(axis=1) & (boxes[:, 2:] >= 0).all(axis=1)
+        refuse_first(np.asarray(fine), "bbox")
+    if has["segmentation"]:
+        masks = list(map(attrgetter("segmentation"), found))
+        for row, mask in enumerate(masks):
+            if not (_is_rle(mask) or _is_polygons(mask)):
+                raise rows.refused(f"{source}: row {row}", "segmentation", mask, _EXPECTED)
     return Predictions(
-        image_ids=_ids(results, "image_id", source),
-        category_ids=_ids(results, "category_id", source),
-        scores=_scores(results, source),
-        boxes_xywh=_boxes(results, source),
-        masks=_masks(results, source),
+        image_ids=_ids(found, "image_id", source),
+        category_ids=_ids(found, "category_id", source),
+        scores=scores,
+        boxes_xywh=boxes,
+        masks=masks,
         meta=meta,
         source=source,
     )
 
 
-def _field(results: Results, key: str, source: str) -> list[Any]:
+def _ids(found: Sequence[_Detection], key: str, source: str) -> np.ndarray:
     try:
-        return [detection[key] for detection in results]
-    except KeyError:
-        row = next(i for i, detection in enumerate(results) if key not in detection)
-        raise DataError(f"{source}: row {row} has no {key!r}; every detection needs it") from None
-
-
-def _ids(results: Results, key: str, source: str) -> np.ndarray:
-    values = _field(results, key, source)
-    if not set(map(type, values)) <= {int}:
-        row = next(i for i, v in enumerate(values) if type(v) is not int)
-        raise DataError(
-            f"{source}: row {row} has {key} {_short(values[row])} ({type(values[row]).__name__}); "
-            "ids are integers, as in the annotation file"
-        )
-    try:
-        return np.array(values, dtype=np.int64)
+        return np.fromiter(map(attrgetter(key), found), np.int64, len(found))
     except OverflowError:
-        raise DataError(f"{source}: a {key} does not fit 64 bits") from None
-
-
-def _scores(results: Results, source: str) -> np.ndarray:
-    values = _field(results, "score", source)
-    _refuse_non_numbers(values, "score", source)
-    scores = np.array(values, dtype=np.float64)
-    bad = ~(np.isfinite(scores) & (scores >= 0))
-    if bad.any():
-        row = int(np.argmax(bad))
-        raise DataError(f"{source}: row {row} has score {scores[row]}; expected a finite number, 0 or more")
-    return scores
-
-
-def _boxes(results: Results, source: str) -> np.ndarray | None:
-    if not _present(results, "bbox", source):
-        return None
-    values = [detection["bbox"] for detection in results]
-    for row, box in enumerate(values):
-        if not isinstance(box, list | tuple) or len(box) != 4:
-            raise DataError(f"{source}: row {row} has bbox {_short(box)}; expected [x, y, width, height]")
-    flat = [number for box in values for number in box]
-    _refuse_non_numbers(flat, "bbox", source, per_row=4)
-    boxes = np.array(flat, dtype=np.float64).reshape(-1, 4)
-    bad = ~np.isfinite(boxes).all(1) | (boxes[:, 2:] < 0).any(1)
-    if bad.any():
-        row = int(np.argmax(bad))
+        row, value = next((i, v) for i, v in enumerate(map(attrgetter(key), found)) if abs(v) >= 2**63)
         raise DataError(
-            f"{source}: row {row} has bbox {_short(values[row])}; "
-            "expected finite [x, y, width, height] with width and height 0 or more"
-        )
-    return boxes
-
-
-def _masks(results: Results, source: str) -> list[Any] | None:
-    if not _present(results, "segmentation", source):
-        return None
-    values = [detection["segmentation"] for detection in results]
-    for row, mask in enumerate(values):
-        if not (_is_rle(mask) or _is_polygons(mask)):
-            raise DataError(
-                f"{source}: row {row} has segmentation {_short(mask)}; expected RLE "
-                '{"size": [height, width], "counts": ...} or a list of polygons [[x0, y0, x1, y1, ...], ...]'
-            )
-    return values
+            f"{source}: row {row} has {key} {rows.short(value)}, which does not fit 64 bits"
+        ) from None
 
 
 def _is_rle(mask: Any) -> bool:
@@ -210,29 +214,13 @@ def _is_polygons(mask: Any) -> bool:
     return all(isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in mask)
 
 
-def _present(results: Results, key: str, source: str) -> bool:
+def _present(found: Sequence[_Detection], key: str, source: str) -> bool:
     """Whether rows have ``key``: all or none; an empty list counts as having everything."""
-    rows = sum(key in detection for detection in results)
-    if rows not in (0, len(results)):
-        row = next(i for i, detection in enumerate(results) if (key in detection) != (key in results[0]))
+    has = [value is not UNSET for value in map(attrgetter(key), found)]
+    if any(has) and not all(has):
+        row = next(i for i, one in enumerate(has) if one != has[0])
         raise DataError(
-            f"{source}: {rows} of {len(results)} rows have {key!r} (row {row} differs from row 0); "
+            f"{source}: {sum(has)} of {len(has)} rows have {key!r} (row {row} differs from row 0); "
             "all rows or none must have it"
         )
-    if not rows and results and not any("bbox" in d or "segmentation" in d for d in results[:1]):
-        raise DataError(f'{source}: row 0 has neither "bbox" nor "segmentation"; there is nothing to score')
-    return rows > 0 or not results
-
-
-def _refuse_non_numbers(values: Sequence[Any], key: str, source: str, per_row: int = 1) -> None:
-    if not set(map(type, values)) <= {int, float}:
-        at = next(i for i, v in enumerate(values) if type(v) not in (int, float))
-        raise DataError(
-            f"{source}: row {at // per_row} has {key} with {_short(values[at])} "
-            f"({type(values[at]).__name__}); expected a number"
-        )
-
-
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return all(has)

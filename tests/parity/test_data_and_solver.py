@@ -13,7 +13,7 @@ from PIL import Image
 from pycocotools import mask as coco_mask
 
 from wsl_det.core import checkpoint, config
-from wsl_det.detector import coco, defaults, images, solver, targets, train, transforms
+from wsl_det.detector import coco_records, defaults, images, solver, targets, train, transforms
 from wsl_det.detector.transforms import Crop, Flip, Geometry, Resize
 
 HEIGHT, WIDTH = 61, 83
@@ -74,7 +74,7 @@ def theirs(scene: tuple[Path, Path], steps: list[Any], mask_format: str, name: s
 
 
 def ours(scene: tuple[Path, Path], geometry: Geometry, mask_format: str) -> tuple[np.ndarray, Any]:
-    (record,) = coco.read(*scene, "set").records
+    (record,) = coco_records.read(*scene, "set").records
     pixels = images.read_image(record.path, "BGR", (record.height, record.width))
     cropped = any(isinstance(s, Crop) for s in geometry.steps)
     return geometry.image(pixels), targets.build(record.objects, geometry, masks=mask_format, tighten=cropped)
@@ -121,7 +121,7 @@ def _raster(polygons: list[np.ndarray]) -> np.ndarray:
 
 def test_the_crowd_is_left_out_by_both(scene):
     want = theirs(scene, [], "polygon", "parity_crowd")["instances"]
-    (record,) = coco.read(*scene, "set").records
+    (record,) = coco_records.read(*scene, "set").records
     assert len(record.annotations) == len(SHAPES) + 1
     assert len(record.objects) == len(SHAPES)
     # Both drop the sliver, whose box is narrower than 1e-5 pixels, when targets are made.

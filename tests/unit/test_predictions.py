@@ -63,18 +63,21 @@ BAD = [
     ({"a": 1}, "holds a dict; expected a list"),
     ([GOOD, 5], "row 1 is 5; expected an object"),
     ([GOOD, {"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1]}], "row 1 has no 'score'"),
-    ([{**GOOD, "image_id": "7"}], r"image_id '7' \(str\); ids are integers"),
+    ([{**GOOD, "image_id": "7"}], r"image_id '7' \(str\); expected a whole number; ids are integers"),
     ([{**GOOD, "category_id": 3.0}], r"category_id 3.0 \(float\)"),
     ([{**GOOD, "category_id": True}], r"category_id True \(bool\)"),
-    ([{**GOOD, "image_id": 2**70}], "does not fit 64 bits"),
+    ([{**GOOD, "image_id": 2**70}], "row 0 has image_id 1180591620717411303424, .* fit 64 bits"),
+    ([{**GOOD, "image_id": -(2**63) - 1}], "does not fit 64 bits"),
+    ([{**GOOD, "bbox": [0, 0, 5, 1e308]}], "row 0 has bbox"),
+    ([{**GOOD, "bbox": [0, 0, 5, 10**400]}], "expected finite"),
     ([{**GOOD, "score": float("nan")}], "score nan"),
     ([{**GOOD, "score": float("inf")}], "score inf"),
     ([{**GOOD, "score": -0.1}], "score -0.1; expected a finite number, 0 or more"),
-    ([{**GOOD, "score": "0.5"}], r"score with '0.5' \(str\)"),
-    ([GOOD, {**GOOD, "bbox": [0, 0, -1, 5]}], r"row 1 has bbox \[0, 0, -1, 5\]"),
+    ([{**GOOD, "score": "0.5"}], r"score '0.5' \(str\)"),
+    ([GOOD, {**GOOD, "bbox": [0, 0, -1, 5]}], r"row 1 has bbox \[0.0, 0.0, -1.0, 5.0\]; expected finite"),
     ([{**GOOD, "bbox": [0, 0, float("nan"), 5]}], "expected finite"),
-    ([{**GOOD, "bbox": [0, 0, 5]}], "expected .x, y, width, height."),
-    ([{**GOOD, "bbox": [0, 0, None, 5]}], r"bbox with None \(NoneType\)"),
+    ([{**GOOD, "bbox": [0, 0, 5]}], "expected finite .x, y, width, height."),
+    ([{**GOOD, "bbox": [0, 0, None, 5]}], r"bbox \[0, 0, None, 5\]"),
     ([{**GOOD, "bbox": None}], "bbox None"),
     ([GOOD, {**GOOD, "segmentation": RLE}], "1 of 2 rows have 'segmentation'"),
     ([{"image_id": 1, "category_id": 1, "score": 1}], 'neither "bbox" nor "segmentation"'),
@@ -107,3 +110,31 @@ def test_what_would_be_refused_is_not_written(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="score nan"):
         predictions.write(tmp_path / "p.json", [{**GOOD, "score": float("nan")}], {})
     assert list(tmp_path.iterdir()) == []
+
+
+ODD_TEXT = [
+    (
+        b'[{"image_id": %s, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1}]' % (b"9" * 5000),
+        "image_id inf",
+    ),
+    (
+        b'[{"image_id": 1, "category_id": 1, "bbox": [0, 0, 1, 1], "score": 1, "score": 2}]',
+        "'score' stands twice",
+    ),
+    (b"[" * 100000, "not whole JSON"),
+    (b"\x1f\x8b\x08\x00", "compressed .gzip."),
+    (b'{"image_id": 1}\n{"image_id": 2}\n', "JSON lines"),
+    (b"<!DOCTYPE html><html>", "web page"),
+]
+
+
+@pytest.mark.parametrize(("text", "message"), ODD_TEXT, ids=[m for _, m in ODD_TEXT])
+def test_text_that_no_parser_should_meet_unprepared(tmp_path: Path, text: bytes, message: str) -> None:
+    (tmp_path / "p.json").write_bytes(text)
+    with pytest.raises(DataError, match=message):
+        predictions.read(tmp_path / "p.json")
+
+
+def test_a_byte_order_mark_changes_nothing(tmp_path: Path) -> None:
+    (tmp_path / "p.json").write_bytes(b"\xef\xbb\xbf" + json.dumps([GOOD]).encode())
+    assert predictions.read(tmp_path / "p.json").scores.tolist() == [0.25]

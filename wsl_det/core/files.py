@@ -75,19 +75,54 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
     write_text(path, text + "\n")
 
 
-def read_json(path: str | Path, what: str = "file") -> Any:
-    """The value in a JSON file; ``what`` names its role in the message when it is unreadable."""
+def read_json(path: str | Path, what: str = "file", **hooks: Any) -> Any:
+    """The value in a JSON file; ``what`` names its role in the message when it is unreadable.
+
+    hooks: as ``json.loads`` takes them.
+    """
     path = Path(path)
     try:
-        return json.loads(path.read_bytes())
+        data = path.read_bytes()
     except FileNotFoundError:
         raise DataError(f"{what} {path} does not exist") from None
     except IsADirectoryError:
         raise DataError(f"{what} {path} is a folder; expected a JSON file") from None
+    try:
+        return json.loads(data, **hooks)
     except (ValueError, RecursionError) as error:  # of ValueErrors, a number of 5,000 digits is one too
-        raise DataError(
-            f"{what} {path} is not whole JSON ({error}); it may be truncated: make or copy it again"
-        ) from None
+        raise DataError(f"{what} {path} is not whole JSON ({error}); {_instead(data)}") from None
+
+
+_PACKED = {
+    b"\x1f\x8b": "gzip",
+    b"PK\x03\x04": "zip",
+    b"BZh": "bzip2",
+    b"\xfd7zXZ": "xz",
+    b"(\xb5/\xfd": "zstd",
+}
+
+
+def _instead(data: bytes) -> str:
+    """What bytes that are not one JSON value seem to be, and what to do."""
+    for magic, name in _PACKED.items():
+        if data.startswith(magic):
+            return f"it is compressed ({name}): unpack it first"
+    if data.startswith(b"version https://git-lfs"):
+        return "it is a git-lfs pointer: run git lfs pull"
+    if data.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
+        return "it is a web page: download the file itself"
+    lines = data.split(b"\n", 2)
+    if len(lines) > 1 and lines[1].strip() and all(_is_json(line) for line in lines[:2]):
+        return "it holds one JSON value a line (JSON lines): one value for the whole file is expected"
+    return "it may be truncated: make or copy it again"
+
+
+def _is_json(line: bytes) -> bool:
+    try:
+        json.loads(line)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def sha256(path: str | Path) -> str:

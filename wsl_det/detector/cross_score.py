@@ -16,8 +16,8 @@ from torch import nn
 from wsl_det import predictions
 from wsl_det.core import log
 from wsl_det.core.config import Config
-from wsl_det.detector import coco, datasets, infer, loader, settings, weights
-from wsl_det.detector.coco import CocoDataset
+from wsl_det.detector import coco_records, datasets, infer, loader, settings, weights
+from wsl_det.detector.coco_records import CocoDataset
 from wsl_det.detector.embedded import cross
 from wsl_det.detector.engine import DetectorEngine, select_engine
 from wsl_det.detector.types import Example, Prediction
@@ -65,7 +65,7 @@ def run(
     """
     _check_shared(detectors)
     (dataset,) = datasets.read([dataset_name], registered, "TEST")
-    log.get("cross").info("%s", coco.describe(dataset))
+    log.get("cross").info("%s", coco_records.describe(dataset))
     loaded = [_load(detector, dataset) for detector in detectors]
     found = _detections(loaded, dataset)
     cells: Cells = {}

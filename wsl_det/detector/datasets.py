@@ -7,7 +7,7 @@ import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from wsl_det.detector import coco
+from wsl_det.detector import coco_records
 from wsl_det.errors import ConfigError, DataError
 
 Registered = Mapping[str, tuple[str, str]]
@@ -67,16 +67,16 @@ def locate(name: str, known: Registered) -> tuple[Path, Path]:
     return json_path, image_dir
 
 
-def read(names: Sequence[str], known: Registered, role: str) -> list[coco.CocoDataset]:
+def read(names: Sequence[str], known: Registered, role: str) -> list[coco_records.CocoDataset]:
     """The data sets of DATASETS.TRAIN or DATASETS.TEST (``role``), read and checked."""
     if not names:
         raise ConfigError(f"DATASETS.{role} is empty; name at least one data set")
     if len(set(names)) < len(names):
         raise ConfigError(f"DATASETS.{role} names a data set twice: {', '.join(names)}")
-    return [coco.read(*locate(name, known), name) for name in names]
+    return [coco_records.read(*locate(name, known), name) for name in names]
 
 
-def check_num_classes(num_classes: int, sets: Sequence[coco.CocoDataset]) -> None:
+def check_num_classes(num_classes: int, sets: Sequence[coco_records.CocoDataset]) -> None:
     """Refuse a model whose number of classes is not the data's; unused categories count."""
     for dataset in sets:
         found = len(dataset.category_ids)

@@ -12,7 +12,7 @@ from torch import nn
 from wsl_det.core import dist, files, log, provenance
 from wsl_det.core.config import Config
 from wsl_det.detector import loader, sampler
-from wsl_det.detector.coco import CocoDataset, Record
+from wsl_det.detector.coco_records import CocoDataset, Record
 from wsl_det.detector.engine import DetectorEngine
 from wsl_det.detector.types import Prediction
 from wsl_det.detector.weights import Start

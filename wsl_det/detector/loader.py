@@ -21,7 +21,7 @@ from wsl_det.core import log
 from wsl_det.core import seed as seeds
 from wsl_det.core.config import Config
 from wsl_det.detector import images, sampler, targets
-from wsl_det.detector.coco import Record
+from wsl_det.detector.coco_records import Record
 from wsl_det.detector.sampler import Draw
 from wsl_det.detector.transforms import Augmentation
 from wsl_det.detector.types import Example

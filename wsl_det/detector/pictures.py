@@ -14,10 +14,11 @@ import numpy as np
 from PIL import Image
 
 from wsl_det import predictions
+from wsl_det.coco import masks as mask_runs
 from wsl_det.core import files, log, photos, provenance
 from wsl_det.core.config import Config
-from wsl_det.detector import coco, draw, images, infer, settings, weights
-from wsl_det.detector.coco import CocoDataset, Record
+from wsl_det.detector import coco_records, draw, images, infer, settings, weights
+from wsl_det.detector.coco_records import CocoDataset, Record
 from wsl_det.detector.draw import Shape
 from wsl_det.detector.engine import select_engine
 from wsl_det.detector.types import Prediction
@@ -60,7 +61,7 @@ def compare(
     ``limit`` bounds their number (0: all). Unreadable photos are skipped and counted; a predictions
     file that speaks of other images or categories is a DataError.
     """
-    dataset = coco.read(gt, image_dir, Path(gt).stem)
+    dataset = coco_records.read(gt, image_dir, Path(gt).stem)
     found = predictions.read(predicted)
     by_image = _by_image(found, dataset)
     records = dataset.records[:limit] if limit else dataset.records
@@ -87,9 +88,11 @@ def compare(
 
 def annotated(record: Record, names: Sequence[str]) -> list[Shape]:
     """An image's annotations, crowds included, as shapes to draw."""
-    size = (record.height, record.width)
+    size, name = (record.height, record.width), f"an annotation of image {record.image_id}"
     return [
-        Shape(a.box_xyxy, a.category, names[a.category], mask=_mask(a.segmentation, size), crowd=a.crowd)
+        Shape(
+            a.box_xyxy, a.category, names[a.category], mask=_mask(a.segmentation, size, name), crowd=a.crowd
+        )
         for a in record.annotations
     ]
 
@@ -105,7 +108,8 @@ def detected(prediction: Prediction, record: Record, names: Sequence[str], score
         prediction.masks if prediction.masks is not None else none,
         strict=True,
     )
-    return [Shape(tuple(box), k, names[k], s, _mask(m, size)) for box, k, s, m in rows if s >= score]
+    name = f"a detection in image {record.image_id}"
+    return [Shape(tuple(box), k, names[k], s, _mask(m, size, name)) for box, k, s, m in rows if s >= score]
 
 
 def panel(
@@ -259,7 +263,7 @@ def _by_image(found: predictions.Predictions, dataset: CocoDataset) -> dict[int,
 def _predicted(found: predictions.Predictions, row: int, dataset: CocoDataset, record: Record) -> Shape:
     category = dataset.category_ids.index(int(found.category_ids[row]))
     segmentation = None if found.masks is None else found.masks[row]
-    mask = _mask(segmentation, (record.height, record.width))
+    mask = _mask(segmentation, (record.height, record.width), f"{found.source}: row {row}")
     box = _box(found, row, mask)
     return Shape(box, category, dataset.class_names[category], float(found.scores[row]), mask)
 
@@ -276,20 +280,13 @@ def _box(
     return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
 
 
-def _mask(segmentation: Any, size: tuple[int, int]) -> np.ndarray | None:
-    """(H, W) uint8 of polygons or an RLE; None when there is nothing."""
-    from pycocotools import mask as coco_mask
-
+def _mask(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray | None:
+    """(H, W) uint8 of polygons or an RLE of ``name``; None when there is nothing."""
     if not segmentation:
         return None
-    if isinstance(segmentation, dict):
-        counts = segmentation["counts"]
-        rle = coco_mask.frPyObjects(segmentation, *size) if isinstance(counts, list) else segmentation
-        if tuple(rle["size"]) != size:
-            raise DataError(f"a mask is {tuple(rle['size'])} pixels, its image {size}")
-        return np.asarray(coco_mask.decode([rle]))[:, :, 0]
-    polygons = [list(map(float, p)) for p in segmentation]
-    return np.asarray(coco_mask.decode([coco_mask.merge(coco_mask.frPyObjects(polygons, *size))]))[:, :, 0]
+    if isinstance(segmentation, list):
+        segmentation = [np.asarray(part).tolist() for part in segmentation]
+    return mask_runs.pixels(segmentation, *size, name)
 
 
 def _pixels(record: Record, drawn: Drawn) -> np.ndarray | None:

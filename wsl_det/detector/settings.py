@@ -11,7 +11,7 @@ import yaml
 
 from wsl_det.core import dist, log
 from wsl_det.core.config import Config
-from wsl_det.detector.coco import CocoDataset
+from wsl_det.detector.coco_records import CocoDataset
 from wsl_det.errors import ConfigError
 
 # Off in Detectron2 by default, and not done by our loop: asking for them must not pass in silence.

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from wsl_det.detector.coco import Annotation
+from wsl_det.detector.coco_records import Annotation
 from wsl_det.detector.transforms import Geometry
 from wsl_det.detector.types import Polygons, Target
 

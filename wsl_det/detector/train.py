@@ -15,8 +15,8 @@ from wsl_det.core import config, dist, files, log, loop, provenance
 from wsl_det.core import seed as seeds
 from wsl_det.core.checkpoint import FINAL, RunFolder, state_bytes
 from wsl_det.core.config import Config
-from wsl_det.detector import coco, datasets, infer, loader, pictures, settings, solver, weights
-from wsl_det.detector.coco import CocoDataset, Record
+from wsl_det.detector import coco_records, datasets, infer, loader, pictures, settings, solver, weights
+from wsl_det.detector.coco_records import CocoDataset, Record
 from wsl_det.detector.engine import DetectorEngine, select_engine
 from wsl_det.detector.types import Example
 from wsl_det.detector.weights import Start
@@ -65,7 +65,7 @@ def _train(job: Job) -> dict[str, Any]:
     datasets.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES, [*train_sets, *test_sets])
     masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
     keep_empty = not cfg.DATALOADER.FILTER_EMPTY_ANNOTATIONS
-    records = coco.training_records(train_sets, masks=masks, keep_empty=keep_empty)
+    records = coco_records.training_records(train_sets, masks=masks, keep_empty=keep_empty)
     cfg = settings.with_seed(cfg, resume=job.resume)
     settings.set_backends(cfg)
     engine = engine_type(cfg)
@@ -118,7 +118,7 @@ class _Run:
         output = self.folder.path
         logger = log.setup(output, dist.rank())
         for dataset in {d.name: d for d in sets}.values():
-            logger.info("%s", coco.describe(dataset))
+            logger.info("%s", coco_records.describe(dataset))
         logger.info("engine: %s %s; starting from %s", self.engine.name, self.engine.version, self.start)
         # Evaluating in a training run's folder must not replace the config that the run was made with.
         if dist.is_main() and not (self.job.eval_only and (output / "config.yaml").exists()):
@@ -220,11 +220,11 @@ class _Run:
     def _show(self, metrics: log.MetricSink | None, iteration: int) -> None:
         """The first images of the first test set with what is detected in them, to TensorBoard."""
         dataset = self.test_sets[0]
-        records = dataset.records[:_SHOWN]
-        found = dict(infer.detect(self.engine, self.model, self.cfg, records, "drawing"))
+        shown = dataset.records[:_SHOWN]
+        found = dict(infer.detect(self.engine, self.model, self.cfg, shown, "drawing"))
         if metrics is None or metrics.board is None:
             return
-        for record in records:
+        for record in shown:
             picture = pictures.panel(record, found.get(record.image_id), dataset.class_names, _SHOWN_SCORE)
             if picture is not None:
                 tag = f"{dataset.name}/{record.image_id}"

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from wsl_det import predictions as predictions_file
+from wsl_det.coco import reader
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, provenance
 from wsl_det.errors import DataError
 from wsl_det.evaluation import duplicates as duplicates_of
-from wsl_det.evaluation import ground_truth, matching, metrics, reading
+from wsl_det.evaluation import matching, metrics
 from wsl_det.evaluation.duplicates import Duplicates
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 from wsl_det.predictions import Predictions
 
@@ -34,9 +35,10 @@ def evaluate(
     is a DataError. Ground truth without any annotation gives null for every number. ``duplicates``
     leaves out the test images that were seen in training, or gives them no credit.
     """
-    truth = ground_truth.from_tree(gt) if isinstance(gt, Mapping) else reading.read_ground_truth(gt)
+    truth = reader.from_tree(gt) if isinstance(gt, Mapping) else reader.read(gt)
+    reader.check_scored(truth)
     if isinstance(predictions, str | Path):
-        found = reading.read_predictions(predictions)
+        found = predictions_file.read(predictions)
     else:
         found = predictions_file.columns(predictions, source="the results")
     about: dict[str, Any] = {}

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.coco import masks as mask_runs
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core.compiled import compiled
 from wsl_det.errors import DataError
-from wsl_det.evaluation import masks as mask_runs
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.predictions import Predictions
 
 MAX_DETECTIONS = 100
@@ -65,7 +65,10 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
         area = boxes[:, 2] * boxes[:, 3]
     else:
         assert predictions.masks is not None, "the caller checks iou_types"
-        masks = mask_runs.read(predictions.masks, row, truth.image_sizes[image[row]], predictions.source)
+        given = [predictions.masks[i] for i in row.tolist()]
+        masks = mask_runs.read(
+            given, truth.image_sizes[image[row]], lambda k: f"{predictions.source}: row {row[k]}"
+        )
         area = masks.area
     return Detections(
         row=row,

@@ -18,10 +18,10 @@ from typing import Any
 
 import numpy as np
 
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, verdicts
 from wsl_det.core.verdicts import Verdicts
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.predictions import Predictions
 
 
@@ -48,7 +48,7 @@ class Duplicates:
             return replace(truth, no_credit=seen), list(runs), about
         if seen.all() and len(seen):
             raise DataError(f"{self.verdicts.path} leaves none of the {len(seen)} images of {truth.source}")
-        return _without(truth, seen), [_elsewhere(run, ids) for run in runs], about
+        return truth.without_images(seen), [_elsewhere(run, ids) for run in runs], about
 
 
 def read(path: str | Path | None, mode: str | None) -> Duplicates | None:
@@ -75,24 +75,6 @@ def note(about: dict[str, Any]) -> str:
 def gt_hash(gt: Any) -> str | None:
     """SHA-256 of an annotation file; None for a tree in memory."""
     return files.sha256(gt) if isinstance(gt, str | Path) and Path(gt).is_file() else None
-
-
-def _without(truth: GroundTruth, seen: np.ndarray) -> GroundTruth:
-    kept = np.flatnonzero(~seen)
-    objects = np.flatnonzero(~seen[truth.object_image])
-    number = np.cumsum(~seen) - 1
-    return replace(
-        truth,
-        image_ids=truth.image_ids[kept],
-        image_sizes=truth.image_sizes[kept],
-        file_names=list(_rows(truth.file_names, kept)),
-        object_image=number[truth.object_image[objects]].astype(np.int32),
-        object_class=truth.object_class[objects],
-        object_boxes_xywh=truth.object_boxes_xywh[objects],
-        object_area=truth.object_area[objects],
-        object_crowd=truth.object_crowd[objects],
-        segmentations=_rows(truth.segmentations, objects),
-    )
 
 
 def _elsewhere(run: Predictions, ids: Sequence[int]) -> Predictions:

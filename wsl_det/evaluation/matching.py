@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.coco import masks as mask_runs
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core.compiled import compiled
 from wsl_det.evaluation import detections as detection_columns
-from wsl_det.evaluation import masks as mask_runs
 from wsl_det.evaluation.detections import Detections
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import AREA_RANGES, THRESHOLDS, MatchTable
 from wsl_det.predictions import Predictions
 
@@ -34,8 +34,7 @@ def object_shapes(truth: GroundTruth, iou_type: str) -> ObjectShapes:
     """The shapes of the objects of a ground truth for one IoU type."""
     masks = None
     if iou_type == "segm":
-        sizes = truth.image_sizes[truth.object_image]
-        masks = mask_runs.read(truth.segmentations, np.arange(len(sizes)), sizes, truth.source)
+        masks = mask_runs.read(truth.segmentations, truth.object_sizes(), truth.annotation)
     return ObjectShapes(truth.object_boxes_xywh, truth.object_area, truth.object_crowd, masks)
 
 

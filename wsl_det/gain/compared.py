@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.evaluation import coco_ap
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.predictions import Predictions
 
 

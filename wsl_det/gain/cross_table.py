@@ -20,10 +20,12 @@ from typing import Any
 
 import numpy as np
 
+from wsl_det import predictions
+from wsl_det.coco import reader
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.evaluation import coco_ap, detections, matching, reading
-from wsl_det.evaluation.ground_truth import GroundTruth
+from wsl_det.evaluation import coco_ap, detections, matching
 from wsl_det.evaluation.match_table import MatchTable
 from wsl_det.gain import measures, resamples
 from wsl_det.predictions import Predictions
@@ -55,8 +57,8 @@ def make(
     options = options or Options()
     if options.bootstrap != 0 and options.bootstrap < 2:
         raise ConfigError(f"--bootstrap is {options.bootstrap}; expected 2 or more, or 0 for no intervals")
-    truth = reading.read_ground_truth(gt)
-    found = {key: reading.read_predictions(path) for key, path in cells.items()}
+    truth = reader.read_to_score(gt)
+    found = {key: predictions.read(path) for key, path in cells.items()}
     shared = [
         t for t in coco_ap.IOU_TYPES if all(t in coco_ap.choose(p, truth, None) for p in found.values())
     ]

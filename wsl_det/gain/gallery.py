@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from wsl_det.coco import masks as mask_runs
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.errors import DataError
-from wsl_det.evaluation import masks as mask_runs
 from wsl_det.evaluation import matching
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import FIRST_COCO, TRUE, MatchTable
 from wsl_det.gain.compared import Compared
 from wsl_det.predictions import Predictions

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.evaluation import matching
 from wsl_det.evaluation.detections import Detections
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 from wsl_det.evaluation.matching import ObjectShapes
 

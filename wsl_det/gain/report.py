@@ -9,12 +9,14 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from wsl_det import predictions
+from wsl_det.coco import reader
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.evaluation import coco_ap, matching, reading
+from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.gain import comparison, like_for_like, page, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
@@ -59,8 +61,8 @@ def make(
     options = options or Options()
     _check_options(options, baseline, candidate)
     gt_sha256 = files.sha256(gt) if Path(gt).is_file() else None
-    truth = reading.read_ground_truth(gt)
-    runs = [[reading.read_predictions(path) for path in paths] for paths in (baseline, candidate)]
+    truth = reader.read_to_score(gt)
+    runs = [[predictions.read(path) for path in paths] for paths in (baseline, candidate)]
     differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, allow_mismatch)
     about: dict[str, Any] = {}
     if duplicates is not None:

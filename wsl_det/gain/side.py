@@ -8,8 +8,8 @@ from functools import cached_property
 
 import numpy as np
 
+from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.evaluation import detections, matching
-from wsl_det.evaluation.ground_truth import GroundTruth
 from wsl_det.evaluation.match_table import MatchTable
 from wsl_det.gain import measures, mends, pairs
 from wsl_det.predictions import Predictions

@@ -16,12 +16,12 @@ import pytest
 import torch
 from PIL import Image
 
-from wsl_det.detector import coco, images, loader
+from wsl_det.detector import coco_records, images, loader
 from wsl_det.errors import ConfigError, DataError
 
 
 def records(scenes, name="train"):
-    return list(coco.read(*scenes[name], name).records)
+    return list(coco_records.read(*scenes[name], name).records)
 
 
 def batches(cfg, found, count, **where):

@@ -132,7 +132,7 @@ def spoil(path, change):
 
 
 BROKEN = {
-    "repeated id": (lambda t: t["images"].append(t["images"][0]), "image id 10 is given twice"),
+    "repeated id": (lambda t: t["images"].append(t["images"][0]), "image id 10 stands twice"),
     "dangling": (lambda t: t["annotations"][0].update(image_id=77), "refers to image 77"),
     "no bbox": (lambda t: t["annotations"][0].pop("bbox"), "has no 'bbox'"),
     "no annotations": (lambda t: t.pop("annotations"), "has no annotations"),

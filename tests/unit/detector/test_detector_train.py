@@ -15,7 +15,7 @@ import torch
 from wsl_det import predictions
 from wsl_det.core import checkpoint, config, dist, loop
 from wsl_det.core import seed as seeds
-from wsl_det.detector import coco, defaults, initial, loader, train, weights
+from wsl_det.detector import coco_records, defaults, initial, loader, train, weights
 from wsl_det.detector.engine import select_engine
 from wsl_det.errors import CheckpointError, ConfigError, DataError
 from wsl_det.evaluation import coco_ap
@@ -311,7 +311,9 @@ def test_two_processes_give_the_mean_of_their_gradients(scenes, tiny):
     )
     dist.launch(train.run, (job(cfg, scenes),), num_gpus=2)
     found = final(cfg.OUTPUT_DIR)["model"]
-    records = coco.training_records([coco.read(*scenes["train"], "train")], masks="polygon", keep_empty=False)
+    records = coco_records.training_records(
+        [coco_records.read(*scenes["train"], "train")], masks="polygon", keep_empty=False
+    )
     gradients = []
     for rank in range(2):
         engine = select_engine("embedded")(cfg)

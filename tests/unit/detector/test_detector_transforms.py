@@ -11,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from wsl_det.core import seed
 from wsl_det.detector import targets, transforms
-from wsl_det.detector.coco import Annotation
+from wsl_det.detector.coco_records import Annotation
 from wsl_det.detector.transforms import Augmentation, Crop, Flip, Geometry, Resize
 from wsl_det.errors import ConfigError
 

@@ -14,7 +14,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from wsl_det import predictions
-from wsl_det.evaluation import average_precision, evaluate, ground_truth, matching, metrics
+from wsl_det.coco import reader
+from wsl_det.evaluation import average_precision, evaluate, matching, metrics
 
 CASES: dict[str, dict[str, Any]] = {
     "crowds, ties, empty image, absent class": {"score_digits": 1, "crowd_rate": 0.3},
@@ -31,9 +32,7 @@ CASES: dict[str, dict[str, Any]] = {
 
 
 def compare(truth: dict[str, Any], results: list[dict[str, Any]], iou_type: str) -> None:
-    table = matching.match(
-        predictions.columns(results, source="results"), ground_truth.from_tree(truth), iou_type
-    )
+    table = matching.match(predictions.columns(results, source="results"), reader.from_tree(truth), iou_type)
     ours = metrics.measure(table)
     theirs = coco_sets.reference(truth, results, iou_type)
     for name, value in theirs["metrics"].items():

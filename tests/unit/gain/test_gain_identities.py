@@ -12,7 +12,9 @@ import pytest
 from benchmarks import simulation
 from benchmarks.simulation import Detector
 from wsl_det import predictions
-from wsl_det.evaluation import ground_truth, matching, metrics
+from wsl_det.coco import reader
+from wsl_det.coco.ground_truth import GroundTruth
+from wsl_det.evaluation import matching, metrics
 from wsl_det.gain import attribution, comparison, factors, measures, mends, resamples, side
 from wsl_det.gain.comparison import Options
 
@@ -149,14 +151,14 @@ def test_integer_weights_equal_duplicated_images(scene: simulation.World) -> Non
     values = mends.values(images, weights)
     for b in range(weights.shape[1]):
         truth, rows = duplicated(scene, found, weights[:, b])
-        copies = ground_truth.from_tree(copy.deepcopy(truth))
+        copies = reader.from_tree(copy.deepcopy(truth))
         hard_table, hard_images = both(predictions.columns(rows, source="copies"), copies)
         np.testing.assert_allclose(weighted[:, b], measures.columns(hard_table)[:, 0], rtol=0, atol=1e-9)
         ones = np.ones((len(truth["images"]), 1), dtype=np.uint8)
         np.testing.assert_allclose(values[:, b], mends.values(hard_images, ones)[:, 0], rtol=0, atol=1e-9)
 
 
-def both(found: predictions.Predictions, truth: ground_truth.GroundTruth) -> tuple[Any, Any]:
+def both(found: predictions.Predictions, truth: GroundTruth) -> tuple[Any, Any]:
     built = side.build([found], truth, matching.object_shapes(truth, "bbox"), "bbox")
     return built.tables[0], built.pairs[0]
 

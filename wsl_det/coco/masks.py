@@ -5,12 +5,14 @@ The run-length format is COCO's: column-major, runs of 0 and 1 in turn, starting
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from wsl_det.coco import shapes
+from wsl_det.coco.shapes import BadShape
 from wsl_det.core.compiled import compiled
 from wsl_det.errors import DataError
 
@@ -30,99 +32,51 @@ class Masks:
     span: np.ndarray
 
 
-@dataclass(frozen=True)
-class RleTexts(Sequence[Any]):
-    """N segmentations that are all RLE, as one text: counts uint8, mask i at starts[i]:starts[i + 1]."""
+def read(segmentations: Sequence[Any], sizes: np.ndarray, name: Callable[[int], str]) -> Masks:
+    """N segmentations (RLE or polygons) of images of sizes (N, 2).
 
-    sizes: np.ndarray
-    counts: np.ndarray
-    starts: np.ndarray
-
-    def __len__(self) -> int:
-        return len(self.sizes)
-
-    def __getitem__(self, i: Any) -> Any:
-        text = self.counts[self.starts[i] : self.starts[i + 1]].tobytes()
-        return {"size": self.sizes[i].tolist(), "counts": text}
-
-
-def read(segmentations: Sequence[Any], rows: np.ndarray, sizes: np.ndarray, what: str) -> Masks:
-    """The ``rows`` (N,) of segmentations (RLE dicts or polygon lists); sizes (N, 2) of their images.
-
-    Raises DataError, naming ``what`` and the row, for a missing segmentation, a size that is
-    not the image's, and runs that do not fill the image exactly.
+    Raises DataError, naming ``name(i)``, for a missing or malformed segmentation, a size that is not
+    the image's, and runs that do not fill the image exactly.
     """
-    if isinstance(segmentations, RleTexts):
-        wrong = (segmentations.sizes[rows] != sizes).any(1)
-        if wrong.any():
-            at = int(np.argmax(wrong))
-            _counts(segmentations[rows[at]], sizes[at], what, int(rows[at]))
-        text = segmentations.counts
-        spans = np.stack([segmentations.starts[rows], segmentations.starts[rows + 1]], axis=1)
-    else:
-        counts = [
-            _counts(segmentations[row], size, what, row)
-            for row, size in zip(rows.tolist(), sizes, strict=True)
-        ]
-        ends = np.cumsum([len(c) for c in counts], dtype=np.int64)
-        spans = np.stack([np.r_[0, ends[:-1]] if len(ends) else ends, ends], axis=1)
-        text = np.frombuffer(b"".join(counts), dtype=np.uint8)
+    counts = []
+    for i, (value, (height, width)) in enumerate(zip(segmentations, sizes.tolist(), strict=True)):
+        try:
+            shape = shapes.parse(value, height, width)
+        except BadShape as error:
+            raise shapes.refuse(name(i), error) from None
+        if shape is None:
+            raise DataError(f"{name(i)} has no segmentation; masks need {shapes.FORM}")
+        counts.append(shapes.compressed(shape, height, width))
+    ends = np.cumsum([len(c) for c in counts], dtype=np.int64)
+    spans = np.stack([np.r_[0, ends[:-1]] if len(ends) else ends, ends], axis=1)
+    text = np.frombuffer(b"".join(counts), dtype=np.uint8)
     runs, starts, area, span, bad = _decode(text, spans, sizes.prod(1).astype(np.int64))
     if bad >= 0:
         height, width = sizes[bad]
         raise DataError(
-            f"{what}: segmentation {rows[bad]} is damaged: its runs do not fill the image "
-            f"of {height} x {width} pixels"
+            f"{name(bad)} has a damaged segmentation: its runs do not fill the image of {height} x {width} "
+            "pixels (height x width); it is cut off, or of an image of another size"
         )
     return Masks(runs, starts, area, span)
+
+
+def pixels(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
+    """(height, width) uint8 of one segmentation; raises as ``read``."""
+    found = read([segmentation], np.array([[height, width]]), lambda _: name)
+    inside = np.arange(len(found.runs), dtype=np.uint8) % 2
+    return np.repeat(inside, found.runs).reshape(width, height).T
 
 
 def boxes(segmentations: Sequence[Any], sizes: np.ndarray) -> np.ndarray:
     """(N, 4) float64 xywh around masks that ``read`` accepted."""
     from pycocotools import mask as coco_mask
 
-    rles = [
-        {"size": [int(side) for side in size], "counts": _counts(value, size, "mask", row)}
-        for row, (value, size) in enumerate(zip(segmentations, sizes, strict=True))
-    ]
+    rles = []
+    for value, (height, width) in zip(segmentations, sizes.tolist(), strict=True):
+        shape = shapes.parse(value, height, width)
+        assert shape is not None, "read() refuses what has no segmentation"
+        rles.append({"size": [height, width], "counts": shapes.compressed(shape, height, width)})
     return np.asarray(coco_mask.toBbox(rles), dtype=np.float64).reshape(-1, 4)
-
-
-def _counts(value: Any, size: np.ndarray, what: str, row: int) -> bytes:
-    """One segmentation as COCO's compressed string."""
-    height, width = (int(side) for side in size)
-    if height < 0:
-        raise DataError(
-            f"{what}: segmentation {row} is of an image without height and width; masks need both"
-        )
-    if isinstance(value, dict) and isinstance(value.get("counts"), str | bytes | list) and "size" in value:
-        if list(value["size"]) != [height, width]:
-            raise DataError(
-                f"{what}: segmentation {row} has RLE size {list(value['size'])}; "
-                f"its image has [{height}, {width}] (height, width)"
-            )
-        counts = value["counts"]
-        if isinstance(counts, str):
-            return counts.encode("latin-1", "replace")
-        if isinstance(counts, bytes):
-            return counts
-        return _compress(value, height, width)
-    if isinstance(value, list) and all(_is_polygon(polygon) for polygon in value):
-        # Fewer than three points have no area; pycocotools would take four numbers for a box.
-        return _compress([p for p in value if len(p) >= 6] or [[0.0] * 6], height, width)
-    raise DataError(f"{what}: segmentation {row} is {value!r:.40}; masks need RLE or polygons")
-
-
-def _is_polygon(value: Any) -> bool:
-    return isinstance(value, list) and {type(number) for number in value} <= {int, float}
-
-
-def _compress(value: Any, height: int, width: int) -> bytes:
-    from pycocotools import mask as coco_mask
-
-    rles = coco_mask.frPyObjects(value, height, width)
-    merged = coco_mask.merge(rles) if isinstance(rles, list) else rles
-    return bytes(merged["counts"])
 
 
 @compiled

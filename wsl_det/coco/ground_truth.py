@@ -1,0 +1,128 @@
+"""What an annotation file says, as columns: images, categories and objects in pycocotools' order."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from wsl_det.errors import DataError
+
+
+@dataclass(frozen=True)
+class Federated:
+    """What LVIS adds: for which classes an image was judged, and how far.
+
+    negative, not_exhaustive: I arrays of class indices int32, ascending: classes known to be absent from an
+    image, and those of which not all objects there are annotated. frequency: K texts "r", "c" or "f" by the
+    number of *training* images, "" where the file does not say.
+    """
+
+    negative: Sequence[np.ndarray]
+    not_exhaustive: Sequence[np.ndarray]
+    frequency: Sequence[str]
+
+
+@dataclass(frozen=True)
+class GroundTruth:
+    """Images, classes and objects of a test or training set as columns.
+
+    image_ids: (I,) int64 ascending. image_sizes: (I, 2) int64 height, width, or -1 when the file
+    has none. file_names: I names below the image folder, or None where the file has none.
+    category_ids: (K,) int64 ascending. category_names: K names as they stand in the file.
+    object_*: (G,) columns ordered by image and then as in the file, which is pycocotools' order:
+    annotation ids int64, image and class indices int32, boxes_xywh (G, 4) float64, area float64 (NaN
+    where the file has none), crowd bool.
+    segmentations: G raw values (polygons, RLE or None), not judged yet: see ``shapes``.
+    federated: LVIS's sets, or None for a file whose images are annotated for all classes.
+    no_credit: (I,) bool of images where no detection may match anything, or None (``duplicates``).
+    """
+
+    image_ids: np.ndarray
+    image_sizes: np.ndarray
+    file_names: Sequence[str | None]
+    category_ids: np.ndarray
+    category_names: Sequence[str]
+    object_ids: np.ndarray
+    object_image: np.ndarray
+    object_class: np.ndarray
+    object_boxes_xywh: np.ndarray
+    object_area: np.ndarray
+    object_crowd: np.ndarray
+    segmentations: Sequence[Any]
+    source: str
+    federated: Federated | None = None
+    no_credit: np.ndarray | None = None
+
+    @property
+    def num_objects(self) -> int:
+        return len(self.object_image)
+
+    @property
+    def class_names(self) -> list[str]:
+        """Names for tables; a name that several categories share becomes ``facade (id 3)``."""
+        count = Counter(self.category_names)
+        return [
+            f"{name} (id {i})" if count[name] > 1 else name
+            for i, name in zip(self.category_ids.tolist(), self.category_names, strict=True)
+        ]
+
+    @property
+    def renumbered(self) -> bool:
+        """Whether an annotation has id 0, which pycocotools would never match."""
+        return bool((self.object_ids == 0).any())
+
+    def class_counts(self) -> np.ndarray:
+        """(K,) objects of each class that count, crowds left out."""
+        return np.bincount(self.object_class[~self.object_crowd], minlength=len(self.category_ids))
+
+    def object_sizes(self) -> np.ndarray:
+        """(G, 2) int64 height and width of the image of each object."""
+        return self.image_sizes[self.object_image]
+
+    def annotation(self, i: int) -> str:
+        """How messages call an object: the file and the id of its annotation."""
+        return f"{self.source}: annotation {self.object_ids[i]}"
+
+    def without_images(self, gone: np.ndarray) -> GroundTruth:
+        """The same without the images where ``gone`` (I,) bool is set, and without their objects."""
+        kept, objects = np.flatnonzero(~gone), np.flatnonzero(~gone[self.object_image])
+        sets = self.federated
+        return replace(
+            self,
+            image_ids=self.image_ids[kept],
+            image_sizes=self.image_sizes[kept],
+            file_names=[self.file_names[i] for i in kept.tolist()],
+            object_ids=self.object_ids[objects],
+            object_image=(np.cumsum(~gone) - 1)[self.object_image[objects]].astype(np.int32),
+            object_class=self.object_class[objects],
+            object_boxes_xywh=self.object_boxes_xywh[objects],
+            object_area=self.object_area[objects],
+            object_crowd=self.object_crowd[objects],
+            segmentations=[self.segmentations[i] for i in objects.tolist()],
+            federated=sets
+            and replace(
+                sets,
+                negative=[sets.negative[i] for i in kept.tolist()],
+                not_exhaustive=[sets.not_exhaustive[i] for i in kept.tolist()],
+            ),
+        )
+
+    def photos(self, folder: Path) -> list[Path]:
+        """Where the I images lie; a DataError for one without a name, or whose name leaves ``folder``."""
+        for i, name in zip(self.image_ids.tolist(), self.file_names, strict=True):
+            if name is None:
+                raise DataError(
+                    f"{self.source}: image {i} has no 'file_name' and no 'coco_url'; it needs one"
+                )
+            leaves = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
+            if leaves or not name or "\0" in name:
+                raise DataError(
+                    f"{self.source}: image {i} has file_name {name!r:.80}, which leaves the image folder "
+                    f"{folder}; expected a path below it"
+                )
+        return [folder / name for name in self.file_names if name is not None]

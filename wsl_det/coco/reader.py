@@ -1,0 +1,329 @@
+"""COCO and LVIS annotation files -> ``GroundTruth``: one set of rules, whoever reads and however large.
+
+Odd is legal: ids from 0 and with gaps, categories of one name, boxes over the border, objects without an
+area. Broken is refused with file, id, value and what is expected. What only scoring needs is asked for by
+``check_scored``, so that a test set that cannot be scored is refused before the training as after it.
+Segmentations are judged by ``shapes`` and ``masks`` when they are used.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import msgspec
+import numpy as np
+from msgspec import UNSET, UnsetType
+
+from wsl_det.coco import agreement, masks, shapes
+from wsl_det.coco.ground_truth import Federated, GroundTruth
+from wsl_det.core import rows
+from wsl_det.errors import DataError
+
+Shape = TypeVar("Shape")
+LARGEST_AREA = 1e10
+"""Pixels up to which COCO counts an object."""
+LARGEST = 2.0**31
+"""Pixels beyond which a box is no box of an image."""
+
+
+class _Image(msgspec.Struct, gc=False):
+    id: int
+    file_name: str | None = None
+    coco_url: str | None = None
+    height: int | None = None
+    width: int | None = None
+    neg_category_ids: list[int] | UnsetType = UNSET
+    not_exhaustive_category_ids: list[int] | UnsetType = UNSET
+
+
+class _Category(msgspec.Struct, gc=False):
+    id: int
+    name: str | int
+    frequency: str | None = None
+
+
+class _Annotation(msgspec.Struct, Generic[Shape], gc=False):
+    id: int
+    image_id: int
+    category_id: int
+    bbox: tuple[float, float, float, float]
+    area: float | None = None
+    iscrowd: float | bool | UnsetType = UNSET
+    ignore: float | bool | UnsetType = UNSET
+    segmentation: Shape = None  # type: ignore[assignment]
+
+
+class _File(msgspec.Struct, gc=False):
+    """Segmentations stay text: they are most of a file, and boxes do not need them."""
+
+    images: list[_Image]
+    categories: list[_Category]
+    annotations: list[_Annotation[msgspec.Raw]] = []
+
+
+_SECTIONS = {"images": _Image, "categories": _Category, "annotations": _Annotation[Any]}
+_ID = "a whole number of 64 bits"
+_SETS = "a list of category ids, as in LVIS"
+_EXPECTED = {
+    "id": _ID,
+    "image_id": _ID,
+    "category_id": _ID,
+    "bbox": "[x, y, width, height], four finite numbers of pixels",
+    "area": f"a number of pixels from 0 to {LARGEST_AREA:g}",
+    "iscrowd": "0, 1, true or false",
+    "ignore": "0, 1, true or false",
+    "file_name": "the name of a file below the image folder, a text",
+    "coco_url": "the address of the image, a text",
+    "height": "a whole number of pixels above 0",
+    "width": "a whole number of pixels above 0",
+    "name": "a text",
+    "frequency": "r, c or f, as in LVIS",
+    "neg_category_ids": _SETS,
+    "not_exhaustive_category_ids": _SETS,
+}
+
+
+def read(path: str | Path, what: str = "annotation file") -> GroundTruth:
+    """The ground truth in an annotation file, or DataError; "annotations" may be absent (test-dev)."""
+    path = Path(path)
+    data = path.read_bytes() if path.is_file() else b""
+    found = rows.quick(data, _File)
+    if found is not None and found.images and found.categories and _each_once(data, found):
+        truth = _assemble(found.images, found.categories, found.annotations, str(path))
+    else:
+        truth = from_tree(rows.slow(path, what), str(path))
+    return truth
+
+
+def from_tree(tree: Any, source: str = "the annotations") -> GroundTruth:
+    """The ground truth in the tree of an annotation file; raises as ``read``."""
+    if not isinstance(tree, Mapping):
+        raise DataError(
+            f"{source} holds a {type(tree).__name__}; expected a COCO annotation file, "
+            f"an object with {', '.join(_SECTIONS)}"
+        )
+    found: list[list[Any]] = []
+    for section, type_ in _SECTIONS.items():
+        listed = tree.get(section, [] if section == "annotations" else None)
+        if listed is None and section not in tree:
+            raise DataError(f"{source} has no {section!r}; found {rows.short(sorted(map(str, tree)))}")
+        if not isinstance(listed, list | tuple):
+            raise DataError(f"{source}: {section!r} is a {type(listed).__name__}; expected a list")
+        if not listed and section != "annotations":
+            raise DataError(f"{source} lists no {section}")
+        word = "category" if section == "categories" else section[:-1]
+        found.append(rows.typed(listed, type_, partial(_name, source, word), _EXPECTED))
+    images, categories, annotations = found
+    return _assemble(images, categories, annotations, source)
+
+
+def read_to_score(path: str | Path) -> GroundTruth:
+    """As ``read``, and refuses what ``check_scored`` refuses of boxes."""
+    truth = read(path)
+    check_scored(truth)
+    return truth
+
+
+def check_scored(truth: GroundTruth, *, with_masks: bool = False) -> None:
+    """Refuse what COCO's protocol cannot score, although one can train on it.
+
+    Federated files, objects without an area or with a negative width; ``with_masks``, if any object has a
+    mask: objects without one, and masks that ``masks.read`` refuses. Raises DataError.
+    """
+    if truth.federated is not None:
+        raise DataError(
+            f"{truth.source} is federated, as LVIS is: its images carry neg_category_ids or "
+            "not_exhaustive_category_ids. They are annotated for some classes only, and COCO's protocol "
+            "would count right detections of all others as false. It cannot be scored; one can train on it"
+        )
+    needs = "has no 'area', which scoring needs: give the pixels of its mask or box"
+    _refuse_first(np.isnan(truth.object_area), truth, needs)
+    mend = "has a bbox of negative width or height, which cannot be scored: mend or remove it"
+    _refuse_first(np.asarray((truth.object_boxes_xywh[:, 2:] < 0).any(axis=1)), truth, mend)
+    if with_masks and any(bool(value) for value in truth.segmentations):
+        masks.read(truth.segmentations, truth.object_sizes(), truth.annotation)
+
+
+def _refuse_first(bad: np.ndarray, truth: GroundTruth, why: str) -> None:
+    if bad.any():
+        at = int(np.argmax(bad))
+        box = truth.object_boxes_xywh[at].tolist()
+        raise DataError(f"{truth.annotation(at)} {why} (bbox {box}; {int(bad.sum())} of {len(bad)} objects)")
+
+
+def _name(source: str, word: str, at: int, row: Any) -> str:
+    known = isinstance(row, Mapping) and "id" in row
+    return f"{source}: {word} {rows.short(row['id'])}" if known else f"{source}: {word} number {at}"
+
+
+def _each_once(data: bytes, found: _File) -> bool:
+    """Whether the keys that are read stand in the text as often as they are read: none twice in an object."""
+    objects = found.annotations
+    keys = dict.fromkeys(_SECTIONS, 1) | dict.fromkeys(("image_id", "category_id", "bbox"), len(objects))
+    keys["area"] = sum(a.area is not None for a in objects)
+    keys["iscrowd"] = sum(a.iscrowd is not UNSET for a in objects)
+    return rows.each_once(data, keys)
+
+
+def _assemble(
+    images: Sequence[_Image], categories: Sequence[_Category], annotations: Sequence[Any], source: str
+) -> GroundTruth:
+    images = sorted(images, key=lambda image: image.id)
+    categories = sorted(categories, key=lambda category: category.id)
+    image_ids, category_ids = _ids(images, "image", source), _ids(categories, "category", source)
+    ids = _ids(annotations, "annotation", source)
+    image_of = _references(annotations, image_ids, ids, "image", source)
+    class_of = _references(annotations, category_ids, ids, "category", source)
+    boxes, area, crowd = _objects(annotations, ids, source)
+    order = np.argsort(image_of, kind="stable")
+    truth = GroundTruth(
+        image_ids=image_ids,
+        image_sizes=_sizes(images, source),
+        file_names=[_file_name(image) for image in images],
+        category_ids=category_ids,
+        category_names=[str(category.name) for category in categories],
+        object_ids=ids[order],
+        object_image=image_of[order].astype(np.int32),
+        object_class=class_of[order].astype(np.int32),
+        object_boxes_xywh=boxes[order],
+        object_area=area[order],
+        object_crowd=crowd[order],
+        segmentations=_Segmentations([a.segmentation for a in annotations], order),
+        source=source,
+        federated=_federated(images, categories, category_ids, source),
+    )
+    agreement.check(truth)
+    return truth
+
+
+class _Segmentations(Sequence[Any]):
+    """Segmentations in another order, parsed one by one when asked for: they are often not needed."""
+
+    def __init__(self, values: Sequence[Any], order: np.ndarray) -> None:
+        self._values, self._order = values, order
+
+    def __len__(self) -> int:
+        return len(self._order)
+
+    def __getitem__(self, i: Any) -> Any:
+        value = self._values[self._order[i]]
+        return rows.parse(bytes(value)) if isinstance(value, msgspec.Raw) else value
+
+
+def _ids(items: Sequence[Any], what: str, source: str) -> np.ndarray:
+    values = [item.id for item in items]
+    ids = _int64(values, "id", lambda at: f"{source}: {what} {rows.short(values[at])}")
+    if len(np.unique(ids)) != len(ids):
+        twice = next(value for value, count in Counter(values).items() if count > 1)
+        raise DataError(f"{source}: {what} id {twice} stands twice; ids name one {what} each")
+    return ids
+
+
+def _int64(values: list[int], field: str, name: Any) -> np.ndarray:
+    try:
+        return np.array(values, dtype=np.int64)
+    except OverflowError:
+        at = next(i for i, value in enumerate(values) if not -(2**63) <= value < 2**63)
+        raise rows.refused(name(at), field, values[at], _EXPECTED) from None
+
+
+def _references(
+    annotations: Sequence[Any], known: np.ndarray, ids: np.ndarray, what: str, source: str
+) -> np.ndarray:
+    field = f"{what}_id"
+    values = _int64(
+        [getattr(a, field) for a in annotations], field, lambda at: f"{source}: annotation {ids[at]}"
+    )
+    index = np.minimum(np.searchsorted(known, values), len(known) - 1)
+    there = known[index] == values
+    if not there.all():
+        at = int(np.argmin(there))
+        raise DataError(
+            f"{source}: annotation {ids[at]} refers to {what} {values[at]}, which is not among the "
+            f"{len(known)} of the file ({len(np.unique(values[~there]))} unknown in all)"
+        )
+    return index
+
+
+def _objects(
+    annotations: Sequence[Any], ids: np.ndarray, source: str
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(boxes, area, crowd) of the annotations, in the file's order."""
+
+    def refuse_first(fine: np.ndarray, field: str) -> None:
+        if not fine.all():
+            at = int(np.argmin(fine))
+            value = getattr(annotations[at], field)
+            value = list(value) if field == "bbox" else value
+            raise rows.refused(f"{source}: annotation {ids[at]}", field, value, _EXPECTED)
+
+    boxes = np.array([a.bbox for a in annotations], dtype=np.float64).reshape(-1, 4)
+    refuse_first(np.asarray((np.abs(boxes) < LARGEST).all(axis=1)), "bbox")
+    area = np.array([np.nan if a.area is None else a.area for a in annotations], dtype=np.float64)
+    absent = np.array([a.area is None for a in annotations], dtype=bool)
+    refuse_first(absent | ((area >= 0) & (area <= LARGEST_AREA)), "area")
+    flags = {}
+    for field in ("iscrowd", "ignore"):
+        given = [getattr(a, field) for a in annotations]
+        values = np.array([0 if v is UNSET else v for v in given], dtype=np.float64)
+        refuse_first((values == 0) | (values == 1), field)
+        flags[field] = values == 1
+    if flags["ignore"].any():
+        at = int(np.argmax(flags["ignore"]))
+        raise DataError(
+            f"{source}: annotation {ids[at]} has ignore = 1, which COCO evaluation overwrites; "
+            "use iscrowd = 1"
+        )
+    return boxes, area, flags["iscrowd"]
+
+
+def _sizes(images: Sequence[_Image], source: str) -> np.ndarray:
+    for image in images:
+        for field in ("height", "width"):
+            side = getattr(image, field)
+            if side is not None and not 0 < side < 2**31:
+                raise rows.refused(f"{source}: image {image.id}", field, side, _EXPECTED)
+    sizes = np.array(
+        [(-1, -1) if None in (i.height, i.width) else (i.height, i.width) for i in images], dtype=np.int64
+    )
+    large = sizes.prod(axis=1) > shapes.MOST_PIXELS
+    if large.any():
+        at = int(np.argmax(large))
+        height, width = sizes[at].tolist()
+        raise DataError(
+            f"{source}: image {images[at].id} is {width} x {height} pixels; COCO's masks hold at most "
+            f"{shapes.MOST_PIXELS} pixels"
+        )
+    return sizes
+
+
+def _file_name(image: _Image) -> str | None:
+    """The name below the image folder; LVIS gives an address, whose last two parts are folder and file."""
+    if image.file_name is None and image.coco_url is not None:
+        return "/".join(image.coco_url.split("/")[-2:])
+    return image.file_name
+
+
+def _federated(
+    images: Sequence[_Image], categories: Sequence[_Category], category_ids: np.ndarray, source: str
+) -> Federated | None:
+    keys = ("neg_category_ids", "not_exhaustive_category_ids")
+    if all(getattr(image, key) is UNSET for image in images for key in keys):
+        return None
+    place = {int(c): k for k, c in enumerate(category_ids)}
+
+    def classes(image: _Image, key: str) -> np.ndarray:
+        listed = getattr(image, key)
+        try:
+            return np.unique(np.array([place[c] for c in listed or []], dtype=np.int32))
+        except KeyError as error:
+            raise DataError(
+                f"{source}: image {image.id} has {key} with {error}, which is not among the categories"
+            ) from None
+
+    negative, not_exhaustive = ([classes(image, key) for image in images] for key in keys)
+    return Federated(negative, not_exhaustive, [c.frequency or "" for c in categories])
