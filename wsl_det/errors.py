@@ -2,9 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any, TextIO
+
+# Control characters but for tab and newline, marks that turn the order of text, and bytes that are no UTF-8:
+# none of them may reach a terminal, a log or an id out of somebody else's file name.
+_RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class WslError(Exception):
@@ -38,17 +45,37 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     bug and keeps its traceback.
     """
     try:
-        return main(argv)
+        with contextlib.redirect_stdout(_Printed(sys.stdout)):
+            return main(argv)
     except WslError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(printable(f"error: {error}"), file=sys.stderr)
     except BrokenPipeError:
         # The reader (head, less) left; writing more would only raise again at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 141
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
-        print(f"error: {error.strerror or error}{where}; check the path and its rights", file=sys.stderr)
+        told = f"error: {error.strerror or error}{where}; check the path and its rights"
+        print(printable(told), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
     return 2
+
+
+def printable(text: str) -> str:
+    """``text`` with raw control characters and bytes that are no UTF-8 written as \\x1b or \\udce9."""
+    return _RAW.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+class _Printed:
+    """Standard output of a tool: what names of foreign files hold is printed, never obeyed."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        return self._stream.write(printable(text))
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)

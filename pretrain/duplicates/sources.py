@@ -6,19 +6,23 @@ import hashlib
 import os
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from pretrain.shards import index
-from wsl_det.core import files
+from wsl_det.core import files, log
 from wsl_det.core.photos import BadImage
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import DataError
 
 EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+# Of macOS, Synology, QNAP, Windows and ext4; other hidden ones begin with a dot.
+_LEFT_BESIDE = frozenset(
+    ("__MACOSX", "@eaDir", "@tmp", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found")
+)
 _SPLIT = re.compile(r"(?:instances|image_info|captions|person_keypoints)_(.+)")
 
 
@@ -103,7 +107,7 @@ class TestImages:
 def manifest(names: Sequence[str], hashes: Sequence[str]) -> str:
     """SHA-256 over the lines ``name TAB sha256``, sorted by name."""
     lines = sorted(f"{name}\t{digest}\n" for name, digest in zip(names, hashes, strict=True))
-    return hashlib.sha256("".join(lines).encode()).hexdigest()
+    return hashlib.sha256("".join(lines).encode("utf-8", "surrogatepass")).hexdigest()
 
 
 def open_test_sets(asked: Sequence[str]) -> list[TestImages]:
@@ -132,15 +136,52 @@ def _open(text: str) -> TestImages:
 
 
 def _folder(folder: Path) -> TestImages:
-    found = []
-    for where, folders, names in os.walk(folder):
-        folders.sort()
-        here = Path(where).relative_to(folder)
-        found += [(here / name).as_posix() for name in names if Path(name).suffix.lower() in EXTENSIONS]
+    found = sorted(names_below(folder))
     if not found:
         kinds = ", ".join(sorted(EXTENSIONS))
         raise DataError(f"--against {folder} holds no images ({kinds}); nothing can be searched for")
-    return TestImages(folder.resolve().name, "folder", folder, tuple(sorted(found)))
+    return TestImages(folder.resolve().name, "folder", folder, tuple(found))
+
+
+def names_below(folder: Path) -> Iterator[str]:
+    """Names, relative to ``folder``, of the image files in it and its folders, those behind links too.
+
+    What is hidden is passed over (``.ipynb_checkpoints``, ``@eaDir``, ``._x.jpg``), as are links that lead in
+    a circle, with a warning, and files of other kinds, which are counted in the log.
+    """
+    others = Counter[str]()
+    yield from _below(
+        folder, folder, {_identity(where) for where in (folder, *folder.resolve().parents)}, others
+    )
+    if others:
+        kinds = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(8))
+        log.get("images").warning("%s: files that are no images by their names: %s", folder, kinds)
+
+
+def hidden(name: str) -> bool:
+    """Whether a file or folder is one that systems and programs leave beside photos."""
+    return name.startswith(".") or name in _LEFT_BESIDE
+
+
+def _identity(folder: Path) -> tuple[int, int]:
+    status = folder.stat()
+    return status.st_dev, status.st_ino
+
+
+def _below(folder: Path, top: Path, above: set[tuple[int, int]], others: Counter[str]) -> Iterator[str]:
+    with os.scandir(folder) as entries:
+        found = [entry for entry in entries if not hidden(entry.name)]
+    for entry in sorted(found, key=lambda entry: entry.name):
+        path = Path(entry.path)
+        if not entry.is_dir():
+            if path.suffix.lower() in EXTENSIONS:
+                yield path.relative_to(top).as_posix()
+            else:
+                others[path.suffix.lower() or path.name] += 1
+        elif (mine := _identity(path)) in above:
+            log.get("images").warning("%s leads in a circle; it is passed over", path)
+        else:
+            yield from _below(path, top, above | {mine}, others)
 
 
 def _coco(annotations: Path, folder: Path | None) -> TestImages:

@@ -104,7 +104,7 @@ def build(
                 "check that the samples have a .json or .txt with their hashtags, and that "
                 f"--vocab {vocab_path} fits them"
             )
-            raise DataError(dataset_json.nothing_left(", ".join(map(str, patterns)), remedy, totals))
+            raise DataError(dataset_json.nothing_left(", ".join(map(str, patterns)), remedy, totals, ledger))
         files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
         dataset = dataset_json.describe(options.naming, vocab, totals, ledger)
         header = provenance.header(

@@ -124,7 +124,7 @@ def _build(
             # Nothing of this is worth going on with.
             shutil.rmtree(folder / WORK)
             remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"
-            raise DataError(dataset_json.nothing_left(job.names, remedy, totals))
+            raise DataError(dataset_json.nothing_left(job.names, remedy, totals, ledger))
         files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
         dataset = dataset_json.describe(Naming(options.role, options.source), vocab, totals, ledger)
         made_from = {"vocabulary": vocab_path, **job.made_from}

@@ -103,10 +103,11 @@ def describe(naming: Naming, vocab: Vocabulary, totals: Totals, ledger: posts.Le
     }
 
 
-def nothing_left(made_from: str, remedy: str, totals: Totals) -> str:
+def nothing_left(made_from: str, remedy: str, totals: Totals, ledger: posts.Ledger) -> str:
     """The message for a job that leaves no image."""
     why = totals.dropped + totals.rejected
-    reasons = ", ".join(f"{count:,} {reason}" for reason, count in why.most_common()) or "no posts"
+    told = [*ledger.summary(), *(f"{count:,} {reason}" for reason, count in why.most_common())]
+    reasons = ", ".join(told) or "no posts"
     return f"no image is left of {made_from}: {reasons}; {remedy}; nothing was written"
 
 

@@ -87,7 +87,9 @@ class ImageTar:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.members, self.refused = tars.contents(path)
+        found, self.refused = tars.contents(path)
+        # As when it is unpacked, the later of two members of one name is the file.
+        self.members = {member.name: member for member in found}
         if not self.members:
             raise DataError(f"--images {path} holds no files")
         tops = {PurePosixPath(name).parts[0] for name in self.members}
@@ -99,7 +101,7 @@ class ImageTar:
         clean = str(photos.relative(name))
         for full in (clean, self._top + clean):
             if full in self.members:
-                return Located(str(self.path.absolute()), *self.members[full])
+                return Located(str(self.path.absolute()), self.members[full].offset, self.members[full].size)
             if full in self.refused:
                 raise BadImage(self.refused[full])
         raise BadImage(_MISSING)

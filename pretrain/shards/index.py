@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -31,6 +34,27 @@ ARRAYS = {
     "key_bytes": np.uint8,  # keys in UTF-8
 }
 _OPEN_FILES = 64
+_CHUNK = 1 << 20  # images looked at at once when an index is checked
+_AGAIN = "copy or build the shards again"
+
+
+class _Shard(msgspec.Struct):
+    """What is read of an entry of dataset.json's ``shards``; others are kept for people."""
+
+    file: str
+    bytes: int | None = None
+
+
+class _Dataset(msgspec.Struct):
+    """What is read of dataset.json."""
+
+    schema: int
+    name: str
+    sha256: str
+    shards: list[_Shard]
+    images: int
+    vocabulary: str | None = None
+    arrays: dict[str, str] = {}
 
 
 class ShardIndex:
@@ -42,11 +66,11 @@ class ShardIndex:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.dataset: dict[str, Any] = _dataset(self.folder)
-        self.name: str = self.dataset["name"]
-        self.sha256: str = self.dataset["sha256"]
+        self.dataset: dict[str, Any] = _read_dataset(self.folder)
+        self._told = _checked_dataset(self.dataset, self.folder)
+        self.name, self.sha256 = self._told.name, self._told.sha256
         # A foreign shard's path may be absolute, or lead out of the folder.
-        self.shards: list[Path] = [self.folder / entry["file"] for entry in self.dataset["shards"]]
+        self.shards: list[Path] = [self.folder / entry.file for entry in self._told.shards]
         self._map_arrays()
         # pid and tars: a forked worker must not share the parent's table.
         self._tars: tuple[int, OrderedDict[int, _Tar]] = (os.getpid(), OrderedDict())
@@ -87,17 +111,43 @@ class ShardIndex:
             )
         return data
 
+    def check(self) -> ShardIndex:
+        """Itself, when every number of the index points where one can be; DataError otherwise.
+
+        Arrays must have the hashes that dataset.json states (older folders state none), labels must be of the
+        vocabulary, and photos lie inside their tars, by the sizes of the tars that dataset.json states.
+        """
+        told, arrays = self._told, self._arrays
+        if told.vocabulary is not None and self.vocabulary.sha256 != told.vocabulary:
+            raise DataError(f"{self.folder}: vocab.json is not the vocabulary of these shards; {_AGAIN}")
+        with ThreadPoolExecutor() as pool:
+            found = dict(zip(arrays, pool.map(files.sha256, (self._place(n) for n in arrays)), strict=True))
+        for name, digest in told.arrays.items():
+            if found.get(name) != digest:
+                raise DataError(
+                    f"{self.folder}: index/{name}.npy is damaged or was changed: dataset.json says another "
+                    f"sha256; {_AGAIN}"
+                )
+        unknown = np.iinfo(np.int64).max
+        ends = np.array([unknown if e.bytes is None else e.bytes for e in told.shards], np.int64)
+        for wrong, what in _marks(arrays, len(self.vocabulary), ends):
+            if wrong:
+                raise DataError(f"{self.folder}: the index {what}; {_AGAIN}")
+        return self
+
+    def _place(self, name: str) -> Path:
+        return self.folder / FOLDER / f"{name}.npy"
+
     def _map_arrays(self) -> None:
-        arrays = {name: _map(self.folder, name, dtype) for name, dtype in ARRAYS.items()}
+        self._arrays = arrays = {name: _map(self._place(name), dtype) for name, dtype in ARRAYS.items()}
         rows = len(arrays["size"])
         lengths = {"label_offsets": rows + 1, "key_offsets": rows + 1}
         for name in ("shard", "offset", "post_hash", *lengths):
             if len(arrays[name]) != lengths.get(name, rows):
-                raise DataError(f"{self.folder}: index arrays disagree in length; build the shards again")
-        if rows != self.dataset["images"]:
+                raise DataError(f"{self.folder}: index arrays disagree in length; {_AGAIN}")
+        if rows != self._told.images:
             raise DataError(
-                f"{self.folder}: the index has {rows} images, dataset.json says {self.dataset['images']}; "
-                "build the shards again"
+                f"{self.folder}: the index has {rows} images, dataset.json says {self._told.images}; {_AGAIN}"
             )
         self.label_offsets, self.label_values = arrays["label_offsets"], arrays["label_values"]
         self.post_hash = arrays["post_hash"]
@@ -111,7 +161,7 @@ class ShardIndex:
                 table = OrderedDict()
                 self._tars = (os.getpid(), table)
             if shard not in table:
-                table[shard] = _Tar(self.shards[shard], self.dataset["shards"][shard].get("bytes"))
+                table[shard] = _Tar(self.shards[shard], self._told.shards[shard].bytes)
             table.move_to_end(shard)
             if len(table) > _OPEN_FILES:
                 table.popitem(last=False)
@@ -151,32 +201,64 @@ class _Tar:
 
 def open_index(folder: str | Path) -> ShardIndex:
     """The index of a folder made by tools/build_shards.py or index_shards.py; DataError when it is none."""
-    return ShardIndex(folder)
+    return ShardIndex(folder).check()
 
 
-def _dataset(folder: Path) -> dict[str, Any]:
+def _read_dataset(folder: Path) -> dict[str, Any]:
     if not folder.is_dir():
         raise DataError(f"shard folder {folder} does not exist; make it with tools/build_shards.py")
     value = files.read_json(folder / "dataset.json", "data set description")
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         found = value.get("schema") if isinstance(value, dict) else type(value).__name__
-        raise DataError(f"{folder}/dataset.json has schema {found}; this version reads {SCHEMA}")
-    missing = [key for key in ("name", "sha256", "shards", "images") if key not in value]
-    if missing:
-        raise DataError(f"{folder}/dataset.json lacks {', '.join(missing)}; build the shards again")
+        raise DataError(f"{folder}/dataset.json has schema {found!r:.60}; this version reads {SCHEMA}")
     return value
 
 
-def _map(folder: Path, name: str, dtype: Any) -> NDArray[Any]:
-    path = folder / FOLDER / f"{name}.npy"
+def _checked_dataset(value: dict[str, Any], folder: Path) -> _Dataset:
+    missing = [key for key in ("name", "sha256", "shards", "images") if key not in value]
+    if missing:
+        raise DataError(f"{folder}/dataset.json lacks {', '.join(missing)}; {_AGAIN}")
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        return msgspec.convert(value, _Dataset)
+    except msgspec.ValidationError as error:
+        raise DataError(f"{folder}/dataset.json is damaged ({error}); {_AGAIN}") from None
+
+
+def _map(path: Path, dtype: Any) -> NDArray[Any]:
+    try:
+        with np.errstate(over="ignore"):  # of a shape that no file can have
+            array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
-        raise DataError(f"{path} does not exist; build the shards again") from None
-    except (ValueError, EOFError) as error:
-        raise DataError(f"{path} is no whole numpy array ({error}); build the shards again") from None
-    if array.dtype != dtype or array.ndim != 1:
-        raise DataError(
-            f"{path} holds {array.dtype}{array.shape}, expected {np.dtype(dtype)} in one dimension"
-        )
+        raise DataError(f"{path} does not exist; {_AGAIN}") from None
+    except (ValueError, EOFError, OSError, OverflowError, TypeError, SyntaxError, MemoryError) as error:
+        raise DataError(f"{path} is no whole numpy array ({str(error)[:200]}); {_AGAIN}") from None
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
+        found = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else "several arrays"
+        raise DataError(f"{path} holds {found}, expected {np.dtype(dtype)} in one dimension; {_AGAIN}")
     return array
+
+
+def _marks(
+    arrays: dict[str, NDArray[Any]], num_classes: int, ends: NDArray[np.int64]
+) -> Iterator[tuple[bool, str]]:
+    """Whether something points where nothing can be, and what; ``ends`` are the sizes of the tars."""
+    spans = (("label_offsets", len(arrays["label_values"])), ("key_offsets", len(arrays["key_bytes"])))
+    for name, length in spans:
+        spanned = arrays[name][0] == 0 and arrays[name][-1] == length
+        yield not spanned, f"has {name} that do not span their values"
+    for first in range(0, len(arrays["size"]), _CHUNK):
+        upto = slice(first, first + _CHUNK + 1)
+        for name, length in spans:
+            starts = arrays[name][upto]
+            ascending = starts.max() <= length and (np.diff(starts) >= 1).all()
+            yield not ascending, f"has {name} that do not ascend"
+        shard, offset, size = (arrays[name][upto] for name in ("shard", "offset", "size"))
+        # Rows stand in the order of the tars: the stream goes shard by shard.
+        there = shard.min() >= 0 and shard.max() < len(ends) and (np.diff(shard) >= 0).all()
+        yield not there, f"names tars that are not among the {len(ends)}, or not in their order"
+        yield offset.min() < 0 or size.min() < 1, "has photos of no bytes, or before the start of their tar"
+        yield bool((size > ends[shard] - offset).any()), "has photos beyond the end of their tar"
+        starts = arrays["label_offsets"][upto]
+        labels = arrays["label_values"][starts[0] : starts[-1]]
+        strange = labels.min() < 0 or labels.max() >= num_classes
+        yield strange, f"has labels that are not among the {num_classes} classes of the vocabulary"

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import tarfile
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import BinaryIO, NamedTuple
 
 from wsl_det.errors import DataError
 
@@ -13,31 +14,37 @@ _BLOCK = 512
 _PICKLES = frozenset((".pkl", ".pickle", ".pyd", ".pth", ".pt", ".npy", ".npz"))
 
 
-class Contents(NamedTuple):
-    """Members of a tar by their clean names, in the tar's order."""
+class Member(NamedTuple):
+    """A plain file in a tar: its clean name, and where its bytes lie."""
 
-    files: dict[str, tuple[int, int]]  # offset and size of the bytes
+    name: str
+    offset: int
+    size: int
+
+
+class Contents(NamedTuple):
+    """Members of a tar, in its order; a name may stand twice."""
+
+    files: list[Member]
     refused: dict[str, str]  # why
 
 
 def contents(path: str | Path) -> Contents:
-    """What a plain tar holds; folders are passed over.
+    """What a plain tar holds, and those that were appended to it (``cat``); folders are passed over.
 
-    Links, devices, names that leave the archive and pickles are refused, each with its reason.
-    Raises DataError when the tar is compressed, damaged or truncated.
+    Links, devices, names that leave the archive, pickles and hidden files (``._x.jpg``, which macOS adds)
+    are refused, each with its reason. Raises DataError when the tar is compressed, damaged or truncated,
+    or followed by bytes that are no tar.
     """
-    found = Contents({}, {})
-    end = 0
+    found = Contents([], {})
     try:
-        # "r:" takes plain tars only: a compressed one has no random access.
-        with tarfile.open(path, "r:") as tar:
-            for member in tar:
+        with open(path, "rb") as file:
+            for member in _members(file):
                 if (why := _refusal(member)) is None:
-                    found.files[str(PurePosixPath(member.name))] = (member.offset_data, member.size)
+                    name = str(PurePosixPath(member.name))
+                    found.files.append(Member(name, member.offset_data, member.size))
                 elif why:
                     found.refused[member.name] = why
-                end = member.offset_data + (-(-member.size // _BLOCK) * _BLOCK if member.isreg() else 0)
-        _must_end(path, end)
     except FileNotFoundError:
         raise DataError(f"tar {path} does not exist") from None
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
@@ -46,6 +53,32 @@ def contents(path: str | Path) -> Contents:
             "compressed one to a plain .tar"
         ) from None
     return found
+
+
+def _members(file: BinaryIO) -> Iterator[tarfile.TarInfo]:
+    start = 0
+    while True:
+        end = start
+        file.seek(start)
+        # "r:" takes plain tars only: a compressed one has no random access.
+        with tarfile.open(fileobj=file, mode="r:") as tar:
+            for member in tar:
+                if member.size < 0:
+                    raise tarfile.ReadError(f"{member.name} has {member.size} bytes")
+                yield member
+                tar.members.clear()  # type: ignore[attr-defined]  # else it keeps all of them
+                end = member.offset_data + (-(-member.size // _BLOCK) * _BLOCK if member.isreg() else 0)
+        # A tar cut off between two members looks whole but for the zeros that end one.
+        file.seek(end)
+        if file.read(_BLOCK) != bytes(_BLOCK):
+            if start and end == start:
+                raise tarfile.ReadError("bytes that are no tar follow the mark of its end")
+            raise tarfile.ReadError("it is truncated: the mark of its end is missing")
+        while (block := file.read(_BLOCK)) and not any(block):
+            pass
+        if not block:
+            return
+        start = file.tell() - len(block)
 
 
 def _refusal(member: tarfile.TarInfo) -> str | None:
@@ -59,12 +92,6 @@ def _refusal(member: tarfile.TarInfo) -> str | None:
     name = PurePosixPath(member.name)
     if name.is_absolute() or ".." in name.parts or "\0" in member.name:
         return "name leaves the tar"
+    if name.name.startswith(".") or "__MACOSX" in name.parts:
+        return "a hidden file in a tar"
     return "a pickle in a tar" if name.suffix.lower() in _PICKLES else None
-
-
-def _must_end(path: str | Path, end: int) -> None:
-    # A tar cut off between two members looks whole but for the zeros that end one.
-    with open(path, "rb") as file:
-        file.seek(end)
-        if file.read(_BLOCK) != bytes(_BLOCK):
-            raise tarfile.ReadError("it is truncated: the mark of its end is missing")

@@ -6,6 +6,7 @@ import csv
 import importlib
 import itertools
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -17,6 +18,7 @@ from pretrain.posts import tags as posted
 from pretrain.posts.records import Columns, Ledger, Post
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary.labels import Labeller
+from wsl_det import errors
 from wsl_det.core import files
 from wsl_det.errors import DataError
 
@@ -66,13 +68,15 @@ def rows(stream: Iterable[Post], labeller: Labeller | None, met: Counter[str]) -
     for post in stream:
         if post.image is None or not post.image.lower().startswith(("http://", "https://")):
             met["without a URL"] += 1
+        elif errors.printable(post.image) != post.image or any(map(str.isspace, post.image)):
+            met["with spaces or control characters in its URL"] += 1
         elif labeller is not None and not labeller.labels(post.hashtags):
             met["without a hashtag of the vocabulary"] += 1
         else:
             met["written"] += 1
             # Ended by the divider too: so a single tag that holds spaces stays one.
             tags = "".join(f"{posted.encoded(tag)};" for tag in post.hashtags)
-            yield Row(post.image, post.id, tags)
+            yield Row(post.image, post.id, errors.printable(tags))
 
 
 def command(output: Path, form: str) -> str:
@@ -81,7 +85,7 @@ def command(output: Path, form: str) -> str:
     No white borders, which would tell the shape of a photo; nothing is enlarged; a JPEG that
     fits keeps its bytes. Orientation is noted in the samples' .json, and build_shards applies it.
     """
-    words = ["img2dataset", f"--url_list {output}", f"--input_format {form}"]
+    words = ["img2dataset", f"--url_list {shlex.quote(str(output))}", f"--input_format {form}"]
     if form != "txt":
         words += ["--url_col url", """--save_additional_columns '["id","hashtags"]'"""]
     words += [

@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import Any, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pretrain.posts.records import Columns, Ledger, Post, from_record
 from pretrain.shards import images, tars
 from pretrain.shards.images import Located
+from pretrain.shards.tars import Member
+from wsl_det import errors
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
@@ -87,9 +89,10 @@ def read_tar(
                 ledger.skip(reason, str(path), ledger.records[str(path)])
                 continue
             ledger.read += 1
-            name, offset, size = members[image]
-            post = Post(post.id, f"{path.name}/{name}", post.hashtags)
-            yield Sample(post, Located(str(path.absolute()), offset, size, orientation_noted(record)))
+            member = members[image]
+            post = Post(post.id, f"{path.name}/{member.name}", post.hashtags)
+            turn = orientation_noted(record)
+            yield Sample(post, Located(str(path.absolute()), member.offset, member.size, turn))
 
 
 class SampleTars:
@@ -129,27 +132,33 @@ def orientation_noted(record: Any) -> int:
     return _ORIENTATIONS.index(words) + 1 if words in _ORIENTATIONS else 1
 
 
-def _grouped(files: dict[str, tuple[int, int]]) -> Iterator[tuple[str, dict[str, tuple[str, int, int]]]]:
-    """Runs of members with one key: ending in lower case -> name, offset, size."""
-    key, members = "", dict[str, tuple[str, int, int]]()
-    for name, (offset, size) in files.items():
-        path = PurePosixPath(name)
-        stem, _, ending = path.name.partition(".")
-        if (own := str(path.with_name(stem)) if stem else "") != key:
+def _grouped(files: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]:
+    """Runs of members with one key: ending in lower case -> member.
+
+    A name without an ending belongs to no sample and ends none; an ending that comes again begins the next
+    sample of that key.
+    """
+    key, members = "", dict[str, Member]()
+    for member in files:
+        path = PurePosixPath(member.name)
+        stem, _, ending = path.name.lower().partition(".")
+        if not ending:
+            continue
+        own = str(path.with_name(path.name[: len(stem)]))
+        if own != key or ending in members:
             if members:
                 yield key, members
             key, members = own, {}
-        if own and ending:
-            members.setdefault(ending.lower(), (name, offset, size))
+        members[ending] = member
     if members:
         yield key, members
 
 
-def _record(file: Any, members: dict[str, tuple[str, int, int]], columns: Columns) -> Any:
+def _record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any:
     """The posts' columns of a sample, or why there are none."""
     record: Any = {}
     if "json" in members:
-        if (text := _text(file, *members["json"][1:])) is None:
+        if (text := _text(file, members["json"])) is None:
             return "a .json that is not UTF-8 or too long"
         try:
             record = json.loads(text)
@@ -158,18 +167,18 @@ def _record(file: Any, members: dict[str, tuple[str, int, int]], columns: Column
         if not isinstance(record, dict):
             return "a .json that is no object with columns"
     if "txt" in members and record.get(columns.hashtags) is None and record.get(columns.caption) is None:
-        if (text := _text(file, *members["txt"][1:])) is None:
+        if (text := _text(file, members["txt"])) is None:
             return "a .txt that is not UTF-8 or too long"
         record = {**record, columns.caption: text}
     return record
 
 
-def _text(file: Any, offset: int, size: int) -> str | None:
-    if size > _LONGEST_TEXT:
+def _text(file: BinaryIO, member: Member) -> str | None:
+    if member.size > _LONGEST_TEXT:
         return None
-    file.seek(offset)
+    file.seek(member.offset)
     try:
-        return str(file.read(size), "utf-8")
+        return str(file.read(member.size), "utf-8")
     except UnicodeDecodeError:
         return None
 
@@ -184,5 +193,6 @@ def _post(
                 f'{path} is not the only tar of that name, and its sample {key} has no "{columns.id}" in '
                 "its .json, so ids would repeat; rename the tar, or name the column with --id-column"
             )
-        record = {**record, columns.id: f"{path.stem}/{key}"}
+        # Names of tars and members need not be UTF-8, ids are.
+        record = {**record, columns.id: errors.printable(f"{path.stem}/{key}")}
     return from_record(record, columns)

@@ -3,23 +3,25 @@
 from __future__ import annotations
 
 import hashlib
-import os
-from collections.abc import Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.duplicates.sources import EXTENSIONS
+from pretrain.duplicates.sources import hidden, names_below
 from pretrain.shards import images as image_files
 from pretrain.stream import transforms
 from pretrain.transfer import prepare
+from wsl_det.core import log
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 Ints = NDArray[np.int64]
 _SHOWN = 8
+_LOOKED_AT = 200  # photos of val that are sought in train
 
 
 @dataclass(frozen=True)
@@ -46,9 +48,10 @@ class Split:
         for name in self.names:
             try:
                 status = (self.folder / name).stat()
-                digest.update(f"{name}\t{status.st_size}\t{status.st_mtime_ns}\n".encode())
+                line = f"{name}\t{status.st_size}\t{status.st_mtime_ns}\n"
             except OSError:
-                digest.update(f"{name}\tunreadable\n".encode())
+                line = f"{name}\tunreadable\n"
+            digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
     def take(self, rows: Ints) -> Split:
@@ -77,6 +80,7 @@ def open_folders(root: str | Path) -> Folders:
     if len(classes) < 2:
         raise DataError(f"{root} has one class, {classes[0]!r}; accuracy needs two or more to tell apart")
     train, val = (_split(root / split, found[split]) for split in prepare.SPLITS)
+    _check_apart(root, train, val)
     return Folders(root, classes, train, val)
 
 
@@ -96,18 +100,15 @@ def _classes(root: Path, split: str) -> dict[str, list[str]]:
             f"--data {root} {what}; expected train/CLASS/photo.jpg and val/CLASS/photo.jpg in it "
             "(tools/prepare_transfer.py makes such folders)"
         )
-    subs = [sub for sub in folder.iterdir() if sub.is_dir() and not sub.name.startswith(".")]
+    subs = sorted(sub for sub in folder.iterdir() if sub.is_dir() and not hidden(sub.name))
     if not subs:
         raise DataError(f"{folder} has no class folders; expected CLASS/photo.jpg in it")
-    return {sub.name: sorted(_photos(sub, folder)) for sub in sorted(subs)}
-
-
-def _photos(sub: Path, folder: Path) -> Iterator[str]:
-    for where, folders, names in os.walk(sub, followlinks=True):
-        folders.sort()
-        for name in names:
-            if Path(name).suffix.lower() in EXTENSIONS and not name.startswith("."):
-                yield (Path(where) / name).relative_to(folder).as_posix()
+    by_class: dict[str, list[str]] = {sub.name: [] for sub in subs}
+    for name in sorted(names_below(folder)):
+        label, _, rest = name.partition("/")
+        if rest:
+            by_class[label].append(name)
+    return by_class
 
 
 def _check_filled(folder: Path, by_class: dict[str, list[str]]) -> None:
@@ -119,6 +120,37 @@ def _check_filled(folder: Path, by_class: dict[str, list[str]]) -> None:
             f"({', '.join(empty[:_SHOWN])}{', ...' if len(empty) > _SHOWN else ''}), {total} images in all; "
             "fill those folders, or remove them from train/ and val/"
         )
+
+
+def _check_apart(root: Path, train: Split, val: Split) -> None:
+    """Warn of val photos that are, byte for byte, photos of train; DataError when all looked at are."""
+    by_size: dict[int, list[Path]] = defaultdict(list)
+    for name in train.names:
+        by_size[_size(train.folder / name)].append(train.folder / name)
+    rows = np.linspace(0, len(val) - 1, min(len(val), _LOOKED_AT)).astype(int)
+    looked = [val.folder / val.names[row] for row in rows]
+    same = {}
+    for path in looked:
+        twins = by_size.get(_size(path), ()) if _size(path) > 0 else ()
+        data = path.read_bytes() if twins else b""
+        if (twin := next((other for other in twins if other.read_bytes() == data), None)) is not None:
+            same[path] = twin
+    if same:
+        first, twin = next(iter(same.items()))
+        told = (
+            f"{root}: {len(same)} of {len(looked)} val photos looked at are photos of train, byte for byte, "
+        )
+        told += f"such as {first} and {twin}"
+        if len(same) == len(looked):
+            raise DataError(f"{told}; accuracy on them says nothing: give other photos as val")
+        log.get("transfer").warning("%s; accuracy is too high by them (tools/find_duplicates.py)", told)
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1  # a file that cannot be read is counted later
 
 
 def _split(folder: Path, by_class: dict[str, list[str]]) -> Split:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.duplicates.sources import EXTENSIONS
+from pretrain.duplicates.sources import EXTENSIONS, hidden
 from pretrain.posts import files as post_files
 from pretrain.posts.records import Columns, Ledger
 from pretrain.shards import images as image_files
@@ -224,7 +224,9 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
     """Image files by the name of the folder below ``folder`` they lie in; DataError without any."""
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; expected one folder of images for each class in it")
-    found = {sub.name: _photos(sub) for sub in sorted(folder.iterdir()) if sub.is_dir()}
+    found = {
+        sub.name: _photos(sub) for sub in sorted(folder.iterdir()) if sub.is_dir() and not hidden(sub.name)
+    }
     if not any(found.values()):
         raise DataError(f"{folder} has no class folders with images in them")
     return {name: paths for name, paths in found.items() if paths}
@@ -233,4 +235,5 @@ def class_folders(folder: Path) -> dict[str, list[Path]]:
 def _photos(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise DataError(f"{folder} is no folder; expected images in it")
-    return sorted(path for path in folder.iterdir() if path.suffix.lower() in EXTENSIONS)
+    found = (path for path in folder.iterdir() if not hidden(path.name))
+    return sorted(path for path in found if path.suffix.lower() in EXTENSIONS)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from wsl_det.core import files
+from wsl_det.errors import printable
 
 T = TypeVar("T")
 _ROOT = "wsl_det"
@@ -36,7 +37,7 @@ def setup(output_dir: str | Path | None = None, rank: int = 0) -> logging.Logger
     for handler in list(logger.handlers):
         handler.close()
         logger.removeHandler(handler)
-    form = logging.Formatter("[%(asctime)s] %(message)s", "%H:%M:%S")
+    form = _Printable("[%(asctime)s] %(message)s", "%H:%M:%S")
     screen = logging.StreamHandler(sys.stderr)
     screen.setLevel(logging.INFO if rank == 0 else logging.ERROR)
     handlers: list[logging.Handler] = [screen]
@@ -50,6 +51,11 @@ def setup(output_dir: str | Path | None = None, rank: int = 0) -> logging.Logger
         handler.setFormatter(form)
         logger.addHandler(handler)
     return logger
+
+
+class _Printable(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return printable(super().format(record))
 
 
 class MetricSink:
@@ -135,6 +141,7 @@ def _plain(value: Any) -> Any:
 
 def progress(items: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
     """``items``, with a bar on a terminal, and otherwise one plain line every few seconds."""
+    what = printable(what)
     if sys.stderr.isatty() and "CI" not in os.environ:
         from tqdm import tqdm
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 def derive(*parts: int | str) -> int:
     """A 63-bit seed that is a pure function of ``parts``; ("a", 1) and ("a1",) differ."""
     text = "\x1f".join(f"{type(p).__name__}:{p}" for p in parts)
-    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
+    return int.from_bytes(hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()[:8], "big") >> 1
 
 
 def generator(*parts: int | str, device: str = "cpu") -> torch.Generator:

@@ -134,3 +134,45 @@ def test_images_are_found_while_their_post_is_the_last(tmp_path, world):
         names.append(post.image)
     with pytest.raises(BadImage, match="missing file"):
         source.locate(names[0])
+
+
+def test_what_belongs_to_no_sample_breaks_none_apart(tmp_path, world):
+    path = write_tar(
+        tmp_path / "0.tar",
+        [
+            ("a.jpg", world.jpeg(0)),
+            ("._a.jpg", b"\0\5\26\7"),
+            ("README", b"about"),
+            ("d/.DS_Store", b"x"),
+            ("a.txt", b"#crane"),
+            ("sub/._b.json", b"x"),
+            ("sub/b.json", b'{"caption": "#crane"}'),
+            ("sub/._b.jpg", b"x"),
+            ("sub/b.jpg", world.jpeg(1)),
+        ],
+    )
+    found, ledger, refused = read(path)
+    assert [s.post.id for s in found] == ["0/a", "0/sub/b"] and not ledger.skipped
+    assert found[1].where.read() == world.jpeg(1)
+    assert list(refused.values()) == ["a hidden file in a tar"] * 4
+
+
+def test_a_name_twice_is_two_samples(tmp_path, world):
+    notes = [json.dumps({"id": f"p{k}", "caption": "#crane"}).encode() for k in range(3)]
+    members = [("a.jpg", world.jpeg(0)), ("a.json", notes[0]), ("a.jpg", world.jpeg(1)), ("a.json", notes[1])]
+    members += [
+        ("b.txt", b"#crane"),
+        ("b.jpg", world.jpeg(3)),
+        ("a.jpg", world.jpeg(2)),
+        ("a.json", notes[2]),
+    ]
+    found, ledger, _ = read(write_tar(tmp_path / "0.tar", members))
+    assert [s.post.id for s in found] == ["p0", "p1", "0/b", "p2"] and not ledger.skipped
+    assert [s.where.read() for s in found] == [world.jpeg(k) for k in (0, 1, 3, 2)]
+
+
+def test_names_that_are_no_utf8_are_written_escaped(tmp_path, world):
+    path = write_tar(tmp_path / "0.tar", [("caf\udce9.jpg", world.jpeg(0)), ("caf\udce9.txt", b"#crane")])
+    found, ledger, _ = read(path)
+    assert [s.post.id for s in found] == ["0/caf\\udce9"] and not ledger.skipped
+    assert found[0].where.read() == world.jpeg(0)

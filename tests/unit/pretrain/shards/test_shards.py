@@ -227,6 +227,18 @@ def test_the_index_survives_pickling_and_forgets_its_files(made):
         (lambda d: np.save(d / "index/size.npy", np.zeros(5, np.int32)), "holds int32"),
         (lambda d: np.save(d / "index/size.npy", np.zeros(4, np.int64)), "disagree in length"),
         (lambda d: (d / "vocab.json").unlink(), "vocabulary .* does not exist"),
+        (
+            lambda d: np.savez(d / "x.npz", a=np.zeros(3)) or (d / "x.npz").rename(d / "index/size.npy"),
+            "several",
+        ),
+        (lambda d: (d / "index/size.npy").write_bytes(header("<i8", (2**61,))), "no whole numpy array"),
+        (lambda d: (d / "index/size.npy").write_bytes(header("<i8", (-1,))), r"no whole|disagree in length"),
+        (lambda d: (d / "index/size.npy").write_bytes(header("|O", (5,))), "no whole numpy array"),
+        (lambda d: told(d, shards=[{"file": 1}] * 1), r"damaged .*shards\[0\]\.file"),
+        (lambda d: told(d, images="5"), r"damaged .*images"),
+        (lambda d: told(d, images=None), r"damaged .*images"),
+        (lambda d: told(d, arrays=[1]), r"damaged .*arrays"),
+        (lambda d: told(d, vocabulary="0" * 64), "vocab.json is not the vocabulary"),
     ],
 )
 def test_a_damaged_folder_is_refused(made, damage, message):
@@ -234,6 +246,55 @@ def test_a_damaged_folder_is_refused(made, damage, message):
     damage(made / "out")
     with pytest.raises(DataError, match=message):
         _ = index.open_index(made / "out").vocabulary
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("label_values", lambda a: a * 0 + 99, "labels that are not among the 3 classes"),
+        ("label_values", lambda a: a * 0 - 1, "labels that are not among the 3 classes"),
+        ("offset", lambda a: a + 10**6, "beyond the end of their tar"),
+        ("offset", lambda a: a - 10**6, "before the start of their tar"),
+        ("offset", lambda a: a * 0 + (2**63 - 1), "beyond the end of their tar"),
+        ("size", lambda a: a * 0, "photos of no bytes"),
+        ("size", lambda a: a * 0 + 2**62, "beyond the end of their tar"),
+        ("shard", lambda a: a + 1, "tars that are not among the 1"),
+        ("shard", lambda a: a - 1, "tars that are not among the 1"),
+        ("label_offsets", lambda a: a[::-1], "label_offsets that do not span"),
+        ("label_offsets", lambda a: a + 1, "label_offsets that do not span"),
+        ("label_offsets", lambda a: np.concatenate([a[:1], a[1:-1] + 10**9, a[-1:]]), "do not ascend"),
+        (
+            "key_offsets",
+            lambda a: np.concatenate([a[:1], a[1:-1] * 0, a[-1:]]),
+            "key_offsets that do not ascend",
+        ),
+        ("post_hash", lambda a: a[::-1], None),
+    ],
+)
+def test_an_index_that_points_elsewhere_is_refused(made, name, change, message):
+    build(made)
+    path = made / f"out/index/{name}.npy"
+    np.save(path, np.ascontiguousarray(change(np.load(path))))
+    with pytest.raises(DataError, match=rf"index/{name}\.npy is damaged or was changed"):
+        index.open_index(made / "out")
+    told(made / "out", arrays=None)  # as older folders are
+    if message is None:
+        assert len(index.open_index(made / "out")) == 5
+    else:
+        with pytest.raises(DataError, match=message):
+            index.open_index(made / "out")
+
+
+def told(folder, **changes):
+    """dataset.json with other values; None takes one out."""
+    path = folder / "dataset.json"
+    value = json.loads(path.read_text()) | changes
+    path.write_text(json.dumps({k: v for k, v in value.items() if v is not None or k == "images"}))
+
+
+def header(dtype, shape):
+    text = repr({"descr": dtype, "fortran_order": False, "shape": shape}).encode().ljust(117) + b"\n"
+    return b"\x93NUMPY\x01\x00" + len(text).to_bytes(2, "little") + text + bytes(40)
 
 
 def test_a_truncated_shard_is_an_error_when_read(made):

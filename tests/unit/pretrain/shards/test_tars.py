@@ -32,13 +32,15 @@ def hostile(tmp_path):
         add(tar, "folder", kind=tarfile.DIRTYPE)
         add(tar, "a/one.pyd")
         add(tar, "a/one.PTH")
+        add(tar, "a/._one.jpg")
+        add(tar, "__MACOSX/a/one.jpg")
     return path
 
 
 def test_hostile_members_are_refused_each_with_its_reason(hostile):
     found = tars.contents(hostile)
-    assert list(found.files) == ["a/one.jpg"]
-    offset, size = found.files["a/one.jpg"]
+    ((name, offset, size),) = found.files
+    assert name == "a/one.jpg"
     assert hostile.read_bytes()[offset : offset + size] == b"1" * 600
     assert found.refused == {
         "/etc/passwd": "name leaves the tar",
@@ -49,6 +51,8 @@ def test_hostile_members_are_refused_each_with_its_reason(hostile):
         "pipe": "not a plain file in a tar",
         "a/one.pyd": "a pickle in a tar",
         "a/one.PTH": "a pickle in a tar",
+        "a/._one.jpg": "a hidden file in a tar",
+        "__MACOSX/a/one.jpg": "a hidden file in a tar",
     }
 
 
@@ -68,3 +72,23 @@ def test_a_truncated_tar_is_an_error_wherever_it_ends(tmp_path, size):
 def test_an_absent_tar(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         tars.contents(tmp_path / "none.tar")
+
+
+def test_tars_that_were_appended_are_read_too(tmp_path):
+    parts = []
+    for name in "abc":
+        with tarfile.open(tmp_path / f"{name}.tar", "w") as tar:
+            for number in range(2):
+                add(tar, f"{name}{number}.jpg", f"{name}{number}".encode() * 300)
+        parts.append((tmp_path / f"{name}.tar").read_bytes())
+    path = tmp_path / "all.tar"
+    path.write_bytes(parts[0] + bytes(512 * 7) + parts[1] + parts[2])
+    data, found = path.read_bytes(), tars.contents(path).files
+    assert [one.name for one in found] == ["a0.jpg", "a1.jpg", "b0.jpg", "b1.jpg", "c0.jpg", "c1.jpg"]
+    assert all(data[o : o + size] == name[:2].encode() * 300 for name, o, size in found)
+    for junk in (b"x", bytes(512) + b"\x1f\x8b" * 400, parts[1][:700]):
+        path.write_bytes(parts[0] + junk)
+        with pytest.raises(DataError, match=r"no tar follow|truncated|unexpected end"):
+            tars.contents(path)
+    path.write_bytes(parts[0] + bytes(100))
+    assert len(tars.contents(path).files) == 2
