@@ -104,7 +104,7 @@ def test_an_interrupted_run_is_the_same_files(tmp_path: Path) -> None:
             assert process.wait(PATIENCE_S) == 143
         runs.finish(Path("out"), *(["--resume"] if name == "ended" else []))
         made.append(runs.root / "out")
-    for name in ("model_final.pth", "predictions.json", "predictions.json.meta.json", "results.json"):
+    for name in ("model_final.pth", "predictions.json", "predictions.meta.json", "results.json"):
         assert (made[0] / name).read_bytes() == (made[1] / name).read_bytes(), name
 
 

@@ -435,7 +435,12 @@ def test_milestones_are_kept_for_good(pretrain: Pretrain, tmp_path: Path) -> Non
     assert found == ["model_0000005.pth", "model_0000011.pth"]
 
 
-def test_the_plan_starts_nothing(pretrain: Pretrain, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_the_plan_starts_nothing(
+    pretrain: Pretrain, tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
+    assert pretrain(tmp_path / "run") == 2
+    assert "srun started 2 processes" in capsys.readouterr().err
     assert pretrain(tmp_path / "run", "--plan", "--num-gpus", 2, "--images-per-second", 2) == 0
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()

@@ -74,6 +74,10 @@ class RunFolder:
     def _claim(self, resume: bool, room_for: int, wait_s: float) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"OUTPUT_DIR {self.path} is a file; expected a folder")
+        if (
+            str(self.path) != str(self.path).encode(errors="replace").decode()
+        ):  # TensorBoard fails by names that are not UTF-8
+            raise ConfigError(f"OUTPUT_DIR {str(self.path)!r} is not a name in UTF-8; choose another")
         self._check_free(resume)
         try:
             advice = "wait for it, end it, or choose another OUTPUT_DIR"

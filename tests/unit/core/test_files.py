@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from wsl_det.core import files
+from wsl_det.core import files, log
 from wsl_det.errors import DataError
 
 
@@ -47,3 +48,12 @@ def test_truncated_json_is_named(tmp_path: Path, content: bytes) -> None:
 def test_absent_json_is_named(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="does not exist"):
         files.read_json(tmp_path / "no.json")
+
+
+def test_names_that_are_not_utf8_are_written_escaped(tmp_path: Path) -> None:
+    name = os.fsdecode(b"photo\xff\xe9.jpg")
+    files.write_json(tmp_path / "x.json", {"file": name})
+    assert files.read_json(tmp_path / "x.json") == {"file": name}
+    log.setup(tmp_path).info("cannot read %s", name)
+    assert "photo\\udcff\\udce9.jpg" in (tmp_path / "log.txt").read_text(encoding="utf-8")
+    log.setup()

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from wsl_det.core import checkpoint, dist, log, loop, seed
 from wsl_det.core.checkpoint import RunFolder, load_weights
-from wsl_det.errors import CheckpointError, ConfigError, DataError
+from wsl_det.errors import CheckpointError, ConfigError, DataError, WslError
 
 
 def _batches(start: int, until: int) -> Iterator[Tensor]:
@@ -309,6 +309,8 @@ def test_folders_that_cannot_hold_a_run_are_refused_first(
     (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match="nothing can be written into OUTPUT_DIR"):
         RunFolder(tmp_path / "file" / "run").claim(resume=False)
+    with pytest.raises(ConfigError, match=r"run.udcff' is not a name in UTF-8"):
+        RunFolder(tmp_path / os.fsdecode(b"run\xff")).claim(resume=False)
     folder = RunFolder(tmp_path / "run", keep=2)
     with pytest.raises(ConfigError, match="GiB free"):
         folder.claim(resume=False, room_for=10**15)
@@ -361,6 +363,12 @@ def _fails() -> None:
     dist.barrier()
 
 
+def _dies() -> None:
+    if dist.rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.barrier()
+
+
 def test_two_processes_agree_resume_and_report_errors(tmp_path: Path) -> None:
     dist.launch(_two, (tmp_path / "a", False), num_gpus=2)
     ends = [load_weights(tmp_path / f"a/end{r}.pth") for r in range(2)]
@@ -373,3 +381,5 @@ def test_two_processes_agree_resume_and_report_errors(tmp_path: Path) -> None:
     assert all(torch.equal(ends[r][k], again[r][k]) for r in range(2) for k in ends[0])
     with pytest.raises(DataError, match="rank 1 saw a bad file"):
         dist.launch(_fails, (), num_gpus=2)
+    with pytest.raises(WslError, match="process 1 of the job was killed by SIGKILL"):
+        dist.launch(_dies, (), num_gpus=2)

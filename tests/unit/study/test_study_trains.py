@@ -43,7 +43,13 @@ def test_from_study_file_to_reports_and_cross_scores(study_tree: dict[str, Any],
         assert crossed.read_bytes() == (run / "predictions.json").read_bytes()
 
 
-def test_errors_of_the_tools_are_one_message_and_exit_code_2(tmp_path: Path, capsys) -> None:
+def test_errors_of_the_tools_are_one_message_and_exit_code_2(tmp_path: Path, capsys, monkeypatch) -> None:
+    monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "4")
+    assert errors.run(main, ["run_study", str(tmp_path / "no.yaml")]) == 2
+    assert "srun started 4 processes" in capsys.readouterr().err
+    assert errors.run(main, ["run_study", str(tmp_path / "no.yaml"), "--dry-run"]) == 2
+    assert "does not exist" in capsys.readouterr().err
+    monkeypatch.delenv("SLURM_STEP_NUM_TASKS")
     assert errors.run(main, ["run_study", str(tmp_path / "no.yaml")]) == 2
     assert "does not exist" in capsys.readouterr().err
     assert (
