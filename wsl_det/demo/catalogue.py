@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsl_det.demo import creatures, plants, vehicles
-from wsl_det.demo.sprite import Part
+from wsl_det.demo.sprite import Parts
 
 GROUND, AIR, FLAT = "ground", "air", "flat"  # stands on the ground; floats; lies flat, any way up
 
@@ -24,7 +24,7 @@ class Kind:
 
     name: str
     synset: str
-    draw: Callable[[np.random.Generator], list[Part]]
+    draw: Callable[[np.random.Generator], Parts]
     stance: str
     size: float  # typical length relative to the other classes
     scenes: tuple[str, ...]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -13,8 +12,8 @@ from wsl_det.demo import paint
 from wsl_det.demo.backdrops import SCENES, Backdrop
 from wsl_det.demo.catalogue import AIR, FLAT, GROUND, Kind
 from wsl_det.demo.paint import Fill, noise
-from wsl_det.demo.shapes import Array, box, ellipse, limb, smooth
-from wsl_det.demo.sprite import Light, Part, Pose, Sprite, part, render
+from wsl_det.demo.shapes import Array, ellipse
+from wsl_det.demo.sprite import Light, Parts, Pose, Sprite, render
 
 Mask = npt.NDArray[np.bool_]
 
@@ -100,7 +99,7 @@ class Canvas:
         if region.sum() > 40:
             self.crowds.append(Crowd(kind, region))
 
-    def cover(self, parts: Sequence[Part], pose: Pose, left: int, top: int, blur: float) -> None:
+    def cover(self, parts: Parts, pose: Pose, left: int, top: int, blur: float) -> None:
         """Put something unlabelled in front: it hides what it covers, unless it would hide too much."""
         sprite = render(parts, pose, self.light, self.rng)
         if blur > 0:
@@ -112,12 +111,8 @@ class Canvas:
 
     def _pose(self, kind: Kind, size: float) -> Pose:
         tilt = {GROUND: 0.1, AIR: 0.3, FLAT: np.pi}[kind.stance]
-        return Pose(
-            size=size,
-            angle=float(self.rng.uniform(-tilt, tilt)),
-            mirror=bool(self.rng.random() < 0.5),
-            squash=float(self.rng.uniform(0.85, 1.1)),
-        )
+        angle, mirror = float(self.rng.uniform(-tilt, tilt)), bool(self.rng.random() < 0.5)
+        return Pose(size, angle, mirror, float(self.rng.uniform(0.85, 1.1)))
 
     def _corner(self, kind: Kind, sprite: Sprite, foot: float | None) -> tuple[int, int]:
         """Where the sprite's upper left corner goes: at most about a fifth of it may leave the picture."""
@@ -134,14 +129,9 @@ class Canvas:
     def _acceptable(self, shape: Mask, sprite: Sprite) -> bool:
         if shape.sum() < max(30, 0.75 * (sprite.alpha > 0.5).sum()):
             return False
-        for other in self.objects:
-            left = (other.visible & ~shape).sum()
-            # Nearly coincident objects are unlabelled noise, slight overlaps are the rule of the street.
-            if left < _LEAST_VISIBLE * other.silhouette.sum() or (
-                left < 0.75 * other.silhouette.sum() and self.rng.random() < 0.6
-            ):
-                return False
-        return True
+        shares = [(o.visible & ~shape).sum() / o.silhouette.sum() for o in self.objects]
+        # Nearly coincident objects are unlabelled noise, slight overlaps are the rule of the street.
+        return all(s >= 0.75 or (s >= _LEAST_VISIBLE and self.rng.random() >= 0.6) for s in shares)
 
     def _spread(self, patch: Array, left: int, top: int) -> Array:
         """The patch on a field of zeros of the picture's size."""
@@ -180,50 +170,34 @@ class Canvas:
 def start(rng: np.random.Generator, scene: str, height: int, width: int) -> Canvas:
     """An empty canvas in the named scene, with one or two things nobody labels, slightly out of focus."""
     backdrop = SCENES[scene](rng, height, width)
-    canvas = Canvas(
-        rng, Backdrop(cv2.GaussianBlur(backdrop.rgb, (0, 0), float(rng.uniform(0.4, 1.4))), backdrop.horizon)
-    )
+    soft = cv2.GaussianBlur(backdrop.rgb, (0, 0), float(rng.uniform(0.4, 1.4)))
+    canvas = Canvas(rng, Backdrop(soft, backdrop.horizon))
     for _ in range(int(rng.integers(0, 3))):
         size = float(rng.uniform(0.08, 0.22)) * width
-        y = int(rng.uniform(max(canvas.horizon, 0.1), 0.95) * height - size)
-        canvas.cover(
-            _clutter(rng),
-            Pose(size, float(rng.uniform(-0.2, 0.2))),
-            int(rng.uniform(-0.1, 1) * width),
-            y,
-            0.6,
-        )
+        left = int(rng.uniform(-0.1, 1) * width)
+        top = int(rng.uniform(max(canvas.horizon, 0.1), 0.95) * height - size)
+        canvas.cover(_clutter(rng), Pose(size, float(rng.uniform(-0.2, 0.2))), left, top, 0.6)
     return canvas
 
 
 def occlude(canvas: Canvas) -> None:
     """Put a post, a branch or a bush between the objects and the camera."""
-    rng = canvas.rng
-    height, width = canvas.shape
-    style = rng.integers(3)
-    tone = paint.colour(rng, (0.05, 0.4), (0.1, 0.6), (0.15, 0.5))
+    rng, (height, width) = canvas.rng, canvas.shape
+    style, parts = rng.integers(3), Parts()
+    wood = Fill(paint.colour(rng, (0.05, 0.4), (0.1, 0.6), (0.15, 0.5)), grain=0.25)
     if style == 0:
-        parts = [part(box(-0.035, -1.0, 0.035, 1.0, 0.1), Fill(tone, grain=0.2), 0.9)]
-        canvas.cover(
-            parts,
-            Pose(1.3 * height, float(rng.uniform(-0.1, 0.1))),
-            int(rng.uniform(0.1, 0.85) * width),
-            -8,
-            0.5,
-        )
+        parts.box(-0.035, -1.0, 0.035, 1.0, wood, 0.9, 0.1)
+        pose = Pose(1.3 * height, float(rng.uniform(-0.1, 0.1)))
+        canvas.cover(parts, pose, int(rng.uniform(0.1, 0.85) * width), -8, 0.5)
         return
     leaf = Fill(paint.colour(rng, (0.15, 0.38), (0.3, 0.7), (0.2, 0.5)), grain=0.2)
-    parts = [part(limb([(-1, 0.1), (0, 0.0), (1, -0.15)], [0.03, 0.025, 0.01]), Fill(tone, grain=0.3))]
+    parts.limb([(-1, 0.1), (0, 0.0), (1, -0.15)], [0.03, 0.025, 0.01], wood)
     for x in np.linspace(-0.9, 0.95, 9):
         tip = rng.uniform(-0.32, 0.32)
-        parts.append(
-            part(smooth([(x, 0), (x + 0.06, tip * 0.5), (x + 0.14, tip), (x - 0.02, tip * 0.6)]), leaf, 0.3)
-        )
-    size = float(rng.uniform(0.5, 0.9)) * width
+        parts.shape([(x, 0), (x + 0.06, tip * 0.5), (x + 0.14, tip), (x - 0.02, tip * 0.6)], leaf, 0.3)
     turn = float(rng.uniform(-0.5, 0.5)) + (np.pi / 2 if style == 2 else 0)
-    canvas.cover(
-        parts, Pose(size, turn), int(rng.uniform(-0.3, 0.7) * width), int(rng.uniform(0.0, 0.8) * height), 1.0
-    )
+    left, top = int(rng.uniform(-0.3, 0.7) * width), int(rng.uniform(0.0, 0.8) * height)
+    canvas.cover(parts, Pose(float(rng.uniform(0.5, 0.9)) * width, turn), left, top, 1.0)
 
 
 def develop(canvas: Canvas, soft: float, noisy: float) -> Scene:
@@ -244,30 +218,20 @@ def develop(canvas: Canvas, soft: float, noisy: float) -> Scene:
     return Scene(image, [o for o in canvas.objects if o.visible.any()], canvas.crowds)
 
 
-def _clutter(rng: np.random.Generator) -> list[Part]:
+def _clutter(rng: np.random.Generator) -> Parts:
     """A stone, a crate or a ball: things in the world that no class names."""
-    style = rng.integers(3)
+    style, parts = rng.integers(3), Parts()
     tone = paint.colour(rng, saturation=(0.05, 0.6), value=(0.25, 0.75))
+    second = paint.colour(rng, value=(0.4, 0.9))
     if style == 0:
         lumps = ellipse(0, 0, 1, 0.7)[::3]
-        return [
-            part(
-                smooth(lumps * rng.uniform(0.8, 1.2, (len(lumps), 1)).astype(np.float32), 1),
-                Fill(tone, grain=0.35),
-                0.8,
-            )
-        ]
-    if style == 1:
+        parts.shape(lumps * rng.uniform(0.8, 1.2, (len(lumps), 1)), Fill(tone, grain=0.35), 0.8, 1)
+    elif style == 1:
         planks = paint.stripes(rng, 0.35, np.pi / 2, duty=0.12)
-        return [part(box(-1, -0.8, 1, 0.8, 0.04), Fill(tone, paint.darker(tone, 0.5), planks, 0.2), 0.1)]
-    second = paint.colour(rng, value=(0.4, 0.9))
-    return [
-        part(
-            ellipse(0, 0, 1, 1),
-            Fill(tone, second, paint.stripes(rng, 0.8, rng.uniform(0, 3)), 0.05, 0.3),
-            1.0,
-        )
-    ]
+        parts.box(-1, -0.8, 1, 0.8, Fill(tone, paint.darker(tone, 0.5), planks, 0.2), 0.1, 0.04)
+    else:
+        parts.oval(0, 0, 1, 1, Fill(tone, second, paint.stripes(rng, 0.8, rng.uniform(0, 3)), 0.05, 0.3), 1)
+    return parts
 
 
 def _silhouette(alpha: Array) -> Mask:

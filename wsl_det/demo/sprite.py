@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_det.demo.paint import Fill, noise
-from wsl_det.demo.shapes import Array
+from wsl_det.demo.shapes import Array, Points, ellipse, limb, smooth
 
 _FINE = 2  # drawn this many times larger, then averaged: what makes edges and patterns smooth
 _SUBPIXEL = 4  # fractional bits of the coordinates given to OpenCV
@@ -53,9 +53,35 @@ class Pose:
     squash: float = 1.0
 
 
-def part(outline: Array | list[Array], fill: Fill, bulge: float = 0.6) -> Part:
-    """A part from one outline, or from several that are filled by the even-odd rule."""
-    return Part(outline if isinstance(outline, list) else [outline], fill, bulge)
+class Parts(list[Part]):
+    """The parts of an object, drawn one over another in the order in which they are added."""
+
+    def shape(self, corners: Points, fill: Fill, bulge: float = 0.6, rounds: int = 2) -> None:
+        """An outline through ``corners``, each cut ``rounds`` times."""
+        self.append(Part([smooth(corners, rounds)], fill, bulge))
+
+    def oval(self, x: float, y: float, rx: float, ry: float, fill: Fill, bulge: float = 0.6) -> None:  # noqa: PLR0917
+        """An upright ellipse around (x, y)."""
+        self.append(Part([ellipse(x, y, rx, ry)], fill, bulge))
+
+    def box(  # noqa: PLR0917
+        self, left: float, top: float, right: float, bottom: float, fill: Fill, bulge: float = 0.6,
+        corner: float = 0.25,
+    ) -> None:  # fmt: skip
+        """A rectangle whose corners are rounded by ``corner`` (0..0.5) of its short side."""
+        cut = corner * min(right - left, bottom - top)
+        xs, ys = (left, left + cut, right - cut, right), (top, top + cut, bottom - cut, bottom)
+        turns = ((1, 0), (2, 0), (3, 1), (3, 2), (2, 3), (1, 3), (0, 2), (0, 1))
+        self.shape([(xs[i], ys[j]) for i, j in turns], fill, bulge, 1)
+
+    def limb(self, points: Points, widths: float | Sequence[float], fill: Fill, bulge: float = 0.6) -> None:
+        """A tapered, bent strip; ``widths`` is its half width, one or one for each point."""
+        self.append(Part([limb(points, widths)], fill, bulge))
+
+    def ring(self, x: float, y: float, radius: float, width: float, fill: Fill) -> None:
+        """A circle with a hole."""
+        inner = radius - width
+        self.append(Part([ellipse(x, y, radius, radius), ellipse(x, y, inner, inner)], fill))
 
 
 def render(parts: Sequence[Part], pose: Pose, light: Light, rng: np.random.Generator) -> Sprite:
