@@ -33,7 +33,7 @@ sys.path.insert(0, str(ROOT / "tests" / "parity"))
 TOLERANCE = {"cpu": 0.0, "cuda": 2e-3}
 Work = Callable[[], Any]
 ALL = {
-    "float32": "FOLD_BN+CHANNELS_LAST+WINOGRAD+CLASS_MASKS",
+    "float32": "FOLD_BN+CHANNELS_LAST+CLASS_MASKS",
     "bfloat16": "FOLD_BN+CHANNELS_LAST+CLASS_MASKS+bfloat16",
 }
 # What torchvision calls the trunks it has: by depth, groups and width of a group.

@@ -94,7 +94,7 @@ class Describer:
         """Raises CheckpointError for what is no whole backbone artifact."""
         found = artifact.read(backbone)
         self.settings, self.sha256 = settings, found.sha256
-        self.device = dist.flag_device(device)
+        self.device = dist.device(device, "--device")
         trunk = found.arch.build(
             norm="FrozenBN", stride_in_1x1=found.meta["stride_in_1x1"], out_features=(settings.level,)
         )

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
-TREE: dict[str, Any] = {
+from wsl_det.core.keys import Rule, Tree
+
+_TREE: dict[str, Any] = {
     "DATA": {
         # A folder made by tools/build_shards.py; the one key without which nothing runs.
         "SHARDS": "",
@@ -99,6 +101,54 @@ TREE: dict[str, Any] = {
     "SEED": 0,
     "OUTPUT_DIR": "",
 }
+
+_ONE_UP = Rule(1)
+_SHARE = Rule(0, 1)
+_WIDTH = Rule(1, 4096)
+_RULES = {
+    "DATA.HELDOUT": _SHARE,
+    "DATA.SUBSET": Rule(0, 1, above=True),
+    "DATA.LABEL_NOISE": _SHARE,
+    "DATA.RESAMPLE": Rule(choices=("natural", "sqrt", "uniform")),
+    "DATA.SHUFFLE_SHARDS": _ONE_UP,
+    "DATA.NUM_THREADS": Rule(1, 1024),
+    "DATA.PREFETCH": Rule(0, 1024),
+    "DATA.SKIP_BUDGET": _SHARE,
+    "DATA.MAX_PIXELS": _ONE_UP,
+    "INPUT.SIZE": Rule(1, 8192),
+    "INPUT.CROP_AREA": Rule(0, 1, above=True, length=(2, 2)),
+    "INPUT.CROP_RATIO": Rule(above=True, length=(2, 2)),
+    "INPUT.REGION_DECODE": Rule(choices=("auto", "on", "off")),
+    "INPUT.TEST_RESIZE": Rule(1, 16_384),
+    "INPUT.PIXEL_MEAN": Rule(-1e9, length=(3, 3)),
+    "INPUT.PIXEL_STD": Rule(above=True, length=(3, 3)),
+    "MODEL.BLOCKS": Rule(1, 200, like=[3, 4, 6, 3], length=(0, 4)),
+    "MODEL.GROUPS": _WIDTH,
+    "MODEL.WIDTH_PER_GROUP": _WIDTH,
+    "MODEL.RES2_CHANNELS": Rule(4, 16_384),
+    "MODEL.BN_GROUP": Rule(1, 1_000_000),
+    "MODEL.BN_MOMENTUM": _SHARE,
+    "SOLVER.IMS_PER_BATCH": Rule(1, 10_000_000),
+    "SOLVER.TOTAL_IMAGES": Rule(1, 10**15),
+    "SOLVER.BASE_LR": Rule(above=True),
+    "SOLVER.REFERENCE_BATCH": _ONE_UP,
+    "SOLVER.SCHEDULE": Rule(choices=("steps", "cosine")),
+    "SOLVER.NUM_DROPS": Rule(0, 10_000),
+    "SOLVER.DROP_FACTOR": _SHARE,
+    "SOLVER.COSINE_END": _SHARE,
+    "SOLVER.MOMENTUM": _SHARE,
+    "SOLVER.LABEL_SMOOTHING": _SHARE,
+    "SOLVER.EMA_DECAY": _SHARE,
+    "SOLVER.ACCUMULATE": _ONE_UP,
+    "SOLVER.AMP": Rule(choices=("none", "bfloat16", "float16")),
+    "SOLVER.CHECKPOINT_PERIOD": _ONE_UP,
+    "SOLVER.CHECKPOINTS_KEPT": _ONE_UP,
+    "TEST.RECALL_AT": Rule(1, length=(1, 100)),
+    "TEST.BATCH": _ONE_UP,
+    "LOG_PERIOD": _ONE_UP,
+    "SEED": Rule(-(2**63), 2**63 - 1),
+}
+TREE = Tree(_TREE, _RULES)
 
 # Keys that change neither the sample stream nor the arithmetic: a resumed run may set them anew.
 FREE_ON_RESUME = frozenset(

@@ -33,23 +33,22 @@ def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardInd
     if not cfg.OUTPUT_DIR:
         raise ConfigError("OUTPUT_DIR is not set; give the folder of this run")
     share = Share(cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL.BN_GROUP, rank, world)
-    if cfg.SOLVER.ACCUMULATE < 1 or share.groups % cfg.SOLVER.ACCUMULATE:
+    if share.groups % cfg.SOLVER.ACCUMULATE:
         raise ConfigError(
             f"SOLVER.ACCUMULATE {cfg.SOLVER.ACCUMULATE} does not divide the {share.groups} BN groups "
             "of a process"
         )
-    if cfg.SOLVER.AMP not in ("none", "bfloat16", "float16"):
-        raise ConfigError(f"SOLVER.AMP is {cfg.SOLVER.AMP!r}; expected none, bfloat16 or float16")
-    if not 0 <= cfg.SOLVER.EMA_DECAY < 1:
+    if cfg.SOLVER.EMA_DECAY == 1:
         raise ConfigError(f"SOLVER.EMA_DECAY is {cfg.SOLVER.EMA_DECAY}; expected 0 (off) or a number below 1")
     milestone = cfg.SOLVER.MILESTONE_PERIOD
-    if milestone and (cfg.SOLVER.CHECKPOINT_PERIOD < 1 or milestone % cfg.SOLVER.CHECKPOINT_PERIOD):
+    if milestone % cfg.SOLVER.CHECKPOINT_PERIOD:
         raise ConfigError(
             f"SOLVER.MILESTONE_PERIOD {milestone} is no multiple of CHECKPOINT_PERIOD "
             f"{cfg.SOLVER.CHECKPOINT_PERIOD}: there would be no checkpoint to keep"
         )
-    if not cfg.TEST.RECALL_AT or min(cfg.TEST.RECALL_AT) < 1:
-        raise ConfigError(f"TEST.RECALL_AT is {list(cfg.TEST.RECALL_AT)}; expected numbers of at least 1")
+    if cfg.SOLVER.NESTEROV and not cfg.SOLVER.MOMENTUM:
+        raise ConfigError("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
+    _check_input(cfg)
     posts = index.open_index(cfg.DATA.SHARDS)
     if len(posts.vocabulary) < 2:
         raise DataError(
@@ -58,6 +57,18 @@ def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardInd
             "--size or another --kind"
         )
     return posts, share
+
+
+def _check_input(cfg: Config) -> None:
+    for key in ("CROP_AREA", "CROP_RATIO"):
+        low, high = cfg.INPUT[key]
+        if low > high:
+            raise ConfigError(f"INPUT.{key} is {[low, high]}; expected the smaller number first")
+    if cfg.MODEL.BN_GROUP == 1 and cfg.INPUT.SIZE <= 32:
+        raise ConfigError(
+            f"MODEL.BN_GROUP 1 at INPUT.SIZE {cfg.INPUT.SIZE} leaves one value a channel in the last stage, "
+            "of which there are no statistics; take larger groups or images"
+        )
 
 
 def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:

@@ -6,14 +6,14 @@ velocity, so changing it needs no correction of the momentum.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
 import torch
+from fvcore.common import param_scheduler as fv
 from torch import nn
 
-from wsl_det.core import schedule
 from wsl_det.errors import ConfigError
 
 
@@ -59,15 +59,25 @@ class Schedule:
 
     def factor(self, update: int) -> float:
         """Learning rate of ``update`` (from 0) over the peak."""
-        seen = update * self.batch
+        where = min(update * self.batch / self.total_images, 1.0)
         if self.kind == "cosine":
-            decay = schedule.cosine(seen, self.total_images, self.cosine_end)
+            decay = fv.CosineParamScheduler(1.0, self.cosine_end)(where)
         else:
-            parts = self.num_drops + 1
-            drops = [self.total_images * part / parts for part in range(1, parts)]
-            decay = schedule.multi_step(seen, drops, self.drop_factor)
+            decay = self._drops()(where)
+        if update >= self.warmup_updates:
+            return decay
         start = min(self.warmup_lr / self.peak, 1.0)
-        return decay * schedule.warmup(update, self.warmup_updates, start)
+        return decay * fv.LinearParamScheduler(start, 1.0)(update / self.warmup_updates)
+
+    def _drops(self) -> Callable[[float], float]:
+        values = [self.drop_factor**drop for drop in range(self.num_drops + 1)]
+        # In units of which the run and each of its parts have whole numbers.
+        length = self.total_images * len(values)
+        steps = fv.MultiStepParamScheduler(
+            values, milestones=[self.total_images * part for part in range(1, len(values) + 1)]
+        )
+        # fvcore forgives 1e-6 of a run, which is thousands of images; half a unit forgives rounding only.
+        return lambda where: steps(min(where + 0.5 / length - steps.WHERE_EPSILON, 1.0))
 
 
 def parameter_groups(

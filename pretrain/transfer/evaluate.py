@@ -26,7 +26,7 @@ def evaluate(request: Request) -> None:
     # Our own threads decode; OpenCV's would fight them for the same cores.
     cv2.setNumThreads(1)
     source = request.backbone.read()
-    setting = Setting(request, source, _view(request, source), dist.flag_device(request.device))
+    setting = Setting(request, source, _view(request, source), dist.device(request.device, "--device"))
     found = MODES[request.mode](setting)
     if found is not None and dist.is_main():
         files.write_json(request.output, found)

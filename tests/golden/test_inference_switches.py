@@ -1,7 +1,7 @@
 """WSL_DET.INFERENCE with everything on against what a real Detectron2 gave.
 
 Tolerances, of the largest value. float32: those of the plain engine (NETWORK in
-test_detectron2_recordings.py), of which minimal filtering uses a tenth. bfloat16: 8 bits through
+test_detectron2_recordings.py). bfloat16: 8 bits through
 the fifty layers of a network with random weights; detections are compared by the boxes that both
 find, since close scores change places.
 """
@@ -24,7 +24,7 @@ from wsl_det.detector.types import Prediction
 
 ALL_ON = {"FOLD_BN": True, "CHANNELS_LAST": True, "CLASS_MASKS": True}
 SETS = {
-    "float32": ({**ALL_ON, "WINOGRAD": True}, 1e-4),
+    "float32": (ALL_ON, 1e-4),
     "bfloat16": ({**ALL_ON, "PRECISION": "bfloat16"}, 0.05),
 }
 Arrays = dict[str, np.ndarray]

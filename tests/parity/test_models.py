@@ -61,7 +61,7 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ROI_BOX_HEAD__BBOX_REG_WEIGHTS": [5.0, 5.0, 2.0, 2.0], "ROI_HEADS__NMS_THRESH_TEST": 0.3,
     },
 }  # fmt: skip
-FLOAT32_SWITCHES = inference.Switches(fold_bn=True, channels_last=True, winograd=True, class_masks=True)
+FLOAT32_SWITCHES = inference.Switches(fold_bn=True, channels_last=True, class_masks=True)
 variants = pytest.mark.parametrize("name", VARIANTS)
 
 # Where the operations are the same, exact; these losses go through torchvision's twin of fvcore's

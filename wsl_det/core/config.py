@@ -1,29 +1,35 @@
 """YAML with ``_BASE_`` and ``KEY VALUE`` overrides, checked against a tree of defaults.
 
-The dialect is Detectron2's (yacs): a value in the tree fixes the type, a string that reads as
-a Python literal is that literal, tuples and lists are interchangeable, None fits everywhere.
+The dialect is Detectron2's (yacs): a value in the tree fixes the type, a string that reads as a
+Python literal is that literal, tuples and lists are interchangeable. Stricter: None fits only where
+it means something, a text stays as it is written, and rules bound the values (``core.keys``).
 """
 
 from __future__ import annotations
 
 import ast
 import difflib
-from collections.abc import Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wsl_det.core import files
+from wsl_det.core import files, keys, log, yaml_files
 from wsl_det.errors import ConfigError
 
 BASE_KEY = "_BASE_"
+_LONGEST_CHAIN = 50
+_LONGEST_LITERAL = 10_000
 
 
 class Config(Mapping[str, Any]):
     """A frozen tree of settings; ``cfg.SOLVER.BASE_LR`` and ``cfg["SOLVER"]["BASE_LR"]`` are the same."""
 
-    def __init__(self, tree: Mapping[str, Any]) -> None:
+    def __init__(self, tree: Mapping[str, Any], defaults: Mapping[str, Any] | None = None) -> None:
+        """``defaults`` go on telling what each key takes."""
+        object.__setattr__(self, "_defaults", tree if defaults is None else defaults)
         frozen = {k: Config(v) if isinstance(v, Mapping) else _freeze(v) for k, v in tree.items()}
         object.__setattr__(self, "_tree", frozen)
 
@@ -48,8 +54,8 @@ class Config(Mapping[str, Any]):
     def __repr__(self) -> str:
         return f"Config({self.to_dict()!r})"
 
-    def __reduce__(self) -> tuple[type[Config], tuple[dict[str, Any]]]:
-        return Config, (self.to_dict(),)
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Config, (self.to_dict(), self._defaults)
 
     def to_dict(self) -> dict[str, Any]:
         """A plain nested dict with lists, as YAML and JSON hold it."""
@@ -72,9 +78,10 @@ def load(path: str | Path, defaults: Mapping[str, Any], overrides: Sequence[Any]
     """The configuration of a YAML file over ``defaults``, with ``KEY VALUE`` pairs on top.
 
     Raises ConfigError for a missing file, bad YAML, a ``_BASE_`` loop, an unknown key (with its
-    nearest neighbours) and a value of the wrong type.
+    nearest neighbours) and a value that its key does not take.
     """
-    return merge(defaults, _read_chain(Path(path), ()), overrides, where=str(path))
+    tree = _read_chain(Path(path), (), lambda place: keys.text_at(defaults, place))
+    return merge(defaults, tree, overrides, where=str(path))
 
 
 def merge(
@@ -84,10 +91,10 @@ def merge(
     *,
     where: str = "the configuration",
 ) -> Config:
-    """``defaults`` with ``tree`` and then the ``KEY VALUE`` pairs laid over them, type-checked."""
+    """``defaults`` with ``tree`` and then the ``KEY VALUE`` pairs laid over them, each value checked."""
+    kinds = defaults._defaults if isinstance(defaults, Config) else defaults
     base = defaults.to_dict() if isinstance(defaults, Config) else Config(defaults).to_dict()
-    known = dict(_leaves(base, ""))
-    _lay(base, tree, "", known, where)
+    _lay(base, tree, "", kinds, where)
     if len(overrides) % 2:
         raise ConfigError(
             f"overrides come in KEY VALUE pairs; {len(overrides)} words were given: {list(overrides)}"
@@ -96,8 +103,8 @@ def merge(
         nested: Any = value
         for part in reversed(str(key).split(".")):
             nested = {part: nested}
-        _lay(base, nested, "", known, "the command line")
-    return Config(base)
+        _lay(base, nested, "", kinds, "the command line")
+    return Config(base, kinds)
 
 
 def config_path(name: str | Path) -> Path:
@@ -113,23 +120,21 @@ def config_path(name: str | Path) -> Path:
     raise ConfigError(f"config file {name} does not exist, here or among the shipped configs")
 
 
-def _read_chain(path: Path, seen: tuple[Path, ...]) -> dict[str, Any]:
-    if path.resolve() in seen:
-        raise ConfigError(f"{path}: {BASE_KEY} refers back to itself through {[str(p) for p in seen]}")
-    try:
-        tree = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except FileNotFoundError:
-        raise ConfigError(f"config file {path} does not exist") from None
-    except (yaml.YAMLError, UnicodeDecodeError, IsADirectoryError) as error:
-        raise ConfigError(f"{path} is not readable YAML: {error}") from None
+def _read_chain(
+    path: Path, seen: tuple[Path, ...], is_text: Callable[[yaml_files.Place], bool]
+) -> dict[str, Any]:
+    text = lambda place: place == (BASE_KEY,) or is_text(place)  # noqa: E731
+    tree = yaml_files.read(path, "config file", is_text=text) or {}
+    if path.resolve() in seen or len(seen) > _LONGEST_CHAIN:
+        raise ConfigError(f"{path}: {BASE_KEY} refers back to itself through {[str(p) for p in seen[:9]]}")
     if not isinstance(tree, dict):
         raise ConfigError(f"{path} holds a {type(tree).__name__}; expected KEY: value lines")
-    base = tree.pop(BASE_KEY, None)
-    if base is None:
+    if BASE_KEY not in tree:
         return tree
-    if not isinstance(base, str):
+    base = tree.pop(BASE_KEY)
+    if not isinstance(base, str) or not base:
         raise ConfigError(f"{path}: {BASE_KEY} is {base!r}; expected one file name")
-    parent = _read_chain(path.parent / base, (*seen, path.resolve()))
+    parent = _read_chain(path.parent / base, (*seen, path.resolve()), is_text)
     _overlay(parent, tree)
     return parent
 
@@ -143,48 +148,64 @@ def _overlay(base: dict[str, Any], tree: Mapping[str, Any]) -> None:
 
 
 def _lay(
-    base: dict[str, Any], tree: Mapping[str, Any], prefix: str, known: Mapping[str, Any], where: str
+    base: dict[str, Any], tree: Mapping[str, Any], prefix: str, kinds: Mapping[str, Any], where: str
 ) -> None:
     for key, value in tree.items():
         dotted = f"{prefix}{key}"
         if key not in base:
-            near = difflib.get_close_matches(dotted, known, n=3, cutoff=0.6)
-            hint = f"; did you mean {' or '.join(near)}?" if near else ""
-            raise ConfigError(f"{where}: unknown key {dotted}{hint}")
-        if isinstance(base[key], dict):
+            _check_gone(dotted, value, kinds, where)
+        elif isinstance(base[key], dict):
             if not isinstance(value, Mapping):
-                raise ConfigError(f"{where}: {dotted} is a section; expected keys below it, found {value!r}")
-            _lay(base[key], value, f"{dotted}.", known, where)
+                raise ConfigError(
+                    f"{where}: {dotted} is a section; expected keys below it, found {keys.shown(value)}"
+                )
+            _lay(base[key], value, f"{dotted}.", kinds, where)
         else:
-            base[key] = _coerce(value, known[dotted], dotted, where)
+            base[key] = _checked(value, dotted, kinds, where)
 
 
-def _coerce(value: Any, default: Any, key: str, where: str) -> Any:
+def _check_gone(key: str, value: Any, kinds: Mapping[str, Any], where: str) -> None:
+    if isinstance(kinds, keys.Tree) and key in kinds.gone:
+        if value:
+            log.get("config").warning("%s: %s is gone and passed over: %s", where, key, kinds.gone[key])
+        return
+    near = difflib.get_close_matches(key[:80], dict(_leaves(kinds, "")), n=3, cutoff=0.6)
+    hint = f"; did you mean {' or '.join(near)}?" if near else ""
+    raise ConfigError(f"{where}: unknown key {key[:80]}{hint}")
+
+
+def _checked(value: Any, key: str, kinds: Mapping[str, Any], where: str) -> Any:
+    default: Any = kinds
+    for part in key.split("."):
+        default = default[part]
+    text = keys.text_at(kinds, key.split("."))
     if isinstance(value, str):
-        value = _literal(value)
+        literal = _literal(value)
+        value = literal if isinstance(literal, str) or not text else value
+    elif value is None and text and default == "":
+        value = ""
     value = _thaw(value)
-    if value is None or default is None or type(value) is type(default):
-        return value
-    if isinstance(default, float) and type(value) is int:
-        return float(value)
-    if isinstance(default, str) and isinstance(value, int | float) and not isinstance(value, bool):
-        return str(value)
-    raise ConfigError(
-        f"{where}: {key} is {value!r} ({type(value).__name__}); "
-        f"expected a {type(default).__name__} such as {default!r}"
-    )
+    try:
+        return keys.fit(value, _thaw(default), keys.rule_of(kinds, key))
+    except ValueError as error:
+        found = "is empty" if value is None else f"is {keys.shown(value)}"
+        raise ConfigError(f"{where}: {key} {found}; expected {error}") from None
 
 
 def _literal(text: str) -> Any:
+    if len(text) > _LONGEST_LITERAL:
+        return text
     try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of escapes and numbers in what is no Python
+            return ast.literal_eval(text)
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 
 def _leaves(tree: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
     for key, value in tree.items():
-        if isinstance(value, dict):
+        if isinstance(value, Mapping):
             yield from _leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import os
+import re
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping
@@ -56,7 +57,9 @@ def launch(
     world = num_gpus * num_machines
     if world == 1:
         return fn(*args)
-    if device.startswith("cuda") and torch.cuda.device_count() < num_gpus:
+    if device not in ("cpu", "cuda"):
+        raise ConfigError(f"device {device} is for one process; {world} processes take cpu, or cuda for all")
+    if device == "cuda" and torch.cuda.device_count() < num_gpus:
         raise ConfigError(f"--num-gpus is {num_gpus}, but this machine has {torch.cuda.device_count()} GPUs")
     address = _address(dist_url, num_machines)
     context = mp.get_context("spawn")
@@ -116,6 +119,11 @@ def _forwarding(pids: list[int]) -> Iterator[None]:
 def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
     local = int(os.environ["LOCAL_RANK"])
     if device.startswith("cuda"):
+        if torch.cuda.device_count() <= local:
+            raise ConfigError(
+                f"process {local} has no GPU: this machine shows {torch.cuda.device_count()} to torch; start "
+                "as many processes, or put MODEL.DEVICE cpu on the command line"
+            )
         torch.cuda.set_device(local)
     if int(os.environ["WORLD_SIZE"]) == 1:
         return fn(*args)
@@ -147,15 +155,26 @@ def _child(local: int, fn: Callable[..., Any], args: tuple[Any, ...], job: _Job,
         torch.cuda.set_device(local)
     backend = "nccl" if on_gpu else "gloo"
     try:
-        td.init_process_group(
-            backend, init_method=job.address, rank=rank_, world_size=job.world, timeout=_TIMEOUT
-        )
+        _meet(job, backend, rank_)
         with _lost_told():
             fn(*args)
         td.destroy_process_group()
     except WslError as error:
         failures.put((type(error), str(error)))
         raise
+
+
+def _meet(job: _Job, backend: str, rank_: int) -> None:
+    try:
+        td.init_process_group(
+            backend, init_method=job.address, rank=rank_, world_size=job.world, timeout=_TIMEOUT
+        )
+    except (RuntimeError, ValueError, OSError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"--dist-url {job.address}: the processes cannot meet there ({reason:.300}); give "
+            "tcp://HOST:PORT of machine 0 with a free port, the same on every machine"
+        ) from None
 
 
 @contextmanager
@@ -175,6 +194,9 @@ def _lost_told() -> Iterator[None]:
 
 def _address(dist_url: str, num_machines: int) -> str:
     if dist_url != "auto":
+        found = re.fullmatch(r"tcp://(?:[^/:\[\]\s]+|\[[\da-fA-F:]+\]):(\d{1,5})/?", dist_url)
+        if not (found and 0 < int(found[1]) < 1 << 16) and not dist_url.startswith(("file://", "env://")):
+            raise ConfigError(f"--dist-url is {dist_url!r}; expected auto, or tcp://HOST:PORT of machine 0")
         return dist_url
     if num_machines > 1:
         raise ConfigError("--dist-url auto works on one machine; give tcp://HOST:PORT of machine 0")
@@ -276,25 +298,21 @@ def broadcast_object(value: T) -> T:
     return box[0]
 
 
-def device(name: str) -> torch.device:
-    """The torch device of this rank for a config's MODEL.DEVICE."""
-    if name == "cuda":
-        if not torch.cuda.is_available():
-            raise ConfigError(
-                "MODEL.DEVICE is cuda, but torch sees no GPU here; put MODEL.DEVICE cpu on the command line"
-            )
-        return torch.device("cuda", local_rank())
-    return torch.device(name)
+def device(name: str, asked_by: str = "MODEL.DEVICE") -> torch.device:
+    """The torch device of this rank for a config's MODEL.DEVICE, or a tool's flag.
 
-
-def flag_device(name: str) -> torch.device:
-    """The torch device of this rank for a tool's ``--device``; ConfigError for one that is not here."""
+    ConfigError names ``asked_by`` for a device that torch does not know or that is not here.
+    """
     try:
         found = torch.device("cuda", local_rank()) if name == "cuda" else torch.device(name)
+        if found.type == "meta":
+            raise RuntimeError("it holds no numbers")
         torch.empty(1, device=found)
-    except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
-        raise ConfigError(f"--device {name} cannot be used ({reason}); try --device cpu") from None
+    except (RuntimeError, AssertionError, ImportError) as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ConfigError(
+            f"{asked_by} {name} cannot be used here ({reason[:200]}); put {asked_by} cpu on the command line"
+        ) from None
     return found
 
 

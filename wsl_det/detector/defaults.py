@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from wsl_det.core.keys import Tree
+from wsl_det.detector import key_rules
+
 _RPN: dict[str, Any] = {
     "HEAD_NAME": "StandardRPNHead",
     "IN_FEATURES": ["res4"],
@@ -279,8 +282,6 @@ OURS: dict[str, Any] = {
         # Batch norms in the weights of the convolutions before them.
         "FOLD_BN": False,
         "CHANNELS_LAST": False,
-        # Dense 3x3 convolutions by minimal filtering; CPU and float32 only.
-        "WINOGRAD": False,
         # Of each detection the mask of its class only.
         "CLASS_MASKS": False,
         # float32, or bfloat16 for all but the last layers.
@@ -289,5 +290,5 @@ OURS: dict[str, Any] = {
 }
 """Keys of our own, below ``WSL_DET``; they never stand in shipped detection configs."""
 
-TREE: dict[str, Any] = {**DETECTRON2, "WSL_DET": OURS}
+TREE = Tree({**DETECTRON2, "WSL_DET": OURS}, key_rules.RULES, key_rules.GONE)
 """What ``core.config.load`` checks a detection config against."""

@@ -226,26 +226,15 @@ def training_augmentation(cfg: Config) -> Augmentation:
     return Augmentation(
         list(cfg.INPUT.MIN_SIZE_TRAIN),
         cfg.INPUT.MAX_SIZE_TRAIN,
-        sample_range=_is_range(cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING),
+        sample_range=cfg.INPUT.MIN_SIZE_TRAIN_SAMPLING == "range",
         flip=cfg.INPUT.RANDOM_FLIP,
         crop=(crop.TYPE, tuple(crop.SIZE)) if crop.ENABLED else None,
     )
 
 
-def _is_range(name: str) -> bool:
-    if name not in ("choice", "range"):
-        raise ConfigError(f"INPUT.MIN_SIZE_TRAIN_SAMPLING is {name!r}; expected choice or range")
-    return name == "range"
-
-
 def _repeats(cfg: Config, records: Sequence[Record]) -> torch.Tensor | None:
-    name = cfg.DATALOADER.SAMPLER_TRAIN
-    if name == "TrainingSampler":
+    if cfg.DATALOADER.SAMPLER_TRAIN == "TrainingSampler":
         return None
-    if name != "RepeatFactorTrainingSampler":
-        raise ConfigError(
-            f"DATALOADER.SAMPLER_TRAIN is {name!r}; expected TrainingSampler or RepeatFactorTrainingSampler"
-        )
     classes = [[a.category for a in r.annotations] for r in records]
     return sampler.repeat_factors(
         classes, cfg.DATALOADER.REPEAT_THRESHOLD, square_root=cfg.DATALOADER.REPEAT_SQRT

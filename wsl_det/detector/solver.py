@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
+from fvcore.common import param_scheduler as fv
 from torch import nn
 
-from wsl_det.core import log, schedule
+from wsl_det.core import log
 from wsl_det.core.config import Config
 from wsl_det.errors import ConfigError
 
@@ -87,54 +87,46 @@ def learning_rate(cfg: Config) -> Callable[[int], float]:
     also runs the whole schedule after the warm-up), as in Detectron2's WarmupParamScheduler.
     """
     solver = cfg.SOLVER
-    total = solver.MAX_ITER
     shape = _schedule(cfg)
-    length = min(solver.WARMUP_ITERS, total)
-    if solver.WARMUP_METHOD not in ("linear", "constant"):
-        raise ConfigError(f"SOLVER.WARMUP_METHOD is {solver.WARMUP_METHOD!r}; expected linear or constant")
-
-    def after(iteration: float) -> float:
-        if solver.RESCALE_INTERVAL and length < total:
-            return shape((iteration - length) / (total - length) * total)
-        return shape(iteration)
-
-    def factor(iteration: int) -> float:
-        if iteration >= length:
-            return after(iteration)
-        start = solver.WARMUP_FACTOR * shape(0)
-        if solver.WARMUP_METHOD == "constant":
-            return start
-        end = shape(0) if solver.RESCALE_INTERVAL else shape(length)
-        alpha = iteration / length
-        return start * (1.0 - alpha) + end * alpha
-
-    return factor
+    length = min(solver.WARMUP_ITERS / solver.MAX_ITER, 1.0)
+    start = solver.WARMUP_FACTOR * shape(0.0)
+    end = shape(0.0) if solver.RESCALE_INTERVAL else shape(length)
+    constant = solver.WARMUP_METHOD == "constant"
+    whole = warmup = fv.ConstantParamScheduler(start) if constant else fv.LinearParamScheduler(start, end)
+    if length < 1:
+        after = "rescaled" if solver.RESCALE_INTERVAL else "fixed"
+        whole = fv.CompositeParamScheduler([warmup, shape], [length, 1 - length], ["rescaled", after])
+    return lambda iteration: whole(iteration / solver.MAX_ITER)
 
 
-def _schedule(cfg: Config) -> Callable[[float], float]:
+def _schedule(cfg: Config) -> fv.ParamScheduler:
     solver = cfg.SOLVER
     total, name = solver.MAX_ITER, solver.LR_SCHEDULER_NAME
     if name == "WarmupMultiStepLR":
-        steps = [s for s in solver.STEPS if s <= total]
-        if list(solver.STEPS) != sorted(solver.STEPS):
+        steps = [s for s in solver.STEPS if s < total]
+        if list(solver.STEPS) != sorted(set(solver.STEPS)):
             raise ConfigError(f"SOLVER.STEPS is {tuple(solver.STEPS)}; expected increasing iterations")
         if len(steps) < len(solver.STEPS):
-            log.get("solver").warning("SOLVER.STEPS beyond MAX_ITER %d never happen: %s", total, solver.STEPS)
-        return lambda iteration: schedule.multi_step(iteration, steps, solver.GAMMA)
+            log.get("solver").warning(
+                "SOLVER.STEPS from MAX_ITER %d on never happen: %s", total, solver.STEPS
+            )
+        values = [solver.GAMMA**drop for drop in range(len(steps) + 1)]
+        return fv.MultiStepParamScheduler(values, milestones=[*steps, total])
     if name == "WarmupCosineLR":
         end = solver.BASE_LR_END / solver.BASE_LR
         if not 0 <= end <= 1:
             raise ConfigError(
                 f"SOLVER.BASE_LR_END is {solver.BASE_LR_END:g}; expected 0 to BASE_LR {solver.BASE_LR:g}"
             )
-        return lambda iteration: schedule.cosine(iteration, total, end)
-    if name == "WarmupStepWithFixedGammaLR":
-        parts = solver.NUM_DECAYS + 1
-        return lambda iteration: solver.GAMMA ** min(int(iteration * parts / total), parts - 1)
-    raise ConfigError(
-        f"SOLVER.LR_SCHEDULER_NAME is {name!r}; expected WarmupMultiStepLR, WarmupCosineLR or "
-        "WarmupStepWithFixedGammaLR"
-    )
+        return fv.CosineParamScheduler(1.0, end)
+    return _FixedGamma(1.0, solver.NUM_DECAYS, solver.GAMMA, total)
+
+
+class _FixedGamma(fv.StepWithFixedGammaParamScheduler):
+    """fvcore's, which knows no value for the end of a run and less than its tolerance before."""
+
+    def __call__(self, where: float) -> float:
+        return super().__call__(min(where, 1.0 - 2 * self.WHERE_EPSILON))
 
 
 def clipping(cfg: Config, parameters: Iterable[nn.Parameter]) -> Callable[[], None] | None:
@@ -146,17 +138,14 @@ def clipping(cfg: Config, parameters: Iterable[nn.Parameter]) -> Callable[[], No
     clip = cfg.SOLVER.CLIP_GRADIENTS
     if not clip.ENABLED:
         return None
-    if clip.CLIP_TYPE not in ("value", "norm"):
-        raise ConfigError(f"SOLVER.CLIP_GRADIENTS.CLIP_TYPE is {clip.CLIP_TYPE!r}; expected value or norm")
     trained = [p for p in parameters if p.requires_grad]
-    kind = math.inf if str(clip.NORM_TYPE).strip(".").lower() == "inf" else clip.NORM_TYPE
 
     def by_value() -> None:
         torch.nn.utils.clip_grad_value_(trained, clip.CLIP_VALUE)
 
     def by_norm() -> None:
         for parameter in trained:
-            torch.nn.utils.clip_grad_norm_([parameter], clip.CLIP_VALUE, kind)
+            torch.nn.utils.clip_grad_norm_([parameter], clip.CLIP_VALUE, clip.NORM_TYPE)
 
     return by_value if clip.CLIP_TYPE == "value" else by_norm
 
@@ -180,10 +169,10 @@ def scaled_to(cfg: Config, world_size: int) -> Config:
     scaled = cfg.override(
         SOLVER__IMS_PER_BATCH=round(solver.IMS_PER_BATCH * scale),
         SOLVER__BASE_LR=solver.BASE_LR * scale,
-        SOLVER__MAX_ITER=round(solver.MAX_ITER / scale),
+        SOLVER__MAX_ITER=max(1, round(solver.MAX_ITER / scale)),
         SOLVER__WARMUP_ITERS=round(solver.WARMUP_ITERS / scale),
-        SOLVER__STEPS=[round(s / scale) for s in solver.STEPS],
-        SOLVER__CHECKPOINT_PERIOD=round(solver.CHECKPOINT_PERIOD / scale),
+        SOLVER__STEPS=sorted({max(1, round(s / scale)) for s in solver.STEPS}),
+        SOLVER__CHECKPOINT_PERIOD=max(1, round(solver.CHECKPOINT_PERIOD / scale)),
         SOLVER__REFERENCE_WORLD_SIZE=world_size,
         TEST__EVAL_PERIOD=round(cfg.TEST.EVAL_PERIOD / scale),
     )

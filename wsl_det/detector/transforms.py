@@ -185,14 +185,14 @@ class Augmentation:
     crop: tuple[str, tuple[float, float]] | None = None
 
     def __post_init__(self) -> None:
-        if self.flip not in ("horizontal", "vertical", "none"):
-            raise ConfigError(f"INPUT.RANDOM_FLIP is {self.flip!r}; expected horizontal, vertical or none")
-        if self.crop and self.crop[0] not in _CROPS:
-            raise ConfigError(f"INPUT.CROP.TYPE is {self.crop[0]!r}; expected one of {', '.join(_CROPS)}")
-        if not self.sizes or (self.sample_range and len(self.sizes) != 2):
+        kind, (first, second) = self.crop or ("", (1, 1))
+        if kind.startswith("relative") and max(first, second) > 1:
+            raise ConfigError(f"INPUT.CROP.SIZE is {[first, second]}; expected shares for {kind}")
+        if kind.startswith("absolute") and (min(first, second) < 1 or (kind[8:] and first > second)):
+            raise ConfigError(f"INPUT.CROP.SIZE is {[first, second]}; expected rising pixels for {kind}")
+        if self.sample_range and (len(self.sizes) != 2 or self.sizes[0] > self.sizes[1]):
             raise ConfigError(
-                f"INPUT.MIN_SIZE_TRAIN is {tuple(self.sizes)}; expected sizes, "
-                "two of them when sampled as a range"
+                f"INPUT.MIN_SIZE_TRAIN is {tuple(self.sizes)}; expected two rising sizes of a range"
             )
 
     def draw(self, height: int, width: int, rng: np.random.Generator) -> Geometry:
@@ -214,9 +214,6 @@ class Augmentation:
 
     def _choose(self, rng: np.random.Generator) -> int:
         return int(self.sizes[int(rng.integers(len(self.sizes)))])
-
-
-_CROPS = ("relative", "relative_range", "absolute", "absolute_range")
 
 
 def _draw_crop(

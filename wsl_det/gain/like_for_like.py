@@ -27,7 +27,7 @@ RUN_KEYS = (
     "WSL_DET.KEEP_CHECKPOINTS",
     "WSL_DET.LR_SWEEP_SIZE",
 )
-# Keys younger than some files, with what was done before there was a choice.
+# Keys that some files do not have, with what is done where there is no choice.
 LATER: dict[str, Any] = {
     "WSL_DET.INFERENCE.FOLD_BN": False,
     "WSL_DET.INFERENCE.CHANNELS_LAST": False,

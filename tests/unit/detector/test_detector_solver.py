@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import bisect
+import math
+import random
+
 import pytest
 import torch
 from fvcore.common import param_scheduler as fvcore
@@ -54,11 +58,62 @@ def test_learning_rate_is_detectron2s_at_every_iteration(name, method, rescale):
     assert [ours(i) for i in range(90)] == pytest.approx([theirs(i) for i in range(90)], abs=1e-12)
 
 
+def plain_factor(s, iteration):
+    """The learning rate by plain arithmetic, as it was computed before fvcore did it."""
+
+    def shape(i):
+        if s.LR_SCHEDULER_NAME == "WarmupMultiStepLR":
+            return s.GAMMA ** bisect.bisect_right([x for x in s.STEPS if x < s.MAX_ITER], i)
+        if s.LR_SCHEDULER_NAME == "WarmupCosineLR":
+            end = s.BASE_LR_END / s.BASE_LR
+            return end + (1 - end) * 0.5 * (1 + math.cos(math.pi * min(i / s.MAX_ITER, 1)))
+        return s.GAMMA ** min(int(i * (s.NUM_DECAYS + 1) / s.MAX_ITER), s.NUM_DECAYS)
+
+    length = min(s.WARMUP_ITERS, s.MAX_ITER)
+    if iteration >= length:
+        rescaled = s.RESCALE_INTERVAL and length < s.MAX_ITER
+        return shape((iteration - length) / (s.MAX_ITER - length) * s.MAX_ITER if rescaled else iteration)
+    start = s.WARMUP_FACTOR * shape(0)
+    if s.WARMUP_METHOD == "constant":
+        return start
+    alpha = iteration / length
+    return start * (1 - alpha) + shape(0 if s.RESCALE_INTERVAL else length) * alpha
+
+
+@pytest.mark.parametrize("name", ["WarmupMultiStepLR", "WarmupCosineLR", "WarmupStepWithFixedGammaLR"])
+def test_learning_rates_by_plain_arithmetic(name):
+    rng, points = random.Random(name), 0
+    for total in (2, 7, 90, 1000, 12_360, 90_000, 270_000) * 6:
+        steps = sorted({rng.randrange(1, total) for _ in range(rng.randrange(4))})
+        s = solver_cfg(
+            LR_SCHEDULER_NAME=name,
+            MAX_ITER=total,
+            STEPS=steps,
+            GAMMA=rng.choice([0.1, 0.5]),
+            WARMUP_ITERS=rng.choice([0, 1, 5, 100, 1000, total, 2 * total]),
+            WARMUP_FACTOR=rng.choice([0.001, 0.1, 1.0]),
+            WARMUP_METHOD=rng.choice(["linear", "constant"]),
+            RESCALE_INTERVAL=name == "WarmupCosineLR" and rng.random() < 0.3,
+            NUM_DECAYS=rng.choice([1, 2, 4, 5]),
+            BASE_LR=0.02,
+            BASE_LR_END=rng.choice([0.0, 0.001]),
+        )
+        marks = {0, total - 1, total // 2, min(s.SOLVER.WARMUP_ITERS, total - 1)}
+        marks |= {i + d for i in (*steps, total // 2, total // 3) for d in (-1, 0, 1) if 0 <= i + d < total}
+        marks |= {rng.randrange(total) for _ in range(40)}
+        factor = solver.learning_rate(s)
+        found, wanted = [factor(i) for i in marks], [plain_factor(s.SOLVER, i) for i in marks]
+        assert found == pytest.approx(wanted, abs=1e-12, rel=0), s.SOLVER
+        points += len(marks)
+    assert points > 1000
+
+
 def test_bad_schedules_are_config_errors():
     for overrides, match in (
         (["SOLVER.LR_SCHEDULER_NAME", "Poly"], "LR_SCHEDULER_NAME"),
         (["SOLVER.WARMUP_METHOD", "burnin"], "WARMUP_METHOD"),
         (["SOLVER.STEPS", [60, 30]], "increasing"),
+        (["SOLVER.STEPS", [30, 30]], "increasing"),
         (["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 9.0], "BASE_LR_END"),
     ):
         with pytest.raises(ConfigError, match=match):

@@ -265,10 +265,9 @@ REFUSED = [
 
 @pytest.mark.parametrize(("overrides", "kind", "message"), REFUSED)
 def test_what_cannot_work_is_refused_before_anything_is_written(scenes, tiny, overrides, kind, message):
-    cfg = tiny(*overrides)
     with pytest.raises(kind, match=message):
-        train.run(job(cfg, scenes))
-    assert not Path(cfg.OUTPUT_DIR).exists()
+        train.run(job(tiny(*overrides), scenes))
+    assert not Path(tiny().OUTPUT_DIR).exists()
 
 
 @pytest.mark.parametrize("content", [b"", b"PK\x03\x04 cut off", b"hello"])

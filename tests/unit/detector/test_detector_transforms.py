@@ -105,13 +105,13 @@ def test_range_sampling_takes_both_ends():
     assert heights == {10, 11, 12}
 
 
-def test_unknown_kinds_are_config_errors():
-    with pytest.raises(ConfigError, match="RANDOM_FLIP"):
-        Augmentation([10], 99, flip="both")
-    with pytest.raises(ConfigError, match=r"CROP\.TYPE"):
-        Augmentation([10], 99, crop=("square", (1, 1)))
-    with pytest.raises(ConfigError, match="MIN_SIZE_TRAIN"):
-        Augmentation([10], 99, sample_range=True)
+def test_sizes_that_do_not_go_with_their_kind_are_config_errors():
+    for kind, size in (("relative", (0.5, 2)), ("absolute", (0.5, 9)), ("absolute_range", (9, 5))):
+        with pytest.raises(ConfigError, match=r"CROP\.SIZE"):
+            Augmentation([10], 99, crop=(kind, size))
+    for sizes in ([10], [12, 10]):
+        with pytest.raises(ConfigError, match="MIN_SIZE_TRAIN"):
+            Augmentation(sizes, 99, sample_range=True)
 
 
 TRIANGLE = np.array([0.0, 0, 40, 0, 0, 40])

@@ -15,7 +15,6 @@ from wsl_det.backbone.norms import FrozenBatchNorm2d
 from wsl_det.backbone.trunk import NormedConv2d
 from wsl_det.detector.embedded.mask_head import MaskHead
 from wsl_det.detector.embedded.mask_rcnn import MaskRCNN
-from wsl_det.detector.embedded.winograd import WinogradConv2d, suits
 
 _STATISTICS = (FrozenBatchNorm2d, nn.BatchNorm2d, nn.SyncBatchNorm)
 # Detections whose doubled masks are held at a time: 13 MB of them in the usual head.
@@ -27,14 +26,13 @@ class Switches:
     """What may be done for speed. With all off a model is left exactly as it is.
 
     fold_bn: statistics and affine of batch norms go into the weights before them. channels_last:
-    memory format of the convolutions. winograd: dense 3x3 convolutions by minimal filtering (CPU).
-    class_masks: the mask branch computes the mask of a detection's class only. dtype: of the
-    convolutions and the fully connected layers, except the last ones, whose outputs are ranked.
+    memory format of the convolutions. class_masks: the mask branch computes the mask of a
+    detection's class only. dtype: of the convolutions and the fully connected layers, except the
+    last ones, whose outputs are ranked.
     """
 
     fold_bn: bool = False
     channels_last: bool = False
-    winograd: bool = False
     class_masks: bool = False
     dtype: torch.dtype = torch.float32
 
@@ -53,8 +51,6 @@ def prepare(model: MaskRCNN, switches: Switches) -> MaskRCNN:
         for module in fast.modules():
             if isinstance(module, NormedConv2d) and isinstance(module.norm, _STATISTICS):
                 _fold(module)
-    if switches.winograd:
-        _use_winograd(fast)
     if switches.class_masks and isinstance(fast.roi_heads.mask_head, MaskHead):
         fast.roi_heads.mask_head = ClassMaskHead(fast.roi_heads.mask_head)
     if switches.dtype != torch.float32:
@@ -117,13 +113,6 @@ def _fold(conv: NormedConv2d) -> None:
         shift = shift + conv.bias * scale
     _replace(conv, (conv.weight * scale[:, None, None, None]).to(conv.weight.dtype), shift)
     conv.norm = None
-
-
-def _use_winograd(model: nn.Module) -> None:
-    for parent in list(model.modules()):
-        for name, child in list(parent.named_children()):
-            if isinstance(child, NormedConv2d) and suits(child):
-                setattr(parent, name, WinogradConv2d(child))
 
 
 def _lower(model: MaskRCNN, dtype: torch.dtype) -> None:

@@ -36,6 +36,16 @@ def test_resnext101_has_the_exact_size(width: int) -> None:
     assert model.count_multiply_adds(arch, 1000) == EXACT[width][4]
 
 
+@pytest.mark.filterwarnings("ignore")  # of torch.jit, which fvcore traces with
+def test_multiply_adds_are_fvcores() -> None:
+    from fvcore.nn import FlopCountAnalysis
+
+    arch = model.make_arch(depth=50, groups=2, width_per_group=4, res2_channels=32, blocks=(1, 2, 1, 1))
+    counted = FlopCountAnalysis(model.build(arch, 70).eval(), torch.zeros(1, 3, 64, 64))
+    by_kind = counted.unsupported_ops_warnings(False).uncalled_modules_warnings(False).by_operator()
+    assert model.count_multiply_adds(arch, 70, 64) == by_kind["conv"] + by_kind["linear"]
+
+
 def test_names_are_torchvisions() -> None:
     torchvision = pytest.importorskip("torchvision")
     arch = model.make_arch(depth=50, groups=32, width_per_group=4, res2_channels=256)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+import random
+
 import pytest
 import torch
 
@@ -54,6 +57,43 @@ def test_cosine_ends_at_nothing() -> None:
     schedule = paper(kind="cosine", warmup_updates=0)
     assert schedule.factor(550) == pytest.approx(0.5)
     assert schedule.factor(1100) == pytest.approx(0.0)
+
+
+def plain_factor(s: solver.Schedule, update: int) -> float:
+    """The factor by plain arithmetic, as it was computed before fvcore did it."""
+    seen = update * s.batch
+    if s.kind == "cosine":
+        done = min(seen / s.total_images, 1.0)
+        decay = s.cosine_end + (1 - s.cosine_end) * 0.5 * (1 + math.cos(math.pi * done))
+    else:
+        parts = s.num_drops + 1
+        decay = s.drop_factor ** sum(s.total_images * part <= seen * parts for part in range(1, parts))
+    start = min(s.warmup_lr / s.peak, 1.0)
+    alpha = min(update / s.warmup_updates, 1.0) if s.warmup_updates else 1.0
+    return decay * (start * (1 - alpha) + alpha)
+
+
+@pytest.mark.parametrize("kind", ["steps", "cosine"])
+def test_factors_by_plain_arithmetic(kind: str) -> None:
+    rng, points = random.Random(kind), 0
+    for total in (5, 96, 1000, 12_345, 2_000_000_000) * 12:
+        s = paper(
+            kind=kind,
+            total_images=total,
+            batch=rng.choice([1, 3, 24, 256, 8064]),
+            warmup_lr=rng.choice([0.1, 0.001, 5.0]),
+            warmup_updates=rng.choice([0, 1, 50, 5000]),
+            num_drops=rng.choice([0, 1, 3, 10]),
+            drop_factor=rng.choice([0.5, 0.1]),
+            cosine_end=rng.choice([0.0, 0.1]),
+        )
+        drops = [-(-total * p // (s.num_drops + 1) // s.batch) for p in range(1, s.num_drops + 1)]
+        marks = {i + d for i in (0, s.updates - 1, *drops) for d in (-1, 0, 1)}
+        marks |= {rng.randrange(s.updates) for _ in range(40)}
+        for update in [i for i in marks if 0 <= i < s.updates]:
+            assert s.factor(update) == pytest.approx(plain_factor(s, update), abs=1e-12, rel=0), (s, update)
+            points += 1
+    assert points > 1000
 
 
 def test_bad_settings_are_named() -> None:
