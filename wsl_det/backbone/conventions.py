@@ -29,15 +29,6 @@ class Convention:
         del plain["name"]
         return plain
 
-    def config_keys(self) -> dict[str, Any]:
-        """The detector's config keys that say the same."""
-        return {
-            "INPUT.FORMAT": self.channel_order,
-            "MODEL.PIXEL_MEAN": list(self.pixel_mean),
-            "MODEL.PIXEL_STD": list(self.pixel_std),
-            "MODEL.RESNETS.STRIDE_IN_1X1": self.stride_in_1x1,
-        }
-
 
 # torchvision, timm and WSL: (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) of pixels 0-1, times 255 exactly.
 TORCHVISION = Convention("torchvision", "RGB", (123.675, 116.28, 103.53), (58.395, 57.12, 57.375), False)
@@ -82,5 +73,5 @@ def from_meta(meta: Mapping[str, Any], where: str) -> Convention:
 
 
 def _triple(values: Any) -> tuple[float, float, float]:
-    red, green, blue = (float(v) for v in values)
+    red, green, blue = (float(v) if isinstance(v, int | float) else float("nan") for v in values)
     return red, green, blue

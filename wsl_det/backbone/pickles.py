@@ -11,7 +11,6 @@ import io
 import math
 import pickle
 import struct
-import zipfile
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -206,7 +205,7 @@ def read(path: str | Path) -> dict[str, Any]:
     if not path.is_file():
         raise CheckpointError(f"checkpoint {path} does not exist")
     foreign.refuse_others(path)
-    if zipfile.is_zipfile(path):
+    if foreign.is_zip(path):
         raise CheckpointError(
             f"{path} is no pickle but a zip, as torch.save writes; name it {path.with_suffix('.pth').name}: "
             "readers, Detectron2's too, are chosen by the suffix"

@@ -15,7 +15,9 @@ from wsl_det.errors import CheckpointError, ConfigError, DownloadError
 
 SCHEME = "timm:"
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
-_PLAIN = (nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear, nn.AdaptiveAvgPool2d)
+_PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear} | {
+    *(nn.AdaptiveAvgPool2d, nn.Flatten),
+}
 
 
 class Pins(Protocol):
@@ -59,24 +61,18 @@ def described(name: str, pins: Pins, options: dict[str, Any]) -> tuple[str, dict
 
 def _check_plain(model: str) -> None:
     import timm
-    from timm.models import resnet
 
-    home = timm.models.model_entrypoint(model).__module__.rpartition(".")[2]
-    other = "" if home == "resnet" else home
-    if not other:
+    other = timm.models.model_entrypoint(model).__module__.rpartition(".")[2]
+    if other == "resnet":
         with torch.device("meta"):
             built = timm.create_model(model, pretrained=False)
-        leaves = [m for m in built.modules() if not list(m.children())]
-        other = next((type(m).__name__ for m in leaves if type(m) not in (*_PLAIN, nn.Flatten)), "")
-        kinds = {type(m) for m in built.modules()}
-        other = other or ("" if kinds & {resnet.Bottleneck, resnet.BasicBlock} else "other blocks")
-    if not other:
+        leaves = (m for m in built.modules() if not list(m.children()))
+        other = next((type(m).__name__ for m in leaves if type(m) not in _PLAIN), "")
+        state = {k: v for k, v in built.state_dict().items() if not k.startswith("fc.") and v.ndim}
         try:
-            state = {k: tuple(v.shape) for k, v in built.state_dict().items() if not k.startswith("fc.")}
-            shapes = {names.to_detectron2(k): v for k, v in state.items() if "num_batches" not in k}
-            arch.infer(shapes, model)
+            arch.infer({names.to_detectron2(k): tuple(v.shape) for k, v in state.items()}, model)
         except CheckpointError:
-            other = "other layers"
+            other = other or "other layers"
     if other:
         raise ConfigError(
             f"{SCHEME}{model} is not a plain ResNe(X)t, which is what this version reads: timm makes it of "

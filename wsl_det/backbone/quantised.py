@@ -44,10 +44,11 @@ def decode(layers: Mapping[str, Any], where: str) -> dict[str, Tensor]:
             raise CheckpointError(f"{where}: {name!r} is a {type(layer).__name__}; not a quantised model")
         if "centroids" in layer:
             weights[f"{name}.weight"] = _decode_layer(layer, f"{where}: {name}")
-        elif name == "fc_bias":
-            weights["fc.bias"] = layer["bias"]
         else:
-            weights |= {f"{name}.{leaf}": value for leaf, value in layer.items()}
+            inside = "fc" if name == "fc_bias" else name
+            weights |= {f"{inside}.{leaf}": value for leaf, value in layer.items()}
+    if "fc.weight" in weights and "fc.bias" not in weights:
+        raise CheckpointError(f"{where}: its classifier has no bias; the file is damaged, copy it again")
     weights = soundness.as_float32(weights, where)
     for norm in [k.removesuffix(".bias") for k in weights if k.endswith(".bias") and k != "fc.bias"]:
         weights[f"{norm}.running_mean"] = torch.zeros_like(weights[f"{norm}.bias"])
@@ -57,10 +58,14 @@ def decode(layers: Mapping[str, Any], where: str) -> dict[str, Tensor]:
 
 def _decode_layer(layer: Mapping[str, Any], where: str) -> Tensor:
     try:
-        centroids, assignments = layer["centroids"], layer["assignments"].long()
+        centroids, assignments = layer["centroids"], layer["assignments"]
+        if assignments.is_floating_point() or not assignments.is_contiguous():
+            raise ValueError(f"assignments are {assignments.dtype} with strides {assignments.stride()}")
+        assignments = assignments.long()
         blocks, kernel, is_conv = int(layer["n_blocks"]), int(layer["k"]), bool(layer["is_conv"])
-    except (KeyError, AttributeError, TypeError, ValueError) as error:
+    except (KeyError, AttributeError, TypeError, ValueError, OverflowError, RuntimeError) as error:
         raise CheckpointError(f"{where} has no whole code ({type(error).__name__}: {error})") from None
+    soundness.as_float32({"centroids": centroids}, where)
     if centroids.ndim != 2 or assignments.ndim != 1 or blocks < 1 or kernel < 1 or len(assignments) % blocks:
         raise CheckpointError(f"{where}: {len(assignments)} assignments do not make rows of {blocks} blocks")
     if len(assignments) and not 0 <= int(assignments.min()) <= int(assignments.max()) < len(centroids):

@@ -48,12 +48,9 @@ def source_input(pictures: np.ndarray, convention: Convention) -> Tensor:
         from torchvision.transforms.functional import normalize
 
         return normalize(pixels.float() / 255, mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225])
-    mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in _statistics(convention))
+    statistics = (convention.pixel_mean, convention.pixel_std)
+    mean, std = (torch.tensor(v, dtype=torch.float64).view(3, 1, 1) for v in statistics)
     return ((pixels.double() - mean) / std).float()
-
-
-def _statistics(convention: Convention) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    return convention.pixel_mean, convention.pixel_std
 
 
 def build(

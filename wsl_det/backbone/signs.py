@@ -27,7 +27,7 @@ FUNCTIONS = {
 PIXELS = {"Caffe's pixels or strides": {"caffe", "msra", "detectron", "bgr"}}
 # A dump of a whole configuration speaks of heads and tools too; of these words it is believed.
 _IN_LONG_TEXTS = {"caffe", "msra", "blurpool", "antialiased"}
-_LONG, _DEEPEST, _MOST = 200, 6, 5000
+_LONG, _DEEPEST, _LIST = 200, 6, 40  # longer lists are of classes
 _STEM, _NORM = "stem.conv1.weight", "stem.conv1.norm"
 # The median deviation behind the stem's norm is 0.15 and 0.18 for torchvision's pixels in the two trained
 # ResNets measured (0.17 in one fresh from its initialisation) and 0.003 when they expect pixels of 0-255.
@@ -64,25 +64,26 @@ def texts(file: Path, payload: Mapping[str, Any]) -> dict[str, str]:
     hub = next((p for p in file.absolute().parts if p.startswith("models--")), None)
     if hub:
         named["its repository"] = hub
-    for count, (place, text) in enumerate(_told(payload, "")):
-        if count == _MOST:
-            break
-        named.setdefault(place, text)
+    seen: set[int] = set()  # a file may name one of its parts without end
+    level: list[tuple[str, Any]] = [("", payload)]
+    for _ in range(_DEEPEST):
+        level = [pair for place, value in level for pair in _inside(place, value, seen)]
+        named |= {repr(place): value for place, value in level if isinstance(value, str)}
     return named
 
 
-def _told(value: Any, place: str, depth: int = 0) -> Iterator[tuple[str, str]]:
-    if isinstance(value, str):
-        yield repr(place), value
-    elif value is True:
-        yield repr(place), place.rpartition(".")[2]
-    elif depth < _DEEPEST and isinstance(value, Mapping):
-        for key, item in value.items():
-            if isinstance(item, str | bool | Mapping | list | tuple):
-                yield from _told(item, f"{place}.{key}".lstrip("."), depth + 1)
-    elif depth < _DEEPEST and isinstance(value, list | tuple):
-        for item in value:
-            yield from _told(item, place, depth + 1)
+def _inside(place: str, value: Any, seen: set[int]) -> Iterator[tuple[str, Any]]:
+    """The texts, dicts and lists in a dict or list, with their places; a flag that is set is its name."""
+    listed = isinstance(value, list | tuple) and len(value) <= _LIST
+    if not (listed or isinstance(value, Mapping)) or id(value) in seen:
+        return
+    seen.add(id(value))
+    for key, item in value.items() if isinstance(value, Mapping) else enumerate(value):
+        below = f"{place}.{key}".lstrip(".")
+        if item is True:
+            yield below, str(key)
+        elif isinstance(item, str | Mapping | list | tuple):
+            yield below, item
 
 
 def of_other_pixels(weights: Mapping[str, Tensor]) -> str | None:

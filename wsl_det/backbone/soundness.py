@@ -24,7 +24,8 @@ def as_float32(weights: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     if odd:
         raise CheckpointError(_listing(f"{where} holds values that are no weights", odd))
     cast = {k: v.detach().to(torch.float32).contiguous() for k, v in weights.items()}
-    wild = [f"{k}: {_count_wild(v)} of {v.numel()} values" for k, v in cast.items() if not _finite(v)]
+    lost = {k: int((~v.isfinite()).sum()) for k, v in cast.items()}
+    wild = [f"{k}: {lost[k]} of {v.numel()} values" for k, v in cast.items() if lost[k]]
     if wild:
         raise CheckpointError(
             _listing(f"{where} holds NaN or infinity", wild)
@@ -43,14 +44,6 @@ def _oddity(value: Any) -> str | None:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return f"shape {tuple(value.shape)} on a storage of {value.untyped_storage().nbytes()} bytes"
     return None
-
-
-def _finite(value: Tensor) -> bool:
-    return bool(torch.isfinite(value).all())
-
-
-def _count_wild(value: Tensor) -> int:
-    return int((~torch.isfinite(value)).sum())
 
 
 def _listing(what: str, items: list[str]) -> str:

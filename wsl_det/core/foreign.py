@@ -29,16 +29,8 @@ _STARTS = {
 }
 _DEEPEST, _HEAVIEST, _KEY = 32, 30_000, 64
 """Bounds of a pickled tuple: levels, parts counted as often as they are named, and parts when it is a key."""
-_TAKEN: dict[str, int | None] = {
-    "TUPLE1": 1,
-    "TUPLE2": 2,
-    "TUPLE3": 3,
-    "APPEND": 2,
-    "SETITEM": 3,
-    "REDUCE": 2,
-    "BUILD": 2,
-}
-_TAKEN |= {"NEWOBJ": 2, "BINPERSID": 1, "TUPLE": None, "APPENDS": None, "SETITEMS": None}
+_TAKEN: dict[str, int | None] = {name: None for name in ("TUPLE", "APPENDS", "SETITEMS")}  # to the mark
+_TAKEN |= dict(TUPLE1=1, TUPLE2=2, TUPLE3=3, APPEND=2, SETITEM=3, REDUCE=2, BUILD=2, NEWOBJ=2, BINPERSID=1)
 _Size = tuple[int, int]  # levels and parts of a tuple; anything else counts as one part
 
 
@@ -56,9 +48,17 @@ def instead_of_weights(path: str | Path) -> str | None:
     found = next((what for what, starts in _STARTS.items() if text.startswith(starts)), None)
     if not size:
         found = f"is empty: {_AGAIN}"
-    elif head.startswith(b"PK\x03\x04") and not zipfile.is_zipfile(path):
+    elif head.startswith(b"PK\x03\x04") and not is_zip(path):
         found = f"is a truncated archive, its {{size}} bytes have no end: {_AGAIN}"
     return found and found.format(size=size)
+
+
+def is_zip(path: Path) -> bool:
+    """Whether a file has a zip's end; ``zipfile.is_zipfile`` raises for some damaged ones."""
+    try:
+        return zipfile.is_zipfile(path)
+    except zipfile.BadZipFile:
+        return False
 
 
 def refuse_others(path: str | Path) -> None:

@@ -17,7 +17,7 @@ from wsl_det.zoo import addresses, fetch, listing
 from wsl_det.zoo.catalogue import Entry, Licence
 
 LOCK = "zoo.lock.json"
-_LOCKED = {"name", "sha256", "bytes", "mtime_ns", "downloaded"}
+_LOCKED = {"name": str, "sha256": str, "bytes": int, "mtime_ns": int, "downloaded": str}
 MIRROR = "WSL_DET_MIRROR"
 _NEAR = (0.8, 2.5)
 """Sizes told by the architecture alone: a file may lack a head, or hold the optimiser's state beside it."""
@@ -219,7 +219,7 @@ class Store:
             **(value if isinstance(value, dict) else {"files": 0}),
         }
         tables = isinstance(lock["files"], dict) and isinstance(lock["licences"], dict)
-        if not tables or not all(isinstance(v, dict) and v.keys() >= _LOCKED for v in lock["files"].values()):
+        if not tables or not all(isinstance(v, dict) and _is_record(v) for v in lock["files"].values()):
             raise DownloadError(f"{path} is not a whole lock file of the zoo; mend it or move it away")
         return lock
 
@@ -239,6 +239,10 @@ def ask(licence: Licence) -> bool:
     print(f"  {licence.url}", file=sys.stderr)
     print('Type "yes" to accept: ', end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() == "yes"
+
+
+def _is_record(value: dict[str, Any]) -> bool:
+    return all(isinstance(value.get(key), kind) for key, kind in _LOCKED.items())
 
 
 def _facts(entry: Entry) -> dict[str, Any]:

@@ -565,6 +565,14 @@ def test_a_quantised_model_decodes_to_the_weights_it_was_made_of(tmp_path, timm_
         (lambda q: q["layer1.0.conv2"].pop("assignments"), "whole code"),
         (lambda q: q.pop("layer2.0.conv1"), "differences"),
         (lambda q: q.update(conv1=torch.ones(1)), "not a quantised model"),
+        (lambda q: q["layer1.0.conv1"].update(k=float("inf")), "whole code"),
+        (
+            lambda q: q["layer1.0.conv1"].update(assignments=torch.zeros(1, dtype=int).expand(10**12)),
+            "strides",
+        ),
+        (lambda q: q["layer1.0.conv1"].update(centroids=torch.zeros(1, 1).expand(9, 10**12)), "storage of"),
+        (lambda q: q["layer1.0.conv1"].update(centroids=3), "expected a tensor"),
+        (lambda q: q.update(fc_bias={}), "no bias"),
     ],
 )
 def test_damaged_codes_are_refused(tmp_path, timm_resnext, capsys, change, message):

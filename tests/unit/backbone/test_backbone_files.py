@@ -416,3 +416,13 @@ def test_foreign_weights_are_answered_with_the_command_that_converts_them(tmp_pa
         artifact.read(small_pth)
     with pytest.raises(CheckpointError, match="export_backbone"):
         artifact.read(tmp_path / "R-50.pkl")
+
+
+def test_a_zip_that_spans_disks_ends_in_a_message(tmp_path, small_pth):
+    data = bytearray(small_pth.read_bytes())
+    end = data.rindex(b"PK\x06\x07")  # torch writes zip64: its locator counts the disks
+    data[end + 16] = 9
+    for suffix in (".pth", ".pkl"):
+        (tmp_path / f"x{suffix}").write_bytes(data)
+        with pytest.raises(CheckpointError):
+            sources.read(tmp_path / f"x{suffix}")

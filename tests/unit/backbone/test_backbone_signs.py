@@ -50,6 +50,7 @@ def test_words_within_words_and_hashes_tell_nothing(tmp_path, small_pth, name):
         ({"arch": "resnet50_gn"}, "gn"),
         ({"hyper_parameters": {"aa_layer": "blurpool"}}, "blurpool"),
         ({"args": {"blur": True}}, "blur"),
+        ({"argv": ["--norm", "gn", "--lr", "1"]}, "gn"),
         ({"meta": {"config": "model = dict(backbone=dict(style='caffe'))" + " " * 500}}, "caffe"),
     ],
 )
@@ -57,8 +58,22 @@ def test_what_a_file_says_beside_its_tensors_counts(tmp_path, timm_resnext, besi
     torch.save({"state_dict": timm_resnext.state_dict(), **beside}, tmp_path / "x.pth")
     with pytest.raises(CheckpointError, match=rf"'{word}' in '.*' tells of"):
         sources.read(tmp_path / "x.pth")
-    quiet = {"args": {"blur": False, "aa_layer": None}, "note": "long " * 100 + "gn in a head"}
+    quiet = {
+        "classes": ["blur", "aa"] * 40,
+        "args": {"blur": False, "aa_layer": None},
+        "note": "long " * 100 + "gn in a head",
+    }
     torch.save({"state_dict": timm_resnext.state_dict(), **quiet}, tmp_path / "x.pth")
+    assert sources.read(tmp_path / "x.pth").wrapper == "state_dict"
+
+
+def test_parts_that_are_named_without_end_are_looked_at_once(tmp_path, timm_resnext):
+    many = [0]
+    for _ in range(12):
+        many = [many] * 1000
+    torch.save(
+        {"state_dict": timm_resnext.state_dict(), "args": many, "more": {"a": many}}, tmp_path / "x.pth"
+    )
     assert sources.read(tmp_path / "x.pth").wrapper == "state_dict"
 
 
@@ -330,6 +345,13 @@ def test_a_certificate_of_any_content_ends_in_a_message_or_is_passed_over(tmp_pa
                 sources.read(small_pth)
         else:
             assert sources.read(small_pth).origin == {}
+
+
+def test_half_a_character_in_a_key_is_written_escaped(tmp_path, timm_resnext):
+    torch.save({**timm_resnext.state_dict(), "queue\ud800": torch.ones(1)}, tmp_path / "x.pth")
+    export.export(sources.read(tmp_path / "x.pth"), tmp_path / "b.pth")
+    kept = json.loads((tmp_path / "b.json").read_text())["keys"]
+    assert any(fate["key"] == "queue\ud800" and fate["fate"] == "dropped" for fate in kept)
 
 
 def test_a_classifier_of_absurd_shape_takes_no_memory(tmp_path, timm_resnext):

@@ -471,7 +471,10 @@ def test_a_folder_in_the_files_place_is_named(server, store):
     assert server.requests == []
 
 
-@pytest.mark.parametrize("text", ["[]", '{"files": 3}', '{"files": {"a": {}}}', '{"licences": []}', "{"])
+@pytest.mark.parametrize(
+    "text",
+    ["[]", '{"files": 3}', '{"files": {"a": {}}}', '{"files": {"a": {"name": 1}}}', '{"licences": []}', "{"],
+)
 def test_a_damaged_lock_file_is_no_traceback(server, store, text):
     store.dest.mkdir()
     (store.dest / LOCK).write_text(text)
