@@ -75,14 +75,14 @@ def world(
     object_image = np.repeat(np.arange(images), rng.poisson(objects, images))
     num = len(object_image)
     object_class = rng.choice(classes, size=num, p=frequency)
-    boxes = _boxes(rng, num)
+    boxes = random_boxes(rng, num)
     background_image = np.repeat(np.arange(images), rng.poisson(background, images))
-    background_boxes = _boxes(rng, len(background_image))
+    background_boxes = random_boxes(rng, len(background_image))
     clear = ~_touches(background_image, background_boxes, object_image, boxes, images)
     kinds = ("missed", "class", "duplicate", "background")
     sizes = {kind: num if kind != "background" else int(clear.sum()) for kind in kinds}
     return World(
-        truth=_truth(images, classes, object_image, object_class, boxes),
+        truth=as_truth(images, classes, object_image, object_class, boxes),
         uniform={kind: rng.random(size) for kind, size in sizes.items()},
         normal={
             "box": rng.standard_normal((num, 4)),
@@ -111,12 +111,12 @@ def detect(scene: World, detector: Detector, *, luck: int | None = None, fresh: 
     label = np.where(scene.uniform["class"] < detector.class_error, scene.other_class, truth.object_class)
     objects = truth.object_boxes_xywh
     noise = detector.box_noise * scene.normal["box"]
-    first = _moved(objects, noise)
-    logit = detector.ranking + detector.follows_iou * (_overlap(first, objects) - 0.7)
+    first = moved(objects, noise)
+    logit = detector.ranking + detector.follows_iou * (overlap(first, objects) - 0.7)
     logit = logit + detector.jitter * scene.normal["score"]
     # A duplicate is worse than the first in box and score, so it never takes its place: without them
     # nothing else changes.
-    second = _moved(objects, 1.2 * noise)
+    second = moved(objects, 1.2 * noise)
     weaker = logit - 0.7 * np.abs(scene.normal["second score"])
     parts = [
         (truth.object_image[keep], label[keep], boxes[keep], scores[keep])
@@ -179,7 +179,7 @@ def _redrawn(scene: World, luck: int, fresh: float) -> World:
     return replace(scene, uniform=uniform, normal=normal)
 
 
-def _boxes(rng: np.random.Generator, num: int) -> np.ndarray:
+def random_boxes(rng: np.random.Generator, num: int) -> np.ndarray:
     side = np.exp(rng.normal(4.2, 0.7, num))
     aspect = np.exp(rng.normal(0, 0.35, num))
     width = np.clip(side * aspect, 12, WIDTH * 0.9)
@@ -188,14 +188,14 @@ def _boxes(rng: np.random.Generator, num: int) -> np.ndarray:
     return np.column_stack([corner, width, height])
 
 
-def _moved(boxes: np.ndarray, noise: np.ndarray) -> np.ndarray:
+def moved(boxes: np.ndarray, noise: np.ndarray) -> np.ndarray:
     """Boxes with centre and log size moved by ``noise`` (N, 4), in units of their sides."""
     size = boxes[:, 2:] * np.exp(noise[:, 2:])
     centre = boxes[:, :2] + boxes[:, 2:] * (0.5 + noise[:, :2])
     return np.concatenate([centre - size / 2, size], axis=1)
 
 
-def _overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+def overlap(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """(...) IoU of xywh boxes, broadcast."""
     low = np.maximum(a[..., :2], b[..., :2])
     high = np.minimum(a[..., :2] + a[..., 2:], b[..., :2] + b[..., 2:])
@@ -211,11 +211,11 @@ def _touches(
     touches = np.zeros(len(boxes), dtype=bool)
     for i in range(images):
         there, here = slice(rows[i], rows[i + 1]), slice(starts[i], starts[i + 1])
-        touches[there] = (_overlap(boxes[there, None], objects[None, here]) >= 0.1).any(axis=1)
+        touches[there] = (overlap(boxes[there, None], objects[None, here]) >= 0.1).any(axis=1)
     return touches
 
 
-def _truth(
+def as_truth(
     images: int, classes: int, object_image: np.ndarray, object_class: np.ndarray, boxes: np.ndarray
 ) -> GroundTruth:
     num = len(object_image)

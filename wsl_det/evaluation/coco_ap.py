@@ -12,8 +12,8 @@ from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, provenance
 from wsl_det.errors import DataError
+from wsl_det.evaluation import conventions, matching, metrics
 from wsl_det.evaluation import duplicates as duplicates_of
-from wsl_det.evaluation import matching, metrics
 from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 from wsl_det.predictions import Predictions
@@ -83,6 +83,11 @@ def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
         )
     if truth.num_objects == 0:
         notes.append("the ground truth has no annotations: nothing is defined")
+    boxes = conventions.strange_boxes(found, truth)
+    if boxes is not None:
+        notes.append(
+            f"the boxes of {found.source} fit as {boxes}; COCO results are [x, y, width, height] in pixels"
+        )
     return {
         "images": len(truth.image_ids),
         "objects": truth.num_objects,

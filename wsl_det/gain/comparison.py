@@ -11,7 +11,7 @@ import numpy as np
 
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
-from wsl_det.gain import attribution, estimates, factors, groups, measures, power, resamples
+from wsl_det.gain import attribution, estimates, factors, groups, measures, mends, power, resamples
 from wsl_det.gain.estimates import Estimate, number
 from wsl_det.gain.mends import KINDS
 from wsl_det.gain.side import Numbers, Side, mended, scores
@@ -107,7 +107,8 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     }
     if options.attribution_bootstrap:
         few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
-        oracles = Pair(mended(baseline, few), mended(candidate, few), table.num_images)
+        overlap = mends.foreground([*baseline.pairs, *candidate.pairs])
+        oracles = Pair(mended(baseline, few, overlap), mended(candidate, few, overlap), table.num_images)
         record["attribution"] = _attribution(oracles)
         shares = attribution.shares(oracles.a.replicates, oracles.b.replicates)
         record["resamples"]["attribution_undefined"] = int(np.isnan(shares[0]).sum())

@@ -54,12 +54,10 @@ class Difference:
 def check(
     baseline: Sequence[Predictions], candidate: Sequence[Predictions], gt_sha256: str | None, allow: bool
 ) -> tuple[list[Difference], list[str]]:
-    """All differences between the sides, and sentences about what could not be checked.
+    """All differences between the sides' headers, and sentences about what could not be checked.
 
-    Raises DataError that lists what differs and must not, unless ``allow``. Runs of one side may
-    differ in the keys of the run only.
+    Runs of one side may differ in the keys of the run only. Raises DataError as ``refuse``, unless ``allow``.
     """
-    notes = _unmarked(baseline, candidate)
     found: list[Difference] = []
     for side in (baseline, candidate):
         for other in side[1:]:
@@ -69,15 +67,21 @@ def check(
     found += _between(baseline[0], candidate[0], "", run=False)
     for one in (*baseline, *candidate):
         found += _ground_truth(one, gt_sha256)
-    refused = list(dict.fromkeys(d for d in found if not d.free))
-    if refused and not allow:
+    if not allow:
+        refuse(found)
+    return list(dict.fromkeys(found)), _unmarked(baseline, candidate)
+
+
+def refuse(differences: Sequence[Difference]) -> None:
+    """Raises DataError that lists what differs and must not, if anything does."""
+    refused = list(dict.fromkeys(d for d in differences if not d.free))
+    if refused:
         text = "\n  ".join(d.line() for d in refused)
         raise DataError(
-            "the two sides are not alike; a gain between them would not be the backbone's "
+            "the two sides are not alike; a gain between them would be that of what differs, too "
             f"(baseline | candidate):\n  {text}\nmake them alike, or pass --allow-mismatch to print "
             "this list in the report instead"
         )
-    return list(dict.fromkeys(found)), notes
 
 
 def _unmarked(baseline: Sequence[Predictions], candidate: Sequence[Predictions]) -> list[str]:
@@ -89,7 +93,7 @@ def _unmarked(baseline: Sequence[Predictions], candidate: Sequence[Predictions])
 
 
 def _ground_truth(one: Predictions, gt_sha256: str | None) -> list[Difference]:
-    known = _get(one.meta, "dataset", "gt_sha256")
+    known = header_value(one.meta, "dataset", "gt_sha256")
     if known is None or gt_sha256 is None or known == gt_sha256:
         return []
     return [
@@ -107,16 +111,16 @@ def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[
         return []
     found = []
     for path in (("dataset", "gt_sha256"), ("dataset", "images")):
-        ours, theirs = _get(a.meta, *path), _get(b.meta, *path)
+        ours, theirs = header_value(a.meta, *path), header_value(b.meta, *path)
         if ours != theirs and ours is not None and theirs is not None:
             found.append(Difference(prefix + ".".join(path), _text(ours), _text(theirs), False))
     seen = [_duplicates(p.meta) for p in (a, b)]
     if seen[0] != seen[1]:
         found.append(Difference(f"{prefix}duplicates", seen[0], seen[1], False))
-    engines = [_get(p.meta, "engine") for p in (a, b)]
+    engines = [header_value(p.meta, "engine") for p in (a, b)]
     if engines[0] != engines[1]:
         found.append(Difference(f"{prefix}engine", _text(engines[0]), _text(engines[1]), True))
-    configs = [_leaves(_get(p.meta, "config")) for p in (a, b)]
+    configs = [_leaves(header_value(p.meta, "config")) for p in (a, b)]
     swept = _same_sweep(a.meta, b.meta)
     for key in sorted(set(configs[0]) | set(configs[1])):
         ours, theirs = (config.get(key, LATER.get(key, "absent")) for config in configs)
@@ -128,7 +132,10 @@ def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[
 
 def _duplicates(meta: Any) -> str:
     """How duplicate test images were treated when these predictions were made or cut, as a text."""
-    sha256, mode = _get(meta, "duplicates", "verdicts", "sha256"), _get(meta, "duplicates", "mode")
+    sha256, mode = (
+        header_value(meta, "duplicates", "verdicts", "sha256"),
+        header_value(meta, "duplicates", "mode"),
+    )
     return "not treated" if mode is None else f"{mode}, verdicts sha256 {str(sha256)[:12]}"
 
 
@@ -144,11 +151,12 @@ def _is_free(key: str, *, swept: bool, run: bool) -> bool:
 
 def _same_sweep(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether both sides record that the learning rate was chosen by a sweep of the same size."""
-    sizes = [_get(meta, "sweep", "size") for meta in (a, b)]
+    sizes = [header_value(meta, "sweep", "size") for meta in (a, b)]
     return sizes[0] is not None and sizes[0] == sizes[1]
 
 
-def _get(tree: Any, *path: str) -> Any:
+def header_value(tree: Any, *path: str) -> Any:
+    """What stands at a path of keys in a header, or None."""
     for key in path:
         tree = tree.get(key) if isinstance(tree, Mapping) else None
     return tree

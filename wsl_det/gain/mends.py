@@ -6,6 +6,7 @@ that ``KINDS[i]`` is mended.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,21 +21,39 @@ KINDS = ("classification", "localization", "background", "missed", "duplicate")
 CLASSIFICATION, LOCALIZATION, BACKGROUND, MISSED, DUPLICATE = (1 << i for i in range(5))
 SUBSETS = [0, *(subset for subset in range(32) if subset & LOCALIZATION)]
 """What the game asks for: nothing mended, localization mended, and with it any of the others."""
-FOREGROUND = 0.1
-"""Overlap with an object from which a detection is about that object at all."""
+LOOSEST, TIGHTEST = 0.1, 0.4
+"""Bounds of the overlap from which a detection is about an object of its class (see ``foreground``)."""
+OTHER_CLASS = 0.3
+"""Least overlap from which it may be about an object of another class."""
+SPREADS = 4
 BLOCK = 64
 
 
-def values(pairs: ImagePairs, weights: np.ndarray) -> np.ndarray:
+def foreground(sides: Sequence[ImagePairs]) -> float:
+    """The overlap from which detections are about an object of their class, one for all lists compared.
+
+    It lies below 1 by four times the median of what the best box of an object lacks to 1: a box farther off
+    is hardly a misplaced one of these detectors. So what overlaps an object a little is background for tight
+    detectors and may be a localization error for loose ones; with 0.1 for all, background is read as
+    localization (benchmarks/README.md, planted mixtures).
+    """
+    best = [_best(p.image, p.label, p.object_starts, p.object_label, p.counted, p.overlap, p.overlap_starts)
+            for p in sides]  # fmt: skip
+    medians = [np.median(one[one >= LOOSEST]) for one in best if (one >= LOOSEST).any()]
+    lacks = 1 - float(np.mean(medians)) if medians else 1.0
+    return min(max(1 - SPREADS * lacks, LOOSEST), TIGHTEST)
+
+
+def values(pairs: ImagePairs, weights: np.ndarray, overlap: float = LOOSEST) -> np.ndarray:
     """(17, B) percent: AP averaged over the ten IoUs, for each of ``SUBSETS`` and weighting (I, B).
 
-    nan where no class has an object left.
+    ``overlap`` as from ``foreground``. nan where no class has an object left.
     """
     starts = range(0, weights.shape[1], BLOCK)
     blocks = [np.ascontiguousarray(weights[:, start : start + BLOCK]) for start in starts]
 
     def at(t: int) -> np.ndarray:
-        mended = mend(pairs, t)
+        mended = mend(pairs, t, overlap)
         return np.concatenate([_average(pairs, mended, block) for block in blocks], axis=1)
 
     total = np.zeros((len(SUBSETS), weights.shape[1]))
@@ -61,11 +80,11 @@ class Mended:
     wanted: np.ndarray
 
 
-def mend(pairs: ImagePairs, t: int) -> Mended:
+def mend(pairs: ImagePairs, t: int, overlap: float) -> Mended:
     """``SUBSETS`` of mends at IoU ``COCO_THRESHOLDS[t]``, matched again."""
     target = _targets(
         pairs.image, pairs.label, pairs.matched[t], pairs.object_starts, pairs.object_label,
-        pairs.counted, pairs.overlap, pairs.overlap_starts, FOREGROUND,
+        pairs.counted, pairs.overlap, pairs.overlap_starts, overlap, max(overlap, OTHER_CLASS),
     )  # fmt: skip
     wanted = np.zeros(len(pairs.object_label), dtype=bool)
     wanted[target[target >= 0]] = True
@@ -111,7 +130,7 @@ def _average(pairs: ImagePairs, mended: Mended, weights: np.ndarray) -> np.ndarr
 
 @compiled
 def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    image, label, matched, object_starts, object_label, counted, overlap, overlap_starts, foreground
+    image, label, matched, object_starts, object_label, counted, overlap, overlap_starts, least, least_other
 ):
     """(D,) the object that a detection is about, or -1; detections that crowds absorb have none."""
     target = np.full(len(image), -1, dtype=np.int64)
@@ -122,7 +141,7 @@ def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
             continue
         first = object_starts[image[d]]
         for own_class in (True, False):
-            best = foreground
+            best = least if own_class else least_other
             for o in range(first, object_starts[image[d] + 1]):
                 value = overlap[overlap_starts[d] + o - first]
                 if not counted[o] or value < best or (own_class and object_label[o] != label[d]):
@@ -133,6 +152,26 @@ def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
             if target[d] >= 0:
                 break
     return target
+
+
+@compiled
+def _best(  # type: ignore[no-untyped-def]  # noqa: PLR0917
+    image, label, object_starts, object_label, counted, overlap, overlap_starts
+):
+    """(G,) the largest overlap of an object with a detection of its class; 0 for objects that do not count.
+
+    A detection speaks for the object that it overlaps most.
+    """
+    best = np.zeros(len(object_label))
+    for d in range(len(image)):
+        first, about, most = object_starts[image[d]], -1, 0.0
+        for o in range(first, object_starts[image[d] + 1]):
+            value = overlap[overlap_starts[d] + o - first]
+            if counted[o] and object_label[o] == label[d] and value > most:
+                about, most = o, value
+        if about >= 0:
+            best[about] = max(best[about], most)
+    return best
 
 
 @compiled

@@ -17,7 +17,7 @@ from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
-from wsl_det.gain import comparison, like_for_like, page, side, verdict
+from wsl_det.gain import comparison, coverage, like_for_like, page, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
@@ -63,7 +63,11 @@ def make(
     gt_sha256 = files.sha256(gt) if Path(gt).is_file() else None
     truth = reader.read_to_score(gt)
     runs = [[predictions.read(path) for path in paths] for paths in (baseline, candidate)]
-    differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, allow_mismatch)
+    differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, True)
+    covered, more, remarks = coverage.check(runs[0], runs[1], truth)
+    differences, notes = differences + more, remarks + notes
+    if not allow_mismatch:
+        like_for_like.refuse(differences)
     about: dict[str, Any] = {}
     if duplicates is not None:
         truth, treated, about = duplicates.apply(truth, [*runs[0], *runs[1]], gt_sha256)
@@ -77,6 +81,7 @@ def make(
         track = partial(log.progress, what=f"{iou_type}, resamples")
         content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
     content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
+        "coverage": covered,
         "duplicates": about or None,
         "images": len(truth.image_ids),
         "objects": truth.num_objects,

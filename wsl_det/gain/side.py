@@ -75,8 +75,8 @@ def scores(side: Side, weights: np.ndarray, track: measures.Progress) -> Numbers
     return Numbers(of_runs, np.stack([measures.columns(one, weights, track=track) for one in side.tables]))
 
 
-def mended(side: Side, weights: np.ndarray) -> Numbers:
-    """Level 3: AP under each of ``mends.SUBSETS``, likewise."""
+def mended(side: Side, weights: np.ndarray, overlap: float) -> Numbers:
+    """Level 3: AP under each of ``mends.SUBSETS``, likewise; ``overlap`` as from ``mends.foreground``."""
     both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
-    values = np.stack([mends.values(one, both) for one in side.pairs])
+    values = np.stack([mends.values(one, both, overlap) for one in side.pairs])
     return Numbers(values[:, :, 0], values[:, :, 1:])

@@ -12,6 +12,7 @@ from benchmarks import simulation
 from benchmarks.simulation import Detector
 from wsl_det.evaluation import matching, metrics
 from wsl_det.gain import attribution, factors, mends, side
+from wsl_det.gain.pairs import ImagePairs
 
 REGIMES = {
     "tight": Detector(),
@@ -42,18 +43,20 @@ class Bench:
     def __init__(self, base: Detector) -> None:
         self.scene = simulation.world(images=500, classes=10, seed=1)
         self.base = base
-        self.measured, self.values = self.measure(base)
+        self.measured, self.pairs = self.measure(base)
 
-    def measure(self, detector: Detector) -> tuple[metrics.Measures, np.ndarray]:
+    def measure(self, detector: Detector) -> tuple[metrics.Measures, ImagePairs]:
         shapes = matching.object_shapes(self.scene.truth, "bbox")
         built = side.build([simulation.detect(self.scene, detector)], self.scene.truth, shapes, "bbox")
-        ones = np.ones((len(self.scene.truth.image_ids), 1), dtype=np.uint8)
-        return metrics.measure(built.tables[0]), mends.values(built.pairs[0], ones)
+        return metrics.measure(built.tables[0]), built.pairs[0]
 
     def compare(self, detector: Detector) -> tuple[float, dict[str, float], dict[str, Any]]:
-        measured, values = self.measure(detector)
-        gain = float(values[0, 0] - self.values[0, 0])
-        shares = attribution.shares(self.values, values)[:, 0].tolist()
+        measured, pairs = self.measure(detector)
+        ones = np.ones((len(self.scene.truth.image_ids), 1), dtype=np.uint8)
+        overlap = mends.foreground([self.pairs, pairs])
+        values = [mends.values(one, ones, overlap) for one in (self.pairs, pairs)]
+        gain = float(values[1][0, 0] - values[0][0, 0])
+        shares = attribution.shares(*values)[:, 0].tolist()
         one, two = self.measured, measured
         split = {
             tau: factors.two_factors(one.metrics["AP"], one.by_iou[i], two.metrics["AP"], two.by_iou[i])
