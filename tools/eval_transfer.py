@@ -9,8 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from wsl_det import errors
-from wsl_det.core.launch_args import add_launch_args, launch_options
-from wsl_det.core.verdict_args import add_verdict_args
+from wsl_det.core.arguments import add_launch_args, add_verdict_args, launch_options
 
 _PLAIN = ("data", "mode", "output", "size", "resize", "cache", "threads", "device", "amp", "seed")
 _PLAIN += ("skip_budget", "check_share", "strengths", "duplicates")

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from wsl_det import errors
-from wsl_det.core.verdict_args import add_verdict_args
+from wsl_det.core.arguments import add_verdict_args
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from wsl_det import errors
-from wsl_det.core.launch_args import add_launch_args, launch_options
+from wsl_det.core.arguments import add_launch_args, launch_options
 
 
 def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:

@@ -18,12 +18,11 @@ import torch.distributed as td
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from wsl_det.core import launch_args, parents, signals
+from wsl_det.core import parents, signals
 from wsl_det.errors import ConfigError, WslError
 
 T = TypeVar("T")
 _TIMEOUT = timedelta(minutes=30)
-add_launch_args = launch_args.add_launch_args
 
 
 def launch(

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from wsl_det.core import files, provenance
-from wsl_det.core.verdict_args import MODES
+from wsl_det.core.arguments import MODES
 from wsl_det.errors import ConfigError, DataError
 
 SCHEMA = 1

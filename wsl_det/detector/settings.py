@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
-from wsl_det.core import dist, log
+from wsl_det.core import dist, log, yaml_files
 from wsl_det.core.config import Config
 from wsl_det.detector.coco_records import CocoDataset
 from wsl_det.errors import ConfigError
@@ -77,11 +75,11 @@ def with_seed(cfg: Config, *, resume: bool) -> Config:
 
 
 def _recorded_seed(cfg: Config) -> int | None:
-    path = Path(cfg.OUTPUT_DIR) / "config.yaml"
     try:
-        recorded = yaml.safe_load(path.read_text(encoding="utf-8"))["SEED"]
-    except (OSError, yaml.YAMLError, KeyError, TypeError):
+        tree = yaml_files.read(Path(cfg.OUTPUT_DIR) / "config.yaml")
+    except ConfigError:
         return None
+    recorded = tree.get("SEED") if isinstance(tree, dict) else None
     return recorded if isinstance(recorded, int) and recorded >= 0 else None
 
 

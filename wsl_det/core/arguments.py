@@ -1,9 +1,11 @@
-"""The launch options that the training tools share; light, so that --help needs no torch."""
+"""Command-line options that several tools share; light, so that --help needs no torch."""
 
 from __future__ import annotations
 
 import argparse
 from typing import Any
+
+MODES = ("exclude", "wrong")
 
 
 def add_launch_args(parser: argparse.ArgumentParser) -> None:
@@ -21,3 +23,13 @@ def launch_options(args: argparse.Namespace) -> dict[str, Any]:
     """The parsed options as keyword arguments of ``dist.launch``."""
     names = ("num_gpus", "num_machines", "machine_rank", "dist_url")
     return {name: getattr(args, name) for name in names}
+
+
+def add_verdict_args(parser: argparse.ArgumentParser) -> None:
+    """Add ``--verdicts`` and ``--duplicates``: how test images seen in training are treated."""
+    parser.add_argument("--verdicts", metavar="V.json", help="duplicates, as judged on review.html")
+    parser.add_argument(
+        "--duplicates",
+        choices=MODES,
+        help="leave duplicate test images out, or count every answer on them as an error (a lower bound)",
+    )
