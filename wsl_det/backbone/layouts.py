@@ -181,7 +181,7 @@ def _account(state: Mapping[str, Any], where: str, *, prefix: str, layout: str) 
             f"{type(nameless[0]).__name__}; the keys of a state dict are text: mend the file, or get another"
         )
     for key, raw in state.items():
-        value = torch.from_numpy(raw) if isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub" else raw
+        value = as_tensor(raw)
         inside, rest = key.startswith(prefix), key.removeprefix(prefix)
         if reason := _reason(rest if inside else key):
             fates.append(_fate(key, value, reason=reason))
@@ -204,6 +204,11 @@ def _account(state: Mapping[str, Any], where: str, *, prefix: str, layout: str) 
             "group norm, ...)"
         )
     return Located(layout, "", prefix, tensors, originals, fates)
+
+
+def as_tensor(raw: Any) -> Any:
+    """An array of numbers, as pickles hold them, as a tensor; anything else as it is."""
+    return torch.from_numpy(raw) if isinstance(raw, np.ndarray) and raw.dtype.kind in "fiub" else raw
 
 
 def _renamed(layout: str, key: str) -> str | None:

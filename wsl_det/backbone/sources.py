@@ -110,7 +110,8 @@ def head(source: Source) -> tuple[Tensor, Tensor] | None:
     """The classifier in a source's file: (K, C) weights and (K,) biases, float32; None when it has none."""
     state = layouts.box(_load(source.path), source.wrapper)
     for name in _HEADS:
-        found = {leaf: state.get(f"{source.prefix}{name}.{leaf}") for leaf in ("weight", "bias")}
+        leaves = ("weight", "bias")
+        found = {leaf: layouts.as_tensor(state.get(f"{source.prefix}{name}.{leaf}")) for leaf in leaves}
         if getattr(found["weight"], "ndim", 0) != 2:
             continue
         told = {leaf: value for leaf, value in found.items() if value is not None}

@@ -361,6 +361,13 @@ def test_a_classifier_of_absurd_shape_takes_no_memory(tmp_path, timm_resnext):
         sources.head(sources.read(tmp_path / "x.pth"))
 
 
+def test_a_pickles_classifier_is_read_as_a_checkpoints(tmp_path, small_pth, timm_resnext):
+    state = {k: v.numpy() for k, v in timm_resnext.state_dict().items()}
+    (tmp_path / "x.pkl").write_bytes(pickle.dumps({"model": state}, 4))
+    pickled, saved = (sources.head(sources.read(p)) for p in (tmp_path / "x.pkl", small_pth))
+    assert all(torch.equal(a, b) for a, b in zip(pickled, saved, strict=True))
+
+
 def test_a_pickles_numbers_and_keys_stay_within_their_types(tmp_path, timm_resnext):
     state = {k: v.numpy() for k, v in timm_resnext.state_dict().items()}
     for value in ({**state, 7: np.zeros(1)}, {**state, "lr": 1 << 2000}):
