@@ -6,6 +6,7 @@ import math
 
 import pytest
 import torch
+from fvcore import nn as fvcore
 from torch import Tensor
 
 from wsl_det.detector.embedded import boxes as box_ops
@@ -158,6 +159,24 @@ def test_box_losses_vanish_at_the_target_and_only_there(kind: str) -> None:
     for offsets, expected in ((right, 0.0), (right + 0.1, None)):
         loss = losses.box_regression(source, offsets, target, coder=coder, kind=kind, beta=0.0)
         assert loss.item() == pytest.approx(0.0, abs=1e-5) if expected == 0.0 else loss.item() > 0.01
+
+
+@pytest.mark.parametrize("beta", [0.0, 1e-6, 0.1, 1.0])
+def test_smooth_l1_is_fvcores(beta: float) -> None:
+    predicted, wanted = (torch.randn(50, 4, generator=_rng(i)).requires_grad_(i == 0) for i in range(2))
+    ours = losses.smooth_l1(predicted, wanted, beta)
+    theirs = fvcore.smooth_l1_loss(predicted, wanted, beta, reduction="sum")
+    assert torch.equal(ours, theirs)
+    assert torch.equal(*(torch.autograd.grad(loss, predicted)[0] for loss in (ours, theirs)))
+
+
+def test_giou_is_fvcores() -> None:
+    coder, corners = BoxCoder((10, 10, 5, 5)), torch.rand(40, 4, generator=_rng()) * 50
+    sources = torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:] + 5], 1)
+    targets, offsets = sources + torch.randn(40, 4, generator=_rng(1)), torch.randn(40, 4, generator=_rng(2))
+    ours = losses.box_regression(sources, offsets, targets, coder=coder, kind="giou", beta=0.0)
+    theirs = fvcore.giou_loss(coder.decode(offsets, sources), targets, reduction="sum")
+    torch.testing.assert_close(ours, theirs)
 
 
 def test_classification_losses_without_boxes_stay_on_the_graph() -> None:

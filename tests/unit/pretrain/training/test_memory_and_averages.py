@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from pretrain.training import model, recompute
 from pretrain.training.averages import WeightAverage
@@ -75,6 +76,24 @@ def test_the_average_is_the_recurrence() -> None:
         assert not torch.equal(inside["0.weight"], own["0.weight"])
     assert all(torch.equal(v, own[k]) for k, v in net.state_dict().items())
     assert len(average.statistics()) == 2
+
+
+def test_the_average_is_torchs() -> None:
+    """BN statistics are the exception: torch takes the last ones, we average them too."""
+    net = _net()
+    ours = WeightAverage(net, 0.9)
+    theirs = AveragedModel(net, multi_avg_fn=get_ema_multi_avg_fn(0.9))
+    theirs.update_parameters(net)  # the first is a copy
+    rng = torch.Generator().manual_seed(0)
+    for _ in range(5):
+        with torch.no_grad():
+            for value in net.parameters():
+                value.add_(torch.randn(value.shape, generator=rng))
+        ours.update()
+        theirs.update_parameters(net)
+    found = ours.state_dict()
+    for name, value in theirs.module.named_parameters():
+        torch.testing.assert_close(found[name], value, rtol=1e-6, atol=1e-6)
 
 
 def test_the_average_comes_back_from_a_checkpoint_and_fits_only_its_model() -> None:
