@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager, ExitStack, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import cv2
@@ -76,14 +76,12 @@ class Run:
 
     def train(self, resume: bool) -> None:
         """Train from the start, or from the newest checkpoint, to the end."""
-        with ExitStack() as closing:
-            metrics = None
-            if dist.is_main():
-                write_resolved(self.cfg, self.folder.path / "config.yaml")
-                metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
-                closing.callback(metrics.close)
-            self._announce()
-            self._run(self._trainer(metrics), metrics, resume)
+        metrics = None
+        if dist.is_main():
+            write_resolved(self.cfg, self.folder.path / "config.yaml")
+            metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
+        self._announce()
+        self._run(self._trainer(metrics), metrics, resume)
 
     def _run(self, trainer: loop.Loop, metrics: log.MetricSink | None, resume: bool) -> None:
         updates = self.job.schedule.updates
@@ -98,6 +96,7 @@ class Run:
             ) from error
         if metrics is not None:
             metrics.write({"iteration": updates - 1, **found})
+            metrics.close()
             finish.write_results(self.cfg, self.job, self.folder, found, self.stream.value)
             with self._measured_weights():
                 finish.write_weights(self.cfg, self.job, self.folder, self.bare)

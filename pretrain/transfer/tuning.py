@@ -167,17 +167,11 @@ class Tuning:
     def train(self, folder: checkpoint.RunFolder, *, resume: bool) -> None:
         """Train to the end, from the newest checkpoint if ``resume``; every process calls this."""
         schedule = self.recipe.schedule
-        metrics = None
-        if dist.is_main():
-            metrics = log.MetricSink(folder.path / "metrics.jsonl")
-        try:
-            trainer = self._loop(folder, metrics, schedule)
-            start = trainer.resume() if resume else 0
-            if start < schedule.updates:
-                trainer.run(self.loader.batches(start, schedule.updates, self.name.value), start)
-        finally:
-            if metrics is not None:
-                metrics.close()
+        metrics = log.MetricSink(folder.path / "metrics.jsonl") if dist.is_main() else None
+        trainer = self._loop(folder, metrics, schedule)
+        start = trainer.resume() if resume else 0
+        if start < schedule.updates:
+            trainer.run(self.loader.batches(start, schedule.updates, self.name.value), start)
         self.average_statistics()
 
     def _loop(

@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TextIO, TypeVar
 
 from wsl_det.core import files
 from wsl_det.errors import printable
@@ -66,15 +66,17 @@ class MetricSink:
 
     def __init__(self, path: str | Path, tensorboard_dir: str | Path | None = None) -> None:
         self.path = Path(path)
-        self.path.parent.mkdir(parents=True, exist_ok=True)
         self._tensorboard_dir = tensorboard_dir
         self._board: Any = None
         self._purge: int | None = None
-        self._file = self.path.open("a", encoding="utf-8")
+        self._file: TextIO | None = None
 
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one record; it is flushed, so a killed run keeps every finished iteration."""
         clean = {k: _plain(v) for k, v in record.items()}
+        if self._file is None:
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("a", encoding="utf-8")
         self._file.write(json.dumps(clean, allow_nan=False) + "\n")
         self._file.flush()
         if self._tensorboard_dir is not None:
@@ -86,10 +88,9 @@ class MetricSink:
         TensorBoard's are told to be over by what is written next.
         """
         self.close()
-        self._board, self._purge = None, iteration
+        self._purge = iteration
         kept = [line for line, record in self._records() if record.get("iteration", -1) < iteration]
         files.write_text(self.path, "".join(f"{line}\n" for line in kept))
-        self._file = self.path.open("a", encoding="utf-8")
 
     def holds_hooks(self, iteration: int) -> bool:
         """Whether a record of ``iteration`` is there beside its step's, such as an evaluation's."""
@@ -97,7 +98,7 @@ class MetricSink:
         return any("total_loss" not in record for record in found)
 
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
-        for line in self.path.read_text(encoding="utf-8").splitlines():
+        for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
             try:
                 yield line, json.loads(line)
             except json.JSONDecodeError:
@@ -109,10 +110,12 @@ class MetricSink:
             self._board.flush()
 
     def close(self) -> None:
-        """Close the files; the sink cannot be used afterwards."""
-        self._file.close()
+        """Close the files; what is written later opens them anew."""
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
+        self._file = self._board = None
 
     @property
     def board(self) -> Any:

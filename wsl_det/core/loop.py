@@ -142,6 +142,8 @@ class Loop:
             log.get("loop").info("ended at once; %s", self._newest())
             raise
         finally:
+            if self.metrics is not None:
+                self.metrics.close()
             self._saver.wait()
 
     def _iterate(self, batches: Iterator[Any], iteration: int) -> None:

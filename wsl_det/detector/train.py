@@ -153,11 +153,7 @@ class _Run:
         first = stepper.resume() if self.job.resume else 0
         budget = loader.Budget(len(records), cfg.WSL_DET.BAD_IMAGE_BUDGET)
         where = {"seed": cfg.SEED, "rank": dist.rank(), "world_size": dist.world_size(), "start": first}
-        try:
-            stepper.run(loader.training_batches(cfg, records, budget, **where), first)
-        finally:
-            if metrics is not None:
-                metrics.close()
+        stepper.run(loader.training_batches(cfg, records, budget, **where), first)
         if budget.bad:
             log.get("train").warning("%s", budget.summary())
 

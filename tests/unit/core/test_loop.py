@@ -85,7 +85,6 @@ def _trained(run, net, model, losses, max_iter, resume, lr, hooks, data_until, l
     )
     start = stepper.resume() if resume else 0
     stepper.run(_batches(start, data_until), start)
-    sink and sink.close()
     return {k: v.clone() for k, v in net.state_dict().items()}
 
 
