@@ -19,7 +19,7 @@ from wsl_det.errors import DataError
 
 # Bytes of a part. It decides nothing but who reads what: the same for any number of workers.
 PART_BYTES = 32 << 20
-_BLOCK = 1 << 20
+_BLOCK = 8 << 20
 _LONGEST_LINE = 64 << 20
 _LONGEST_NUMBER = 4300  # digits; beyond, int() refuses
 _NO_NAME = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import codecs
 import importlib
 import os
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache, partial
 from itertools import islice
 from typing import Annotated, Any
 
 import msgspec
+import numpy as np
 
 from pretrain.posts import files as post_files
 from pretrain.posts import tags
@@ -24,8 +26,9 @@ from wsl_det.core import log
 
 # Distinct raw spellings remembered while counting; beyond it the memory is emptied and refills
 # with what is frequent, so memory does not grow with the corpus.
-_REMEMBERED = 500_000
-_POSTS = 16_384  # counted at a time
+_REMEMBERED = 200_000
+_POSTS = 16_384  # of tables, counted at a time
+_PIECE = 1 << 16
 
 Texts = tuple[list[str], list[Sequence[str]]]  # captions of some posts, and hashtags of others
 
@@ -77,29 +80,31 @@ class Counting:
         """Count posts: some by their captions, others by the hashtags that were found already."""
         polars = _polars()
         used = _used_tags(captions, listed)
-        uses = used.group_by("tag").len()
         groups: dict[tuple[int, ...], int] = {}
-        known: dict[str, int] = {}
-        for tag, count in zip(uses["tag"].to_list(), uses["len"].to_list(), strict=True):
+        group_of: list[int | None] = []
+        for tag, uses in zip(used["tag"].to_list(), used["post"].list.len().to_list(), strict=True):
             meaning = self._meaning(tag)
             if isinstance(meaning, Resolved):
-                known[tag] = groups.setdefault(meaning.synsets, len(groups))
-                self._tally.hashtags[meaning] += count
-            elif meaning.excluded:
-                self._tally.excluded[meaning.hashtag] += count
-            else:
-                self._unknown[meaning.hashtag] += count
-        schema = {"tag": polars.String, "group": polars.UInt32}
-        meant = used.join(polars.DataFrame([list(known), list(known.values())], schema), on="tag")
-        carriers = meant.unique(["post", "group"]).group_by("group").len()
+                group_of.append(groups.setdefault(meaning.synsets, len(groups)))
+                self._tally.hashtags[meaning] += uses
+                continue
+            group_of.append(None)
+            uses_of = self._tally.excluded if meaning.excluded else self._unknown
+            uses_of[meaning.hashtag] += uses
+        all_posts = used["post"].explode(empty_as_null=False)
+        group = polars.Series("group", group_of, polars.UInt64)
+        meant = used.select("post", group).drop_nulls().explode("post")
+        # A post carries a class once, however often tagged: pairs as single numbers are quick to compare.
+        pairs = (meant["post"].cast(polars.UInt64) * len(groups) + meant["group"]).unique()
         synsets = list(groups)
-        for group, count in carriers.iter_rows():
-            self._tally.classes[synsets[group]] += count
-        self._tally.posts += len(captions) + len(listed)
-        self._tally.tags += len(used)
+        for number, carriers in (pairs % max(len(groups), 1)).value_counts().iter_rows():
+            self._tally.classes[synsets[number]] += carriers
+        num_posts = len(captions) + len(listed)
+        self._tally.posts += num_posts
+        self._tally.tags += len(all_posts)
         self._tally.known_tags += len(meant)
-        self._tally.tagged += used["post"].n_unique()
-        self._tally.meant += meant["post"].n_unique()
+        self._tally.tagged += _distinct(all_posts, num_posts)
+        self._tally.meant += _distinct(meant["post"], num_posts)
 
     def finish(self) -> Tally:
         """The counts."""
@@ -113,48 +118,51 @@ class Counting:
             self.finish()
         found = self._remembered.get(tag)
         if found is None:
-            found = self._remembered[tag] = self._resolver.read(tag)
+            found = self._remembered[tag] = self._resolver.read(tag.lstrip(tags.SIGNS))
         return found
 
 
+def _distinct(posts: Any, num_posts: int) -> int:
+    """How many of ``num_posts`` posts are in a column."""
+    there = np.zeros(num_posts, bool)
+    there[posts.to_numpy()] = True
+    return int(there.sum())
+
+
 def _used_tags(captions: list[str], listed: list[Sequence[str]]) -> Any:
-    """A table of every use of a hashtag: number of the post, and the hashtag as posted."""
+    """A table of hashtags as posted, each once, and the numbers of the posts of each use."""
     polars = _polars()
     column = polars.col("tag")
-    found = polars.Series("tag", captions, polars.String).str.extract_all(tags.pattern(r"(?-u:\b)"))
+    found = polars.LazyFrame({"tag": captions}, {"tag": polars.String}).with_row_index("post")
     # URLs are found too, so that signs inside them are not.
     signed = polars.any_horizontal(column.str.starts_with(sign) for sign in tags.SIGNS)
-    bare = column.str.strip_chars_start(tags.SIGNS)
-    split = polars.Series("tag", listed, polars.List(polars.String))
-    tables = [
-        found.to_frame().with_row_index("post").explode("tag").filter(signed).with_columns(bare),
-        split.to_frame().with_row_index("post", len(captions)).explode("tag").drop_nulls(),
-    ]
-    return polars.concat(tables)
+    found = (
+        found.with_columns(column.str.extract_all(tags.pattern(r"(?-u:\b)"))).explode("tag").filter(signed)
+    )
+    split = polars.LazyFrame({"tag": listed}, {"tag": polars.List(polars.String)})
+    split = split.with_row_index("post", len(captions)).explode("tag").drop_nulls()
+    return polars.concat([found, split]).group_by("tag").agg("post").collect()
 
 
 def _texts_of_lines(part: Part, columns: Columns, ledger: Ledger) -> Iterator[Texts]:
     """The posts of JSON lines; those that are not plain are read one by one, into the ledger."""
-    read = _plain_reader(columns)
     for block in post_files.blocks(part):
-        captions: list[str] = []
+        rows = _plain_rows(block, columns)
+        captions = [row.caption for row in rows if row and row.caption is not None and row.hashtags is None]
         listed: list[Sequence[str]] = []
-        before, plain = ledger.records[part.path], _is_utf8(block)
-        lines = block.removesuffix(b"\n").split(b"\n")
-        for number, line in enumerate(lines):
-            row = read(line) if plain else None
-            if row is None or row.caption is row.hashtags is None:
+        before, read = ledger.records[part.path], len(captions)
+        lines = block.split(b"\n") if len(captions) < len(rows) else []
+        for number, (row, line) in enumerate(zip(rows, lines, strict=False)):
+            if row and row.hashtags is not None:
+                read += 1
+                listed.append(tags_of(row.hashtags, row.caption, columns))
+            elif not row or row.caption is None:
                 ledger.records[part.path] = before + number
                 post = post_files.admit(post_files.record_of_line(line), part, columns, ledger)
                 if post is not None:
                     listed.append(post.hashtags)
-                continue
-            ledger.read += 1
-            if row.hashtags is None:
-                captions.append(row.caption)
-            else:
-                listed.append(tags_of(row.hashtags, row.caption, columns))
-        ledger.records[part.path] = before + len(lines)
+        ledger.records[part.path] = before + len(rows)
+        ledger.read += read
         yield captions, listed
 
 
@@ -164,33 +172,50 @@ def _texts_of_posts(part: Part, columns: Columns, ledger: Ledger) -> Iterator[Te
         yield [], [post.hashtags for post in some]
 
 
-@cache
-def _plain_reader(columns: Columns) -> Callable[[bytes], Any]:
-    """A reader of lines whose fields have the usual types; None for all other lines.
+def _plain_rows(block: bytes, columns: Columns) -> list[Any]:
+    """The fields of each line that has them in their usual types; None for all other lines.
 
-    What it reads Python's json reads alike, apart from bytes that are no UTF-8 in other fields.
+    What is read Python's json reads alike.
     """
+    decoder, lines = _decoder(columns), block.count(b"\n") + (not block.endswith(b"\n"))
+    if decoder is None or not _is_utf8(block):
+        return [None] * lines
+    # Within JSON no object follows another at once: where all lines meet so, none is empty or runs on.
+    if block.count(b"}\n{") == lines - 1:
+        try:
+            rows: list[Any] = decoder.decode_lines(block)
+        except (ValueError, RecursionError):
+            rows = []
+        if len(rows) == lines:
+            return rows
+    return [_row(decoder, line) for line in block.split(b"\n")[:lines]]
+
+
+def _row(decoder: Any, line: bytes) -> Any:
+    try:
+        return decoder.decode(line)
+    except (ValueError, RecursionError):
+        return None
+
+
+@cache
+def _decoder(columns: Columns) -> Any:
     name = Annotated[str, msgspec.Meta(min_length=1)]
     fields: list[Any] = [("id", name | int), ("caption", str | None, None)]
     fields.append(("hashtags", str | list[str] | None, None))
     try:
-        row = msgspec.defstruct("Row", fields, rename=lambda field: getattr(columns, field))
+        row = msgspec.defstruct("Row", fields, rename=lambda field: getattr(columns, field), gc=False)
     except ValueError:  # one column for two
-        return lambda line: None
-    decode = msgspec.json.Decoder(row).decode
-
-    def read(line: bytes) -> Any:
-        try:
-            return decode(line)
-        except (ValueError, RecursionError):
-            return None
-
-    return read
+        return None
+    return msgspec.json.Decoder(row)
 
 
 def _is_utf8(block: bytes) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")()
     try:
-        return block.decode() is not None
+        for start in range(0, len(block), _PIECE):
+            decoder.decode(block[start : start + _PIECE])
+        return decoder.decode(b"", True) == ""
     except UnicodeDecodeError:
         return False
 
