@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 import cv2
 import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from pretrain.duplicates import rmac
-from pretrain.duplicates.rmac import Settings, Vectors
+from pretrain.duplicates.rmac import Settings
 from pretrain.duplicates.sources import Images
-from pretrain.workers import mapping
-from wsl_det.core import files, log
+from pretrain.workers import mapping, outputs
+from pretrain.workers.outputs import Outputs
+from wsl_det.core import log
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
@@ -42,24 +41,6 @@ class Unit:
     change: Change | None = None  # (file, row) to another file, for planted copies
 
 
-@dataclass
-class Described:
-    """Descriptors of a unit, (n, dim) float32; rows that could not be read are 0 and in ``rejected``.
-
-    ``hashes`` are the SHA-256 of the files, "" where there was none.
-    """
-
-    rows: NDArray[np.int64]
-    vectors: Vectors
-    hashes: list[str]
-    rejected: dict[int, str] = field(default_factory=dict)  # row: reason
-
-    @property
-    def usable(self) -> NDArray[np.bool_]:
-        """(n,) whether a row has a descriptor."""
-        return np.array([int(row) not in self.rejected for row in self.rows], dtype=bool)
-
-
 @dataclass(frozen=True)
 class Work:
     """What a process needs to describe units; ``cache`` is the folder that keeps descriptors, or None."""
@@ -70,19 +51,19 @@ class Work:
     cache: Path | None = None
     threads: int = 0  # of torch in each process; 0 leaves them alone
 
-    def __call__(self, unit: Unit) -> Described:
+    def __call__(self, unit: Unit) -> Outputs:
         """The descriptors of a unit, read from the cache where they lie."""
         place = None
         if self.cache is not None and unit.stored is not None:
             place = self.cache / f"{unit.stored}.npz"
-            if (found := _load(place, unit)) is not None:
+            if (found := outputs.load(place, unit.rows)) is not None:
                 return found
         if self.threads:
             torch.set_num_threads(self.threads)
             cv2.setNumThreads(self.threads)
         described = _describe(_describer(self.backbone, self.settings, self.device), unit)
         if place is not None:
-            _store(place, described)
+            described.store(place)
         return described
 
 
@@ -105,7 +86,7 @@ class Crew:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def describe(self, units: Sequence[Unit], what: str) -> Iterator[Described]:
+    def describe(self, units: Sequence[Unit], what: str) -> Iterator[Outputs]:
         """The descriptors of all units, in order, with progress; DataError when a process dies."""
         try:
             if self._pool is None:
@@ -143,9 +124,9 @@ def _describer(backbone: str, settings: Settings, device: str) -> rmac.Describer
     return rmac.Describer(backbone, settings, device)
 
 
-def _describe(describer: rmac.Describer, unit: Unit) -> Described:
+def _describe(describer: rmac.Describer, unit: Unit) -> Outputs:
     size = describer.settings.size
-    found = Described(
+    found = Outputs(
         rows=np.array(unit.rows, dtype=np.int64),
         vectors=np.zeros((len(unit.rows), describer.dim), dtype=np.float32),
         hashes=[""] * len(unit.rows),
@@ -159,38 +140,10 @@ def _describe(describer: rmac.Describer, unit: Unit) -> Described:
                 found.hashes[place] = hashlib.sha256(data).hexdigest()
                 pixels = rmac.square(data if unit.change is None else unit.change(data, row), size)
             except BadImage as rejected:
-                found.rejected[row] = str(rejected)
+                found.unreadable[row] = str(rejected)
                 continue
             places.append(place)
             squares.append(cv2.flip(pixels, 1) if unit.flip else pixels)
         if squares:
             found.vectors[places] = describer(np.stack(squares))
     return found
-
-
-def _store(place: Path, found: Described) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with files.atomic_path(place) as scratch:
-        np.savez(
-            scratch,
-            rows=found.rows,
-            vectors=found.vectors,
-            hashes=np.array(found.hashes, dtype="U64"),
-            rejected=np.array(sorted(found.rejected), dtype=np.int64),
-            reasons=np.array([found.rejected[row] for row in sorted(found.rejected)], dtype=np.str_),
-        )
-
-
-def _load(place: Path, unit: Unit) -> Described | None:
-    """The stored descriptors; None when there are none or the file is damaged, so that they are made anew."""
-    try:
-        with open(place, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            kept = {name: stored[name] for name in ("rows", "vectors", "hashes", "rejected", "reasons")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    vectors = kept["vectors"]
-    sound = vectors.ndim == 2 and vectors.dtype == np.float32 and len(vectors) == len(kept["hashes"])
-    if not sound or kept["rows"].tolist() != list(unit.rows):
-        return None
-    rejected = dict(zip(kept["rejected"].tolist(), kept["reasons"].tolist(), strict=True))
-    return Described(kept["rows"], vectors, kept["hashes"].tolist(), rejected)

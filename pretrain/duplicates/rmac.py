@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pretrain.stream import transforms
+from pretrain.stream.loader import normalize
 from wsl_det.backbone import artifact
 from wsl_det.core import dist
 from wsl_det.errors import ConfigError
@@ -102,18 +103,15 @@ class Describer:
         trunk.load_state_dict({name: found.weights[name] for name in kept})
         self.trunk = trunk.eval().to(self.device)
         self.bgr = found.meta["channel_order"] == "BGR"
-        shape = (1, 3, 1, 1)
-        self.mean = torch.tensor(found.meta["pixel_mean"], device=self.device).view(shape)
-        self.std = torch.tensor(found.meta["pixel_std"], device=self.device).view(shape)
+        self.mean, self.std = found.meta["pixel_mean"], found.meta["pixel_std"]
         self.dim: int = trunk.channels[settings.level]
 
     @torch.inference_mode()
     def __call__(self, squares: NDArray[np.uint8]) -> Vectors:
         """(N, size, size, 3) RGB to (N, dim) float32 unit vectors."""
         pixels = torch.from_numpy(np.ascontiguousarray(squares)).to(self.device)
-        pixels = pixels.permute(0, 3, 1, 2).float()
-        pixels = (pixels.flip(1) if self.bgr else pixels) - self.mean
-        features = self.trunk(pixels / self.std)[self.settings.level]
+        inputs = normalize(pixels.flip(3) if self.bgr else pixels, self.mean, self.std)
+        features = self.trunk(inputs)[self.settings.level]
         return pool(features, self.settings.scales).cpu().numpy()  # type: ignore[no-any-return]
 
 

@@ -11,12 +11,13 @@ from numpy.typing import NDArray
 
 from pretrain.duplicates import calibration, describing, neighbours, rmac
 from pretrain.duplicates.calibration import Planted
-from pretrain.duplicates.describing import Crew, Described, Unit, Work
+from pretrain.duplicates.describing import Crew, Unit, Work
 from pretrain.duplicates.edits import EDITS, Plant
 from pretrain.duplicates.neighbours import Neighbours
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images, TestImages, TrainImages
-from pretrain.workers import mapping
+from pretrain.workers import mapping, outputs
+from pretrain.workers.outputs import Outputs
 from wsl_det.core import seed as seeds
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import ConfigError, DataError
@@ -97,7 +98,7 @@ def _search(train: TrainImages, tests: Sequence[TestImages], crew: Crew, options
     )
     rejected: dict[int, str] = {}
     for part in _train_units(train, crew):
-        rejected |= part.rejected
+        rejected |= part.unreadable
         every.add(part.vectors[part.usable], part.rows[part.usable])
     _all_unreadable(len(rejected), len(train), f"the shards in {train.folder}")
     start = 0
@@ -118,18 +119,18 @@ def search_itself(train: TrainImages, work: Work, options: Options) -> Found:
 
 
 def _search_itself(train: TrainImages, crew: Crew, options: Options) -> Found:
-    plain, flipped = (list(_train_units(train, crew, flip=flip)) for flip in (False, True))
-    rejected = {row: reason for part in plain for row, reason in part.rejected.items()}
+    plain, flipped = (outputs.joined(list(_train_units(train, crew, flip=flip))) for flip in (False, True))
+    rejected = plain.unreadable
     _all_unreadable(len(rejected), len(train), f"the shards in {train.folder}")
-    usable = np.concatenate([part.rows[part.usable] for part in plain])
-    views = tuple(np.concatenate([p.vectors[p.usable] for p in parts]) for parts in (plain, flipped))
+    usable = plain.rows[plain.usable]
+    views = tuple(view.vectors[view.usable] for view in (plain, flipped))
     found = neighbours.among_themselves(views, usable, options.neighbours, options.self_search)
     searched = SearchedSet("train", "train", train.posts.sha256, len(train))
     one = QuerySet(searched, train, usable, views, {}, scores=found.scores, rows=found.rows)
     return Found([one], train, rejected, {}, {})
 
 
-def _train_units(train: TrainImages, crew: Crew, *, flip: bool = False) -> Iterator[Described]:
+def _train_units(train: TrainImages, crew: Crew, *, flip: bool = False) -> Iterator[Outputs]:
     identity = rmac.identity(rmac.backbone_sha256(crew.work.backbone), crew.work.settings)
     stored = describing.cache_name(identity, train.posts.sha256)
     units = describing.units(train, range(len(train)), flip=flip, stored=stored)
@@ -142,13 +143,11 @@ def _describe_set(test: TestImages, crew: Crew) -> QuerySet:
     for flip in (False, True):
         units = describing.units(test, range(len(test)), flip=flip)
         what = f"{test.name}{', flipped' if flip else ''}, {describing.UNIT} at a time"
-        views.append(list(crew.describe(units, what)))
-    rejected = {row: reason for part in views[0] for row, reason in part.rejected.items()}
+        views.append(outputs.joined(list(crew.describe(units, what))))
+    first, rejected = views[0], views[0].unreadable
     _all_unreadable(len(rejected), len(test), f"set {test.name}", next(iter(rejected.values()), ""))
-    usable = np.concatenate([part.rows[part.usable] for part in views[0]])
-    hashes = [digest for part in views[0] for digest in part.hashes]
-    vectors = tuple(np.concatenate([part.vectors[part.usable] for part in view]) for view in views)
-    return QuerySet(test.searched(hashes), test, usable, vectors, rejected, test.ids)
+    vectors = tuple(view.vectors[view.usable] for view in views)
+    return QuerySet(test.searched(first.hashes), test, first.rows[first.usable], vectors, rejected, test.ids)
 
 
 def _all_unreadable(rejected: int, images: int, where: str, reason: str = "") -> None:
@@ -209,7 +208,7 @@ def _vectors(
     return _by_row(crew.describe(units, "pairs of the same class"))
 
 
-def _by_row(parts: Iterable[Described]) -> dict[int, Vectors]:
+def _by_row(parts: Iterable[Outputs]) -> dict[int, Vectors]:
     return {
         int(row): vector
         for part in parts

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from pretrain.shards import index
+from wsl_det.coco import reader
 from wsl_det.core import files, log
 from wsl_det.core.photos import BadImage
 from wsl_det.core.verdicts import SearchedSet
@@ -185,28 +186,12 @@ def _below(folder: Path, top: Path, above: set[tuple[int, int]], others: Counter
 
 
 def _coco(annotations: Path, folder: Path | None) -> TestImages:
-    tree = files.read_json(annotations, "annotation file")
-    rows = tree.get("images") if isinstance(tree, dict) else None
-    if not isinstance(rows, list) or not all(
-        isinstance(r, dict) and type(r.get("id")) is int and isinstance(r.get("file_name"), str) for r in rows
-    ):
-        raise DataError(
-            f"--against {annotations} is no COCO annotation file: expected a list 'images' of objects with "
-            "a whole number 'id' and a text 'file_name'"
-        )
-    if not rows:
-        raise DataError(f"--against {annotations} has no images; nothing can be searched for")
-    if len({row["id"] for row in rows}) != len(rows):
-        raise DataError(f"--against {annotations}: an image id is there twice; ids name one image each")
+    truth = reader.read(annotations)
     folder = folder or _guess(annotations)
-    names = tuple(row["file_name"] for row in rows)
-    for name in names:
-        if Path(name).is_absolute() or ".." in Path(name).parts:
-            raise DataError(f"--against {annotations}: file_name {name!r} leaves the image folder")
     if not folder.is_dir():
         raise DataError(f"--against {annotations}: image folder {folder} does not exist")
-    ids = tuple(row["id"] for row in rows)
-    return TestImages(annotations.stem, "coco", folder, names, ids, annotations)
+    names = tuple(path.relative_to(folder).as_posix() for path in truth.photos(folder))
+    return TestImages(annotations.stem, "coco", folder, names, tuple(truth.image_ids.tolist()), annotations)
 
 
 def _guess(annotations: Path) -> Path:

@@ -16,8 +16,7 @@ from pretrain.shards import dataset_json, images, index
 from pretrain.shards import webdataset_tars as samples
 from pretrain.shards.build import begin_again, must_be_new
 from pretrain.shards.dataset_json import Naming
-from pretrain.shards.partial_folder import WORK, partial_folder
-from pretrain.shards.records import plan_hash, remembered
+from pretrain.shards.records import WORK, partial_folder, plan_hash, remembered
 from pretrain.shards.webdataset_tars import Sample
 from pretrain.shards.write import Rejection, Written, key_of
 from pretrain.vocabulary import classes as vocabulary

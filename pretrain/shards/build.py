@@ -16,8 +16,7 @@ from pretrain.shards import dataset_json, images, index
 from pretrain.shards import webdataset_tars as samples
 from pretrain.shards import write as shards
 from pretrain.shards.dataset_json import Naming
-from pretrain.shards.partial_folder import WORK, partial_folder
-from pretrain.shards.records import finished_shard, restore
+from pretrain.shards.records import WORK, finished_shard, partial_folder, restore
 from pretrain.shards.write import Planned, Written
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary.labels import Labeller
@@ -165,13 +164,3 @@ def _written(work: Path, plan: Iterable[Planned], options: Options) -> Iterable[
 def _write_numbered(work: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:
     number, planned = numbered
     return finished_shard(work, number, planned, max_short_side)
-
-
-def summary(dataset: dict[str, Any], ledger: posts.Ledger, output: str | Path) -> str:
-    """What to print: what was read, left out and written."""
-    return dataset_json.summary(dataset, ledger, output)
-
-
-def rejections(folder: str | Path) -> list[shards.Rejection]:
-    """The images that were left out of a shard folder, with the reason."""
-    return list(dataset_json.rejections(folder))

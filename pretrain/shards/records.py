@@ -1,25 +1,71 @@
-"""What is finished stays finished: each shard has a record, written after it, that a later run believes.
+"""What is finished stays finished: a folder under way that outlives its maker, a record for each shard.
 
-A record names the plan it was made by (every post, label and place of an image, and how images
-are treated). A run that plans the same shard takes it over; for any other plan it is made anew.
+A record is written after its shard and names the plan it was made by (every post, label and place of an
+image, and how images are treated). A run that plans the same shard takes it over; else it is made anew.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import errno
 import hashlib
 import json
+import shutil
 import uuid
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from pretrain.shards.write import Planned, Rejection, Written, write_shard
-from wsl_det.core import files, log
+from wsl_det.core import files, locks, log
+from wsl_det.errors import DataError
 
 # Part of every plan: raise it when the same plan gives other bytes.
 _FORMAT = 1
+WORK = "work"
+
+
+@contextmanager
+def partial_folder(final: Path) -> Iterator[Path]:
+    """A scratch folder beside ``final`` that takes its place when the block succeeds.
+
+    It holds a folder ``work`` for what is finished (one ``.json`` each) and for scratch files,
+    which is gone in the end. When the block fails, or the process is killed, the scratch folder
+    stays if anything is finished in it, and the next call with the same ``final`` gets it. Raises
+    DataError while another process has it, and for a full disk.
+    """
+    scratch = final.with_name(f".{final.name}.partial")
+    lock = final.with_name(f".{final.name}.lock")
+    with locks.alone(lock, str(final), "wait for it, or end it", error=DataError):
+        try:
+            (scratch / WORK).mkdir(parents=True, exist_ok=True)
+            yield scratch
+            if final.is_dir():
+                final.rmdir()
+            # Named first: whoever dies in between leaves the whole folder and some records.
+            scratch.replace(final)
+            shutil.rmtree(final / WORK, ignore_errors=True)
+        except BaseException as error:
+            kept = _keep(scratch)
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise DataError(
+                    f"the disk of {final} is full ({error.strerror}); {kept or 'nothing was kept'}. "
+                    "Make room and give the same command again"
+                ) from None
+            if kept:
+                log.get("pretrain").warning("%s; the same command goes on from there", kept)
+            raise
+
+
+def _keep(scratch: Path) -> str:
+    """Remove a folder in which nothing is finished; else say what is kept."""
+    finished = len(list((scratch / WORK).glob("*.json")))
+    if not finished:
+        shutil.rmtree(scratch, ignore_errors=True)
+        return ""
+    return f"{finished} finished shards are kept in {scratch}"
 
 
 def finished_shard(folder: Path, number: int, planned: Planned, max_short_side: int) -> Written:

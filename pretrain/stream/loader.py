@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
@@ -18,6 +18,7 @@ from pretrain.stream import chance, sampling
 from pretrain.stream.tags import Tags, pack_tags
 from pretrain.stream.transforms import NUM_CHANCES, Pixels
 from wsl_det.core import seed as seeds
+from wsl_det.core.budget import Budget
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
@@ -27,8 +28,6 @@ Crop = Callable[[bytes, Sequence[float]], Pixels]
 _LANES = 64
 # Images of one task: enough to hide the cost of handing it to a thread.
 _TASK = 8
-# Below this many images a percentage of failures means nothing.
-_BUDGET_FROM = 1000
 
 
 class Posts(Protocol):
@@ -90,31 +89,6 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (pixels - pixels.new_tensor(mean).view(shape)) / pixels.new_tensor(std).view(shape)
 
 
-class SkipBudget:
-    """Counts images that do not decode; too many of them stop the run with DataError."""
-
-    def __init__(self, limit: float, name: str = "DATA.SKIP_BUDGET") -> None:
-        self.limit, self.name, self.seen = limit, name, 0
-        self.skipped: Counter[str] = Counter()
-
-    @property
-    def share(self) -> float:
-        """Share of the images so far that did not decode."""
-        return self.skipped.total() / max(self.seen, 1)
-
-    def count(self, seen: int, failures: Sequence[tuple[str, str]]) -> None:
-        """Add ``seen`` images, of which ``failures`` (key, reason) did not decode."""
-        self.seen += seen
-        for key, reason in failures:
-            self.skipped[reason] += 1
-            if self.seen >= _BUDGET_FROM and self.skipped.total() > self.limit * self.seen:
-                raise DataError(
-                    f"{self.skipped.total()} of {self.seen} images do not decode, more than "
-                    f"{self.name} {self.limit:g} allows; the last is {key}: {reason}. "
-                    "Make the images anew, or raise the budget"
-                )
-
-
 class Loader:
     """Batches of the stream from ``start`` on, decoded ahead by threads.
 
@@ -141,7 +115,7 @@ class Loader:
         self._posts, self._stream, self._crop, self._share = posts, stream, crop, share
         self._size, self._chance_key = size, seeds.derive("crop", seed)
         self._threads, self._prefetch, self._pin = max(1, num_threads), max(0, prefetch), pin_memory
-        self.budget = SkipBudget(skip_budget, budget_name)
+        self.budget = Budget(skip_budget, budget_name)
 
     def batches(self, start: int, stop: int, stream_hash: str) -> Iterator[Batch]:
         """The batches of the steps ``start`` .. ``stop - 1``; ``stream_hash`` names what came before."""
@@ -193,7 +167,7 @@ class Loader:
     def _finish(self, pending: _Pending, stream_hash: str) -> Batch:
         failures = dict(row for task in pending.tasks for row in task.result())
         named = [(self._posts.key(int(pending.draws[row])), why) for row, why in failures.items()]
-        self.budget.count(len(pending.draws), named)
+        self.budget.count(named, len(pending.draws))
         original = pending.draws.copy()
         for row in failures:
             self._substitute(pending, original, row, failures)

@@ -10,7 +10,7 @@ import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -21,16 +21,13 @@ from torch.nn import functional as F
 from pretrain.shards import images as image_files
 from pretrain.stream.jpeg_regions import RegionDecoder
 from wsl_det.core import photos
-from wsl_det.core.photos import BadImage
+from wsl_det.core.photos import BadImage, JpegInfo, jpeg_info
 
 Pixels = NDArray[np.uint8]
 
 _ATTEMPTS = 10
 # Four numbers for each attempt at a crop, one for the flip.
 NUM_CHANCES = 4 * _ATTEMPTS + 1
-
-# An EXIF entry that says 1: type SHORT, one of them, its value; (number, bytes) each.
-_ONE = ((3, 2), (1, 4), (1, 2))
 
 
 class Box(NamedTuple):
@@ -40,43 +37,6 @@ class Box(NamedTuple):
     y: int
     width: int
     height: int
-
-
-class JpegInfo(NamedTuple):
-    """What a JPEG's header says before anything is decoded."""
-
-    width: int
-    height: int
-    oriented: bool  # its EXIF block may ask for the decoded photo to be turned
-
-
-def jpeg_info(data: bytes) -> JpegInfo | None:
-    """Size, and whether EXIF may turn the photo, from the header alone; None for what is not a plain JPEG."""
-    if data[:2] != b"\xff\xd8":
-        return None
-    place, oriented = 2, False
-    while place + 9 <= len(data) and data[place] == 0xFF:
-        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
-        if marker in photos.FRAMES:
-            height = int.from_bytes(data[place + 5 : place + 7], "big")
-            return JpegInfo(int.from_bytes(data[place + 7 : place + 9], "big"), height, oriented)
-        if marker == 0xE1 and data[place + 4 : place + 8] == b"Exif":
-            oriented |= not _upright(data[place + 10 : place + 2 + length])
-        place += 2 + length
-    return None
-
-
-def _upright(tiff: bytes) -> bool:
-    """Whether an EXIF block surely turns nothing: its first directory has orientation 1, or none."""
-    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
-    first = int.from_bytes(tiff[4:8], order)
-    entries = int.from_bytes(tiff[first : first + 2], order)
-    if tiff[:2] not in (b"II", b"MM") or entries < 1 or first + 2 + 12 * entries > len(tiff):
-        return False  # not understood: let the decoder judge
-    for place in range(first + 2, first + 2 + 12 * entries, 12):
-        if int.from_bytes(tiff[place : place + 2], order) == photos.TAG:
-            return tiff[place + 2 : place + 10] == b"".join(n.to_bytes(k, order) for n, k in _ONE)
-    return True
 
 
 def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Pixels:

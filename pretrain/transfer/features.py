@@ -5,11 +5,10 @@ from __future__ import annotations
 import hashlib
 import json
 import tempfile
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,7 +19,9 @@ from pretrain.stream import transforms
 from pretrain.transfer import folders
 from pretrain.transfer.backbone import Network
 from pretrain.transfer.folders import Split
-from wsl_det.core import dist, files, log
+from pretrain.workers import outputs as stored
+from pretrain.workers.outputs import Outputs
+from wsl_det.core import dist, log
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
@@ -45,25 +46,6 @@ class View:
     def crop(self) -> transforms.TestCrop:
         """The crop itself."""
         return transforms.TestCrop(self.size, self.resize)
-
-
-@dataclass
-class Rows:
-    """Outputs (n, dim) of some photos; ``hashes`` are SHA-256 of the files, "" where there was none.
-
-    Photos that could not be read have zeros and their row (from 0, in the split) in ``unreadable``.
-    """
-
-    outputs: NDArray[np.float32]
-    hashes: list[str]
-    unreadable: dict[int, str] = field(default_factory=dict)
-
-    @property
-    def usable(self) -> NDArray[np.bool_]:
-        """(n,) whether a photo could be read."""
-        mask = np.ones(len(self.outputs), dtype=np.bool_)
-        mask[list(self.unreadable)] = False
-        return mask
 
 
 class _Read(NamedTuple):
@@ -96,7 +78,7 @@ def outputs(network: Network, split: Split, view: View, place: Path, *, threads:
     Units are the same for any number of processes, so every photo is answered once, in the same batch.
     """
     mine = list(range(0, len(split), UNIT))[dist.rank() :: dist.world_size()]
-    todo = [first for first in mine if _load(_file(place, first), _length(split, first)) is None]
+    todo = [first for first in mine if stored.load(_file(place, first), _unit_rows(split, first)) is None]
     if len(todo) < len(mine) and dist.is_main():
         log.get("transfer").info(
             "%s: %d of %d files lie in %s", what, len(mine) - len(todo), len(mine), place
@@ -104,35 +86,29 @@ def outputs(network: Network, split: Split, view: View, place: Path, *, threads:
     with ThreadPoolExecutor(threads, thread_name_prefix="decode") as pool:
         for place_in_line, first in enumerate(todo, 1):
             told = f"{what}, file {place_in_line}/{len(todo)}, batches"
-            found = _unit(
-                network, split, range(first, first + _length(split, first)), view, pool=pool, told=told
-            )
-            _store(_file(place, first), found)
+            rows = _unit_rows(split, first)
+            _unit(network, split, rows, view, pool=pool, told=told).store(_file(place, first))
     dist.barrier()
 
 
-def load(split: Split, place: Path) -> Rows:
+def load(split: Split, place: Path) -> Outputs:
     """What ``outputs`` made, together."""
     parts = []
     for first in range(0, len(split), UNIT):
-        found = _load(_file(place, first), _length(split, first))
+        found = stored.load(_file(place, first), _unit_rows(split, first))
         if found is None:
             raise DataError(f"{_file(place, first)} is missing or damaged; give the same command again")
-        parts.append((first, found))
-    return Rows(
-        outputs=np.concatenate([part.outputs for _, part in parts]),
-        hashes=[digest for _, part in parts for digest in part.hashes],
-        unreadable={first + row: why for first, part in parts for row, why in part.unreadable.items()},
-    )
+        parts.append(found)
+    return stored.joined(parts)
 
 
-def _length(split: Split, first: int) -> int:
-    return min(UNIT, len(split) - first)
+def _unit_rows(split: Split, first: int) -> range:
+    return range(first, min(first + UNIT, len(split)))
 
 
 def _unit(
     network: Network, split: Split, rows: range, view: View, *, pool: ThreadPoolExecutor, told: str
-) -> Rows:
+) -> Outputs:
     def begin(first: int) -> list[Future[_Read]]:
         return [pool.submit(_read, split, row, view.crop) for row in rows[first : first + BATCH]]
 
@@ -145,14 +121,14 @@ def _unit(
         waiting, ahead = ahead, begin(first + BATCH)
         read = [future.result() for future in waiting]
         hashes += [one.sha256 for one in read]
-        unreadable |= {first + i: one.why for i, one in enumerate(read) if one.pixels is None}
+        unreadable |= {rows[first + i]: one.why for i, one in enumerate(read) if one.pixels is None}
         # A photo that is not there is black, so that every batch has its size on every run.
         blank = np.zeros((view.size, view.size, 3), dtype=np.uint8)
         batch = np.stack([blank if one.pixels is None else one.pixels for one in read])
         answers = network.answer(batch, view.amp)
         answers[[i for i, one in enumerate(read) if one.pixels is None]] = 0
         found.append(answers)
-    return Rows(np.concatenate(found), hashes, unreadable)
+    return Outputs(np.array(rows, dtype=np.int64), np.concatenate(found), hashes, unreadable)
 
 
 def _read(split: Split, row: int, crop: transforms.TestCrop) -> _Read:
@@ -167,33 +143,3 @@ def _read(split: Split, row: int, crop: transforms.TestCrop) -> _Read:
 
 def _file(place: Path, first: int) -> Path:
     return place / f"{first:012d}.npz"
-
-
-def _store(path: Path, found: Rows) -> None:
-    with files.atomic_path(path) as scratch:
-        np.savez(
-            scratch,
-            outputs=found.outputs,
-            hashes=np.array(found.hashes, dtype="U64"),
-            rows=np.array(sorted(found.unreadable), dtype=np.int64),
-            reasons=np.array([found.unreadable[row] for row in sorted(found.unreadable)], dtype=np.str_),
-        )
-
-
-def _load(path: Path, length: int) -> Rows | None:
-    """A stored unit; None when there is none or it is damaged, so that it is made anew."""
-    try:
-        with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
-            kept = {name: stored[name] for name in ("outputs", "hashes", "rows", "reasons")}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile):
-        return None
-    sound = kept["outputs"].ndim == 2 and kept["outputs"].dtype == np.float32
-    if not sound or not len(kept["outputs"]) == len(kept["hashes"]) == length:
-        return None
-    unreadable: dict[int, str] = dict(zip(kept["rows"].tolist(), kept["reasons"].tolist(), strict=True))
-    return Rows(kept["outputs"], kept["hashes"].tolist(), unreadable)
-
-
-def names(split: Split, unreadable: Sequence[int]) -> list[str]:
-    """The file names of rows of a split."""
-    return [split.names[row] for row in unreadable]

@@ -10,10 +10,10 @@ import numpy as np
 
 from pretrain.transfer import ancestry, features, folders, results, scores, tuning
 from pretrain.transfer.backbone import Network, trainable
-from pretrain.transfer.features import Rows
 from pretrain.transfer.folders import Folders, Split
 from pretrain.transfer.results import Request, Setting
 from pretrain.transfer.tuning import Recipe, Tuning
+from pretrain.workers.outputs import Outputs
 from wsl_det.core import checkpoint, dist, files, log, provenance, seed
 from wsl_det.errors import CheckpointError, ConfigError
 
@@ -59,7 +59,7 @@ def _measured(
     more = {"finetune": {**vars(recipe), "run": str(home), "search": asdict(searched)}}
     return results.result(
         setting,
-        answers=scores.Answers(data.val.labels, scores.best(rows.outputs, rows.usable)),
+        answers=scores.Answers(data.val.labels, scores.best(rows.vectors, rows.usable)),
         classes=data.classes,
         val=data.val,
         rows=rows,
@@ -132,7 +132,7 @@ def _try(setting: Setting, fit: Split, check: Split, recipe: Recipe, home: Path,
         rows = answer(setting, work.bare, check, "search")
         top1 = 0.0
         if rows is not None:
-            right = scores.best(rows.outputs, rows.usable)[:, 0] == check.labels
+            right = scores.best(rows.vectors, rows.usable)[:, 0] == check.labels
             top1 = 100 * float(np.mean(right))
             files.write_json(done, {"rate": recipe.rate, "top1": top1, **work.fingerprint})
         return dist.broadcast_object(top1)
@@ -188,7 +188,7 @@ def _run(
     return work.bare
 
 
-def answer(setting: Setting, network: Network, split: Split, what: str) -> Rows | None:
+def answer(setting: Setting, network: Network, split: Split, what: str) -> Outputs | None:
     """What a trained network says of a split's photos, by all processes; on rank 0 alone it is returned.
 
     Nothing is kept: the next weights would give other scores.

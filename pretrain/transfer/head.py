@@ -91,7 +91,7 @@ def measure(setting: Setting) -> dict[str, Any] | None:
         rows = features.load(val, place)
     results.check_readable(rows, val, "val", request.skip_budget)
     _tell(match, tested)
-    top = scores.best(rows.outputs[:, match.columns], rows.usable)
+    top = scores.best(rows.vectors[:, match.columns], rows.usable)
     answered: NDArray[np.bool_] = np.not_equal(top, scores.UNREADABLE)
     right: NDArray[np.bool_] = np.logical_and(answered, match.held[top, val.labels[:, None]])
     single = np.equal(match.held.sum(axis=1), 1)

@@ -10,10 +10,10 @@ import numpy as np
 from pretrain.duplicates.sources import manifest
 from pretrain.transfer import features, folders, results, scores, strength
 from pretrain.transfer.backbone import Network
-from pretrain.transfer.features import Rows
 from pretrain.transfer.folders import Folders
 from pretrain.transfer.logistic import Problem, Scaling
 from pretrain.transfer.results import Setting
+from pretrain.workers.outputs import Outputs
 from wsl_det.core import dist, log, seed
 from wsl_det.errors import DataError
 
@@ -37,14 +37,14 @@ def measure(setting: Setting) -> dict[str, Any] | None:
 
 
 def fitted(
-    setting: Setting, data: Folders, train: Rows, val: Rows, grid: tuple[float, ...]
+    setting: Setting, data: Folders, train: Outputs, val: Outputs, grid: tuple[float, ...]
 ) -> dict[str, Any]:
     """Choose the strength on a part of train, fit on all of train, answer val."""
     request = setting.request
     results.check_readable(train, data.train, "train", request.skip_budget)
     results.check_readable(val, data.val, "val", request.skip_budget)
     usable = train.usable
-    x, y = train.outputs[usable], data.train.labels[usable]
+    x, y = train.vectors[usable], data.train.labels[usable]
     lost = np.setdiff1d(np.arange(len(data.classes)), y)
     if len(lost):
         names = folders.shown([data.classes[int(i)] for i in lost])
@@ -67,7 +67,7 @@ def fitted(
         log.get("transfer").warning(
             "L-BFGS ended with a gradient of %.1e after %d evaluations", fit.gradient, fit.evaluations
         )
-    top = scores.best(fit.scores(scaling(val.outputs)), val.usable)
+    top = scores.best(fit.scores(scaling(val.vectors)), val.usable)
     more = {
         "fit": {
             "method": "multinomial logistic regression, L2, L-BFGS",

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -164,11 +164,3 @@ def pairs(path: Path, what: str) -> list[tuple[str, str]]:
             raise DataError(f"{what} {path}, line {number}: {line!r:.60}; expected two words")
         found.append((words[0], words[1]))
     return found
-
-
-def grouped(rows: Sequence[tuple[str, Path]]) -> dict[str, list[Path]]:
-    """Files by class, both in order."""
-    found: dict[str, list[Path]] = defaultdict(list)
-    for label, path in rows:
-        found[label].append(path)
-    return dict(sorted(found.items()))

@@ -12,12 +12,15 @@ import torch
 from numpy.typing import NDArray
 
 from pretrain.duplicates.sources import manifest
-from pretrain.transfer import ancestry, features, scores, seen
+from pretrain.transfer import ancestry, features, scores
 from pretrain.transfer.backbone import Named, Network
-from pretrain.transfer.features import Rows, View
+from pretrain.transfer.features import View
 from pretrain.transfer.folders import Split
+from pretrain.workers.outputs import Outputs
 from wsl_det.backbone.sources import Source
 from wsl_det.core import log, provenance, verdicts
+from wsl_det.core.budget import Budget
+from wsl_det.core.verdicts import Verdicts
 from wsl_det.errors import DataError
 
 KIND, SCHEMA = "classification transfer", 1
@@ -66,19 +69,13 @@ def outputs(setting: Setting, network: Network, split: Split, what: str, folder:
     return place
 
 
-def check_readable(rows: Rows, split: Split, what: str, budget: float) -> None:
+def check_readable(rows: Outputs, split: Split, what: str, budget: float) -> None:
     """Tell of photos that could not be read; DataError when they are more than the budget."""
-    if not rows.unreadable:
-        return
-    first = min(rows.unreadable)
-    told = (
-        f"{len(rows.unreadable)} of {len(split)} {what} photos cannot be read, such as {split.names[first]}"
-    )
-    told += f" ({rows.unreadable[first]})"
-    if len(rows.unreadable) > budget * len(split):
-        raise DataError(f"{told}; more than --skip-budget {budget:g} allows: repair them or raise it")
-    fate = "counted as wrong" if what == "val" else "left out"
-    log.get("transfer").warning("%s; they are %s", told, fate)
+    counted = Budget(budget, "--skip-budget", len(split))
+    counted.count((f"{what}/{split.names[row]}", why) for row, why in sorted(rows.unreadable.items()))
+    if counted.bad:
+        fate = "counted as wrong" if what == "val" else "left out"
+        log.get("transfer").warning("%s; they are %s", counted.summary(), fate)
 
 
 def result(
@@ -87,7 +84,7 @@ def result(
     answers: scores.Answers,
     classes: Sequence[str],
     val: Split,
-    rows: Rows,
+    rows: Outputs,
     more: Mapping[str, Any],
     answerable: Sequence[str] | None = None,
     made_from: Mapping[str, str] | None = None,
@@ -97,7 +94,7 @@ def result(
     judged = None if request.verdicts is None else verdicts.read(request.verdicts)
     marks: NDArray[np.bool_] | None = None
     if judged is not None:
-        marks = seen.duplicates(judged, val, rows.hashes)
+        marks = seen_in_training(judged, val, rows.hashes)
     found = scores.record(answers, classes, duplicate=marks, mode=request.duplicates, answerable=answerable)
     sources = {
         "backbone": f"sha256:{source.sha256}",
@@ -105,6 +102,7 @@ def result(
         **(made_from or {}),
         **({"verdicts": f"sha256:{judged.sha256}"} if judged else {}),
     }
+    names = [val.names[row] for row in sorted(rows.unreadable)]
     head = provenance.header(KIND, SCHEMA, sources, free=("--threads", "--cache", "--device"))
     return {
         "top1": found.pop("top1"),
@@ -114,16 +112,12 @@ def result(
         "pretraining": ancestry.pretraining(source),
         "data": {"path": str(request.data), "images": found.pop("images"), "classes": found.pop("classes")},
         "view": {**asdict(setting.view), "crop": "centre, one"},
-        "unreadable": {"val": len(rows.unreadable), "val_names": _named(val, rows)},
+        "unreadable": {"val": len(rows.unreadable), "val_names": names[:_LISTED]},
         "duplicates": _duplicates(judged, marks, request.duplicates),
         **more,
         **found,
         "meta": head,
     }
-
-
-def _named(split: Split, rows: Rows) -> list[str]:
-    return features.names(split, sorted(rows.unreadable)[:_LISTED])
 
 
 def _about(source: Source) -> dict[str, Any]:
@@ -146,3 +140,28 @@ def _duplicates(
     if judged is None or marks is None:
         return None
     return {"mode": mode, "images": int(marks.sum()), "verdicts": judged.ancestry()}
+
+
+def seen_in_training(judged: Verdicts, split: Split, hashes: Sequence[str]) -> NDArray[np.bool_]:
+    """(N,) True for photos judged duplicates; ``hashes`` are the SHA-256 of the files.
+
+    DataError when these photos, by names and contents, are none of the sets that were searched, so that
+    verdicts about one test set are never applied to another.
+    """
+    identity = manifest(split.names, hashes)
+    mine = {one.name for one in judged.sets if one.kind == "folder" and one.sha256 == identity}
+    if not mine:
+        searched = ", ".join(f"{one.name} ({one.kind}, {one.images:,} images)" for one in judged.sets)
+        raise DataError(
+            f"{judged.path} is about other images than {split.folder}: it judges {searched}; search this "
+            f"folder with tools/find_duplicates.py --against {split.folder}"
+        )
+    place = {name: row for row, name in enumerate(split.names)}
+    marks = np.zeros(len(split), dtype=np.bool_)
+    for row in judged.rows:
+        if row.set not in mine or row.verdict != verdicts.YES:
+            continue
+        if row.image not in place:
+            raise DataError(f"{judged.path}: pair {row.pair} judges {row.image}, not in {split.folder}")
+        marks[place[row.image]] = True
+    return marks

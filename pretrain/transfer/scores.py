@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +14,6 @@ from wsl_det.core import verdicts
 from wsl_det.errors import DataError
 
 RANKS = 5
-_Z = 1.959963984540054  # of 95%
 _FEW = 6  # classes from which on top-5 can be wrong
 UNREADABLE = -1
 
@@ -51,11 +49,10 @@ def wilson(right: int, number: int) -> list[float] | None:
     """The 95% interval, in percent, of a share that was ``right`` of ``number`` (Wilson, 1927); None of 0."""
     if number == 0:
         return None
-    share, squared = right / number, _Z * _Z / number
-    middle = (share + squared / 2) / (1 + squared)
-    half = _Z / (1 + squared) * math.sqrt(share * (1 - share) / number + squared / number / 4)
-    low, high = max(0.0, middle - half), min(1.0, middle + half)
-    return [100 * (0.0 if right == 0 else low), 100 * (1.0 if right == number else high)]
+    from scipy.stats import binomtest
+
+    found = binomtest(right, number).proportion_ci(0.95, "wilson")
+    return [100 * float(found.low), 100 * float(found.high)]
 
 
 def share(right: int, number: int) -> dict[str, Any]:

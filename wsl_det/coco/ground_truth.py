@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from wsl_det.core import photos
 from wsl_det.errors import DataError
 
 
@@ -114,15 +115,17 @@ class GroundTruth:
 
     def photos(self, folder: Path) -> list[Path]:
         """Where the I images lie; a DataError for one without a name, or whose name leaves ``folder``."""
+        places = []
         for i, name in zip(self.image_ids.tolist(), self.file_names, strict=True):
             if name is None:
                 raise DataError(
                     f"{self.source}: image {i} has no 'file_name' and no 'coco_url'; it needs one"
                 )
-            leaves = PurePosixPath(name).is_absolute() or ".." in PurePosixPath(name).parts
-            if leaves or not name or "\0" in name:
+            try:
+                places.append(photos.below(folder, name or "/"))
+            except photos.BadImage as error:
                 raise DataError(
-                    f"{self.source}: image {i} has file_name {name!r:.80}, which leaves the image folder "
-                    f"{folder}; expected a path below it"
-                )
-        return [folder / name for name in self.file_names if name is not None]
+                    f"{self.source}: image {i} has file_name {name!r:.80}, and its {error}; expected a path "
+                    f"below {folder}"
+                ) from None
+        return places

@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import BinaryIO
+from typing import BinaryIO, Literal, NamedTuple
 
 from PIL import Image, ImageOps
 
@@ -38,7 +38,9 @@ _BROKEN = (
     zlib.error,
 )
 # Frame headers of a JPEG: C0..CF less DHT, JPG and DAC.
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+# An EXIF entry that says 1: type SHORT, one of them, its value; (number, bytes) each.
+_ONE = ((3, 2), (1, 4), (1, 2))
 _KINDS = tuple(
     (re.compile(pattern, re.DOTALL | re.IGNORECASE), what)
     for pattern, what in (
@@ -96,19 +98,49 @@ def unread(data: bytes) -> str:
     """Why the bytes of a file are no image to us, with a remedy where its kind is known."""
     if not data:
         return "empty file"
-    if (bits := _jpeg_bits(data)) not in (None, 8):
-        return f"a JPEG of {bits} bits: save it with 8"
+    if (info := jpeg_info(data)) and info.bits != 8:
+        return f"a JPEG of {info.bits} bits: save it with 8"
     return next((what for pattern, what in _KINDS if pattern.match(data)), "not an image")
 
 
-def _jpeg_bits(data: bytes) -> int | None:
-    """Bits of a sample in a JPEG's frame header; None for what has none."""
-    place = 2 if data.startswith(b"\xff\xd8") else len(data)
-    while place + 5 <= len(data) and data[place] == 0xFF:
-        if data[place + 1] in FRAMES:
-            return data[place + 4]
-        place += 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+class JpegInfo(NamedTuple):
+    """What a JPEG's header says before anything is decoded."""
+
+    width: int
+    height: int
+    oriented: bool  # its EXIF block may ask for the decoded photo to be turned
+    bits: int = 8  # of a sample
+
+
+def jpeg_info(data: bytes) -> JpegInfo | None:
+    """Size, and whether EXIF may turn the photo, from the header alone; None for what is not a plain JPEG."""
+    if data[:2] != b"\xff\xd8":
+        return None
+    place, oriented = 2, False
+    while place + 9 <= len(data) and data[place] == 0xFF:
+        marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker in _FRAMES:
+            height = int.from_bytes(data[place + 5 : place + 7], "big")
+            return JpegInfo(
+                int.from_bytes(data[place + 7 : place + 9], "big"), height, oriented, data[place + 4]
+            )
+        if marker == 0xE1 and data[place + 4 : place + 8] == b"Exif":
+            oriented |= not _upright(data[place + 10 : place + 2 + length])
+        place += 2 + length
     return None
+
+
+def _upright(tiff: bytes) -> bool:
+    """Whether an EXIF block surely turns nothing: its first directory has orientation 1, or none."""
+    order: Literal["little", "big"] = "little" if tiff[:2] == b"II" else "big"
+    first = int.from_bytes(tiff[4:8], order)
+    entries = int.from_bytes(tiff[first : first + 2], order)
+    if tiff[:2] not in (b"II", b"MM") or entries < 1 or first + 2 + 12 * entries > len(tiff):
+        return False  # not understood: let the decoder judge
+    for place in range(first + 2, first + 2 + 12 * entries, 12):
+        if int.from_bytes(tiff[place : place + 2], order) == TAG:
+            return tiff[place + 2 : place + 10] == b"".join(n.to_bytes(k, order) for n, k in _ONE)
+    return True
 
 
 def check_depth(image: Image.Image) -> None:

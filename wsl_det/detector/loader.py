@@ -7,16 +7,16 @@ import pickle
 import signal
 import threading
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.reduction import ForkingPickler
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch.utils import data
 
+from wsl_det.core import budget as budgets
 from wsl_det.core import log
 from wsl_det.core import seed as seeds
 from wsl_det.core.config import Config
@@ -28,7 +28,6 @@ from wsl_det.detector.types import Example
 from wsl_det.errors import ConfigError, DataError
 
 _ATTEMPTS = 10
-_SHOWN = 5
 # What torch says of a worker without room in shared memory: by an error, or by SIGBUS.
 _FULL = ("No space left on device", "shared memory", "Bus error")
 _NO_ROOM = (
@@ -134,40 +133,19 @@ class TestImages(data.Dataset[Loaded]):
         return Loaded(Example(image, record.image_id, record.height, record.width))
 
 
-@dataclass
-class Budget:
-    """Counts unusable files; more than ``fraction`` of ``total`` stop the run, but one is always forgiven."""
+class Budget(budgets.Budget):
+    """Unusable files out of ``total``, by WSL_DET.BAD_IMAGE_BUDGET; one is always forgiven."""
 
-    total: int
-    fraction: float
-    bad: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def allowed(self) -> int:
-        """How many different files may be unusable."""
-        return 0 if self.fraction <= 0 else max(1, int(self.fraction * self.total))
+    def __init__(self, total: int, fraction: float) -> None:
+        super().__init__(fraction, "WSL_DET.BAD_IMAGE_BUDGET", total, forgiven=1)
 
     def note(self, loaded: Loaded) -> Example | None:
         """The example, after counting what went wrong; raises DataError beyond the budget."""
-        for path, reason in loaded.failures:
-            if path not in self.bad:
-                self.bad[path] = reason
-                log.get("loader").warning("image left out: %s: %s", path, reason)
-        if len(self.bad) > self.allowed or (loaded.example is None and len(loaded.failures) >= _ATTEMPTS):
-            raise DataError(
-                f"{len(self.bad)} images of {self.total} cannot be used, more than WSL_DET.BAD_IMAGE_BUDGET "
-                f"{self.fraction:g} allows ({self.allowed}):\n  {self._listing()}"
-            )
+        for path, reason in self.count(loaded.failures):
+            log.get("loader").warning("image left out: %s: %s", path, reason)
+        if loaded.example is None and len(loaded.failures) >= _ATTEMPTS:
+            raise self.exceeded()
         return loaded.example
-
-    def summary(self) -> str:
-        """One line for the log; empty when every file was fine."""
-        return f"{len(self.bad)} images could not be used:\n  {self._listing()}" if self.bad else ""
-
-    def _listing(self) -> str:
-        lines = [f"{Path(p)}: {reason}" for p, reason in self.bad.items()]
-        rest = [f"... and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
-        return "\n  ".join(lines[:_SHOWN] + rest)
 
 
 def training_batches(

@@ -298,3 +298,15 @@ def test_match_table_is_a_file_of_its_own(tmp_path: Path) -> None:
     np.savez(tmp_path / "other.npz", a=np.zeros(3))
     with pytest.raises(DataError, match="another schema"):
         match_table.load(tmp_path / "other.npz")
+
+
+def test_a_link_that_leads_out_of_the_folder_of_photos_is_refused(tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "secret.jpg").write_bytes(b"x")
+    (tmp_path / "photos" / "a.jpg").symlink_to(tmp_path / "secret.jpg")
+    tree = {"images": [{"id": 7, "file_name": "a.jpg", "height": 4, "width": 4}], "annotations": []}
+    truth = reader.from_tree({**tree, "categories": [{"id": 1, "name": "cat"}]})
+    with pytest.raises(
+        DataError, match=r"image 7 has file_name 'a\.jpg'.* leaves the image folder by a link"
+    ):
+        truth.photos(tmp_path / "photos")

@@ -159,7 +159,7 @@ def test_a_folder_of_bad_images_ends_with_the_reason(scenes, tiny):
 
 def test_no_budget_forgives_nothing(scenes, tiny):
     spoil(scenes, 2, "text")
-    with pytest.raises(DataError, match="1 images of 8"):
+    with pytest.raises(DataError, match="1 photos of 8"):
         batches(tiny("WSL_DET.BAD_IMAGE_BUDGET", 0.0), records(scenes), 8)
 
 

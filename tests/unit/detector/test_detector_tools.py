@@ -184,7 +184,7 @@ def test_truncated_files_end_with_their_name(train_net, scenes, tmp_path):
 def test_a_bad_image_is_skipped_and_told(train_net, scenes, tmp_path):
     (Path(scenes["train"][1]) / "3.png").write_bytes(b"\x89PNG cut")
     code, text = train_net("SOLVER.MAX_ITER", 4)
-    assert code == 0 and "1 images could not be used" in text.err and "3.png" in text.err
+    assert code == 0 and "1 photos of" in text.err and "cannot be used" in text.err and "3.png" in text.err
 
 
 def test_drawing_tool(scenes, tmp_path, capsys):

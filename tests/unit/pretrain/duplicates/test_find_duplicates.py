@@ -121,7 +121,7 @@ def test_the_shards_against_themselves(run, tool, tmp_path: Path) -> None:
         ({"against": "broken"}, r"none of the 2 images of set broken can be read"),
         ({"against": "nowhere"}, "does not exist"),
         ({"against": "torn.json"}, "not whole JSON"),
-        ({"against": "list.json"}, "no COCO annotation file"),
+        ({"against": "list.json"}, "expected a COCO annotation file"),
         ({"train": "empty"}, "dataset.json"),
     ],
 )

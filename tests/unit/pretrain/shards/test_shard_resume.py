@@ -277,7 +277,7 @@ def test_bad_posts_after_good_shards_leave_them_for_the_next_run(made, capsys):
 
 
 def test_two_at_once_are_refused(made):
-    from pretrain.shards.partial_folder import partial_folder
+    from pretrain.shards.records import partial_folder
 
     with partial_folder(made / "out"), pytest.raises(DataError, match="another process is at work on"):
         build(made)

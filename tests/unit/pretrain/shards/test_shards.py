@@ -17,7 +17,7 @@ from pretrain.posts import files as post_files
 from pretrain.posts import records as posts
 from pretrain.posts.records import Columns
 from pretrain.shards import build as shard_builder
-from pretrain.shards import images, index
+from pretrain.shards import dataset_json, images, index
 from pretrain.shards import write as shards
 from pretrain.shards.build import Options
 from pretrain.vocabulary import build as vocabulary_builder
@@ -89,7 +89,7 @@ def test_dataset_json_tells_name_counts_and_what_was_left_out(made):
     assert counts == {"brown_bear": 3, "goldfish": 2, "crane": 0} and value["labels"] == 5
     assert value["made_from"]["vocabulary"]["sha256"]
     assert (made / "out/vocab.json").read_bytes() == (made / "vocab.json").read_bytes()
-    assert shard_builder.rejections(made / "out") == [shards.Rejection("p4", "d.jpg", "missing file")]
+    assert list(dataset_json.rejections(made / "out")) == [shards.Rejection("p4", "d.jpg", "missing file")]
 
 
 def test_workers_and_runs_do_not_change_a_byte(made, world):

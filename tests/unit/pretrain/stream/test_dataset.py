@@ -9,8 +9,9 @@ import torch
 
 from pretrain.stream import chance, sampling
 from pretrain.stream import loader as dataset
-from pretrain.stream.loader import Batch, Loader, Share, SkipBudget
+from pretrain.stream.loader import Batch, Loader, Share
 from pretrain.stream.transforms import TrainCrop
+from wsl_det.core.budget import Budget
 from wsl_det.errors import ConfigError, DataError
 
 SIZE, BATCH, GROUP = 16, 12, 3
@@ -161,15 +162,15 @@ def test_a_group_without_any_image_stops_the_run_and_names_one() -> None:
 
 
 def test_skip_budget() -> None:
-    budget = SkipBudget(0.01)
-    budget.count(999, [("a", "truncated JPEG")] * 50)  # too early to judge
+    budget = Budget(0.01, "DATA.SKIP_BUDGET")
+    budget.count([("a", "truncated JPEG")] * 50, 999)  # too early to judge
     assert budget.share == pytest.approx(50 / 999)
     with pytest.raises(
-        DataError, match=r"51 of 1099 images do not decode.*SKIP_BUDGET 0\.01.*last is b: not an"
+        DataError, match=r"(?s)51 photos of 1099 cannot be used.*b: not an.*SKIP_BUDGET 0\.01 allows \(10\)"
     ):
-        budget.count(100, [("b", "not an image")])
-    fine = SkipBudget(0.01)
-    fine.count(2000, [("a", "truncated JPEG")] * 20)
+        budget.count([("b", "not an image")], 100)
+    fine = Budget(0.01, "DATA.SKIP_BUDGET")
+    fine.count([("a", "truncated JPEG")] * 20, 2000)
 
 
 def test_stopping_early_leaves_no_thread_behind() -> None:

@@ -96,7 +96,7 @@ def test_unreadable_photos(run: Path, data: Path, capsys: pytest.CaptureFixture[
     for split in ("train", "val"):
         (data / split / "n00000001" / "1.jpg").write_bytes(b"\xff\xd8 no photo")
     told = _refused(run, data, capsys, "--strengths", "0.01")
-    assert "1 of 24 train photos cannot be read, such as n00000001/1.jpg" in told
+    assert "1 photos of 24 cannot be used:\n  train/n00000001/1.jpg" in told
     found = _measure(run, data, "--strengths", "0.01", "--skip-budget", "0.1")
     assert found["fit"]["train_images"] == 23
     assert found["unreadable"] == {"val": 1, "val_names": ["n00000001/1.jpg"]}

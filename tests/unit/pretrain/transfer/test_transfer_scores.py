@@ -72,3 +72,12 @@ def test_unreadable_photos_are_wrong() -> None:
     found = scores.record(scores.Answers(np.array([0, 0]), top), CLASSES)
     assert found["top1"]["value"] == 50
     assert [0, None, 1] in found["confusion"]["counts"]
+
+
+def test_wilson_is_the_closed_formula() -> None:
+    z = 1.959963984540054
+    for right, number in ((1, 2), (3, 7), (81, 263), (49_999, 50_000), (1, 1_281_167)):
+        share, squared = right / number, z * z / number
+        half = z * (share * (1 - share) / number + squared / number / 4) ** 0.5
+        ends = [(share + squared / 2 + sign * half) / (1 + squared) for sign in (-1, 1)]
+        assert scores.wilson(right, number) == pytest.approx([100 * end for end in ends], rel=1e-12)

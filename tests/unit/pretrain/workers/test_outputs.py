@@ -1,0 +1,43 @@
+"""Stored outputs come back whole, or are made anew."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pretrain.workers import outputs
+from pretrain.workers.outputs import Outputs
+
+
+def _made(first: int = 4) -> Outputs:
+    rows = np.arange(first, first + 3)
+    vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+    return Outputs(rows, vectors, ["a" * 64, "", "b" * 64], {first + 1: "truncated image"})
+
+
+def test_what_is_stored_comes_back_and_units_join(tmp_path: Path) -> None:
+    _made().store(tmp_path / "deep" / "4.npz")
+    found = outputs.load(tmp_path / "deep" / "4.npz", range(4, 7))
+    assert found is not None and (found.vectors == _made().vectors).all()
+    assert found.hashes == _made().hashes and found.unreadable == {5: "truncated image"}
+    assert found.usable.tolist() == [True, False, True]
+    both = outputs.joined([found, _made(7)])
+    assert both.rows.tolist() == list(range(4, 10)) and sorted(both.unreadable) == [5, 8]
+    assert both.usable.tolist() == [True, False, True] * 2
+
+
+@pytest.mark.parametrize("how", ["absent", "cut", "other rows", "no zip", "other arrays"])
+def test_what_does_not_fit_is_made_anew(tmp_path: Path, how: str) -> None:
+    path = tmp_path / "4.npz"
+    _made().store(path)
+    if how == "absent":
+        path.unlink()
+    elif how == "cut":
+        path.write_bytes(path.read_bytes()[:-30])
+    elif how == "no zip":
+        path.write_bytes(b"\x93NUMPY")
+    elif how == "other arrays":
+        np.savez(path, outputs=np.zeros((3, 2), np.float32), hashes=np.array(["a"] * 3))
+    assert outputs.load(path, range(5, 8) if how == "other rows" else range(4, 7)) is None
