@@ -17,6 +17,7 @@ from wsl_det.core import pages
 
 INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
 GREY, BLUE, OCHRE, RED = "#8b95a3", "#1b4f9c", "#c46a12", "#a5371f"
+_LONGEST = 48
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
@@ -57,6 +58,8 @@ def drawing(name: str, record: Any, make: Callable[[Any, bool], Figure]) -> Draw
     with matplotlib.rc_context(_STYLE | {"svg.hashsalt": name}), warnings.catch_warnings():
         # A name in a script that the font lacks: the page's own typeface has it.
         warnings.filterwarnings("ignore", "Glyph .* missing")
+        # matplotlib refuses lone surrogates, and a name may be longer than the figure is wide.
+        record = pages.printable(record, _LONGEST)
         wide = make(record, False)
         png = io.BytesIO()
         wide.savefig(png, format="png", dpi=200, facecolor="white")

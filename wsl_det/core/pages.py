@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
@@ -13,6 +13,7 @@ from markupsafe import Markup
 
 from wsl_det.core import words
 
+T = TypeVar("T")
 _HERE = Path(__file__).parent
 _FILTERS: dict[str, Callable[..., str]] = {
     name: getattr(words, name)
@@ -32,7 +33,7 @@ def load(name: str, folder: str | Path, **filters: Callable[..., str]) -> jinja2
         loader=jinja2.FileSystemLoader([folder, _HERE]),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
-        finalize=_printable,
+        finalize=lambda value: printable(value) if isinstance(value, str) else value,
         trim_blocks=True,
         lstrip_blocks=True,
     )
@@ -41,17 +42,24 @@ def load(name: str, folder: str | Path, **filters: Callable[..., str]) -> jinja2
     return environment.get_template(name)
 
 
-def printable(text: str) -> str:
-    """``text`` with what no page or SVG can hold or show (control characters and the like) replaced."""
-    return _UNSHOWN.sub("\ufffd", text)
+def printable(value: T, most: int | None = None) -> T:
+    """A text, or the texts of JSON-like data, with what no page or SVG can hold or show replaced.
+
+    Texts of more than ``most`` characters lose their middle.
+    """
+    found: Any = value
+    if isinstance(value, str) and not isinstance(value, Markup):
+        found = _UNSHOWN.sub("\ufffd", value)
+        if most is not None and len(found) > most:
+            found = f"{found[: most // 2]}…{found[-(most // 2) + 1 :]}"
+    elif isinstance(value, dict):
+        found = {printable(key, most): printable(one, most) for key, one in value.items()}
+    elif isinstance(value, list | tuple) and not all(isinstance(one, int | float) for one in value):
+        found = type(value)(printable(one, most) for one in value)
+    typed: T = found
+    return typed
 
 
 def script_json(value: Any) -> Markup:
     """JSON as ``tojson`` writes it: nothing in it can close or open a tag of the page around it."""
     return htmlsafe_json_dumps(value, allow_nan=False)
-
-
-def _printable(value: Any) -> Any:
-    if isinstance(value, Markup):
-        return value
-    return printable(value) if isinstance(value, str) else value

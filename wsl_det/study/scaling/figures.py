@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -154,7 +155,9 @@ def _chance(axes: Axes, panel: Mapping[str, Any]) -> None:
 
 def _x_axis(axes: Axes, kind: str, panel: Mapping[str, Any], *, few: bool) -> None:
     if panel["order"]:
-        axes.set_xticks(range(len(panel["order"])), panel["order"], fontsize=7.5 if few else None)
+        axes.set_xticks(
+            range(len(panel["order"])), _wrapped(panel["order"], 14), fontsize=7.5 if few else None
+        )
         axes.set_xlim(-0.4, len(panel["order"]) - 0.6)
         axes.set_xlabel("capacity")
         return
@@ -203,7 +206,8 @@ def _bars(record: dict[str, Any], narrow: bool) -> Figure:
             axes.plot(runs, [at] * len(runs), "o", color=INK, markersize=2.2, alpha=0.75)
             axes.annotate(f"{point['value']:.1f}", (max([point["value"], *reach, *runs]), at), (3, 0),
                           textcoords="offset points", va="center", fontsize=7.5, color=INK)  # fmt: skip
-        axes.set_yticks(range(len(panel["order"])), panel["order"], color=INK)
+        names = _wrapped(panel["order"], 14 if narrow or most < 12 else 30)
+        axes.set_yticks(range(len(names)), names, color=INK)
         axes.set_ylim(len(panel["order"]) - 0.4, -0.6)
         axes.set_xlim(0, 1.12 * axes.get_xlim()[1])
         axes.set_xlabel(f"{panel['axis']}, %")
@@ -239,5 +243,14 @@ def _legend(figure: Figure, record: Mapping[str, Any], narrow: bool, *, markers:
         labels += dashes
     if len(labels) < 2:
         return
-    figure.legend(handles, labels, loc="outside upper left", ncols=2 if narrow else 5, frameon=False,
+    # As many columns as the longest name leaves room for, and height for the rows.
+    room = (52 if narrow else 104) // (max(map(len, labels)) + 5)
+    columns = max(1, min(room, 2 if narrow else 5))
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.17 * (math.ceil(len(labels) / columns) - 1))
+    figure.legend(handles, labels, loc="outside upper left", ncols=columns, frameon=False,
                   handletextpad=0.4, columnspacing=1.2, borderaxespad=0.1, handlelength=1.7)  # fmt: skip
+
+
+def _wrapped(names: Sequence[str], width: int) -> list[str]:
+    return ["\n".join(textwrap.fill(line, width) for line in name.split("\n")) for name in names]

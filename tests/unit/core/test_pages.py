@@ -1,0 +1,278 @@
+"""Every page and every figure with the same list of hostile names: nothing foreign becomes markup."""
+
+from __future__ import annotations
+
+import copy
+import io
+import json
+import re
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
+from itertools import cycle
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from PIL import Image
+
+from benchmarks import simulation
+from benchmarks.simulation import Detector
+from pretrain.duplicates import figure as calibration_figure
+from pretrain.duplicates import page as review_page
+from pretrain.posts.records import Columns
+from pretrain.vocabulary import audit_page, wordnet
+from pretrain.vocabulary import build as vocabulary_builder
+from pretrain.vocabulary.build import Selection
+from pretrain.vocabulary.hashtags import Resolver, Rules
+from wsl_det.core import figures, pages
+from wsl_det.core.figures import Drawing
+from wsl_det.gain import cross_page, cross_table, report
+from wsl_det.gain import figures as gain_figures
+from wsl_det.gain import page as gain_page
+from wsl_det.gain.comparison import Options
+from wsl_det.study import capacities
+from wsl_det.study.scaling import content as scaling_content
+from wsl_det.study.scaling import entries as scaling_entries
+from wsl_det.study.scaling import figures as scaling_figures
+from wsl_det.study.scaling import page as scaling_page
+
+ROOT = Path(__file__).parents[3]
+HOSTILE = [
+    "<x-evil>plain",
+    "\"><x-evil onload='x'>double",
+    "'><x-evil onload=x>single",
+    "</script><x-evil>script",
+    "</style></title></svg></textarea><x-evil>closed",
+    "]]><x-evil>--><!--<x-evil>comment",
+    "&lt;x-evil&gt;entity &amp; ampersand",
+    "{{ 7 * 191 }}{% if 1 %}<x-evil>template",
+    "$\\frac{x-evil}{$ \\(x-evil\\) formula",
+    "\x00\x07\x1b[31mred<x-evil>\x7f\x9bcontrol",
+    "\ud800<x-evil>\udfffsurrogate",
+    "\u202e<x-evil>turned\u2066",
+    "line\nbreak\r<x-evil>\u2028\u2029separated",
+    "x-evil " + "W" * 300,
+    "日本語<x-evil>🐻",
+]
+UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+# What is told apart by its words and never comes from data.
+STRUCTURE = {"kind", "metric", "protocol", "interval_of", "verdict", "place", "order"}
+
+
+def poisoned(tree: Any, names: Iterator[str], kept: set[str] = STRUCTURE) -> Any:
+    """``tree`` with every text in it replaced by the next hostile name."""
+    if isinstance(tree, dict):
+        return {k: v if k in kept else poisoned(v, names, kept) for k, v in tree.items()}
+    if isinstance(tree, list):
+        return [poisoned(value, names, kept) for value in tree]
+    return next(names) if isinstance(tree, str) else tree
+
+
+class Reader(HTMLParser):
+    """The tags, attributes and texts that a browser would make of a page."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[str] = []
+        self.attributes: list[tuple[str, str | None]] = []
+        self.texts: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append(tag)
+        self.attributes += attrs
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+
+
+def gain(folder: Path) -> tuple[str, list[Drawing]]:
+    scene = simulation.world(images=12, classes=len(HOSTILE), seed=2)
+    for name, detector in (("a", Detector(missed=0.35)), ("b", Detector(missed=0.15))):
+        truth, results = simulation.to_coco(scene, simulation.detect(scene, detector))
+        (folder / f"{name}.json").write_text(json.dumps(results))
+    (folder / "gt.json").write_text(json.dumps(truth))
+    for image in truth["images"]:
+        Image.new("RGB", (640, 480)).save(folder / image["file_name"])
+    made = report.make(
+        folder / "gt.json",
+        [folder / "a.json"],
+        [folder / "b.json"],
+        Options(bootstrap=20, attribution_bootstrap=5),
+    )
+    names = cycle(HOSTILE)
+    content = copy.deepcopy(made.content)
+    content["meta"] = poisoned(content["meta"], names, {"p", "options", "iou_types"})
+    for row in content["bbox"]["by_class"]:
+        row["name"] = next(names)
+    bad = SimpleNamespace(
+        content=content,
+        iou_types=made.iou_types,
+        truth=made.truth,
+        baseline=made.baseline,
+        candidate=made.candidate,
+    )
+    drawn = gain_figures.draw(content)
+    return gain_page.render(bad, drawn, folder), list(drawn.values())
+
+
+def cross(folder: Path) -> tuple[str, list[Drawing]]:
+    scene = simulation.world(images=12, classes=3, seed=2)
+    sides = ("first", "second")
+    cells = {}
+    for boxes in sides:
+        for head in sides:
+            truth, results = simulation.to_coco(scene, simulation.detect(scene, Detector(missed=0.2)))
+            cells[boxes, head] = folder / f"{boxes}.{head}.json"
+            cells[boxes, head].write_text(json.dumps(results))
+    (folder / "gt.json").write_text(json.dumps(truth))
+    content = cross_table.make(folder / "gt.json", cells, sides, cross_table.Options(bootstrap=10))
+    names = cycle(HOSTILE)
+    content["meta"] = poisoned(content["meta"], names, set())
+    content["meta"]["sides"] |= {name: {name: name} for name in HOSTILE}
+    return cross_page.render(content), []
+
+
+def table(folder: Path) -> tuple[str, list[Drawing]]:
+    rows = []
+    for i, name in enumerate(HOSTILE):
+        path = folder / f"{i}.json"
+        path.write_text(json.dumps({"bbox": {"AP": 40 + i, "AP50": 60 + i}}))
+        rows.append(capacities.Entry(name, HOSTILE[i - 1], "", (path,)))
+    content = capacities.collect(HOSTILE[0], rows)
+    content["meta"] = poisoned(content["meta"], cycle(HOSTILE))
+    html, drawn = capacities.render(content)
+    return html, list(drawn.values())
+
+
+def scaling(folder: Path) -> tuple[str, list[Drawing]]:
+    rows = [
+        scaling_entries.Entry(
+            where="", target=target, capacity=name, images=images, vocabulary="v", value=images**0.25 + i
+        )
+        for target in HOSTILE[:2]
+        for i, name in enumerate(HOSTILE)
+        for images in (1e3, 1e4, 1e5)
+    ]
+    targets = tuple(scaling_entries.Target(name, name) for name in HOSTILE[:2])
+    study = scaling_entries.Study("x", targets, tuple(rows), None, False)
+    content = poisoned(scaling_content.collect(study), cycle(HOSTILE))
+    drawn = scaling_figures.draw(content)
+    return scaling_page.render(content, drawn), drawn
+
+
+def vocabulary(folder: Path) -> tuple[str, list[Drawing]]:
+    post = {"id": "1", "image": "a.jpg", "caption": "#dog #poodle #crane #brownbear #qqqq #axes"}
+    (folder / "posts.jsonl").write_text(json.dumps(post) + "\n")
+    rules, chosen = Rules(), Selection("wordnet")
+    built, tally, ledger = vocabulary_builder.build(
+        [folder / "posts.jsonl"], Columns(), rules, chosen, workers=1
+    )
+    tally.unknown.update(dict.fromkeys(HOSTILE, 7))
+    for name in HOSTILE:
+        ledger.skip(name, name, 1)
+    for entry in built.classes:
+        object.__setattr__(entry, "name", HOSTILE[entry.id % len(HOSTILE)])
+    built.meta.update({"command": HOSTILE[0], "made_from": {name: {"sha256": name} for name in HOSTILE}})
+    made = audit_page.Made(built, tally, ledger, chosen, Resolver(wordnet.load(), rules))
+    return audit_page.render(made), [audit_page.facts(made)["plot"]]
+
+
+def review(folder: Path) -> tuple[str, list[Drawing]]:
+    picture = io.BytesIO()
+    Image.new("RGB", (8, 8)).save(picture, "JPEG")
+    images = SimpleNamespace(read=lambda row: picture.getvalue())
+    one = {"name": "x", "kind": "y", "sha256": "z", "images": 3, "unreadable": 0}
+    pair = {"set": "x", "image": "a", "image_id": "i", "train": "t", "score": 0.5, "rank": 1}
+    content = {
+        "sha256": "s", "versions": {}, "command": "c", "manifest": "m", "settings": {"a": "b"}, "left_out": 0,
+        "train": {"name": "n", "images": 5}, "made_from": {"train": {"sha256": "h"}},
+        "sets": [one] * len(HOSTILE), "pairs": [pair] * len(HOSTILE),
+    }  # fmt: skip
+    content = poisoned(content, cycle(HOSTILE), set())
+    for row in content["pairs"]:
+        row |= {"image_row": 0, "train_row": 0}
+    kind = {"copies": 3, "recall": 1.0, "quantiles": {"0.5": 0.9, "0.05": 0.8}}
+    curve = [{"threshold": t, "recall": {"crop": 1.0}, "same_class": None} for t in (0.1, 0.9)]
+    sets = {
+        name: {
+            "threshold": 0.5, "threshold_from": name, "mean_recall": 0.9, "notes": [name],
+            "kinds": {"crop": kind}, "curve": curve, "same_class": {"pairs": 0},
+        }
+        for name in HOSTILE[8:12]
+    }  # fmt: skip
+    found = SimpleNamespace(
+        sets=[SimpleNamespace(searched=SimpleNamespace(name=name), images=images) for name in HOSTILE],
+        train=images,
+    )
+    drawn = calibration_figure.draw(sets)
+    html = review_page.render(content, {"sets": sets}, found, drawn)
+    return html, [drawn]
+
+
+PAGES: dict[str, Callable[[Path], tuple[str, list[Drawing]]]] = {
+    "wsl_det/gain/page.html": gain,
+    "wsl_det/gain/cross.html": cross,
+    "wsl_det/study/capacities.html": table,
+    "wsl_det/study/scaling/page.html": scaling,
+    "pretrain/vocabulary/vocab.html": vocabulary,
+    "pretrain/duplicates/review.html": review,
+}
+
+
+def test_no_page_is_left_out() -> None:
+    every = [*ROOT.glob("wsl_det/**/*.html"), *ROOT.glob("pretrain/**/*.html")]
+    assert {path.relative_to(ROOT).as_posix() for path in every} - {"wsl_det/core/layout.html"} == set(PAGES)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_nothing_foreign_becomes_markup(name: str, tmp_path: Path) -> None:
+    page, drawn = PAGES[name](tmp_path)
+    page.encode("utf-8")
+    assert not UNSHOWN.search(page)
+    read = Reader(page)
+    assert not {"x-evil"} & set(read.tags)
+    assert not [key for key, _ in read.attributes if key.startswith("on")]
+    assert read.tags.count("script") == (4 if name.endswith("review.html") else 0)
+    assert [
+        value for key, value in read.attributes if key == "src" and not (value or "").startswith("data:")
+    ] == []
+    text = re.sub(r"\s+", " ", "".join(read.texts))
+    assert "1337" not in text
+    if name.endswith("review.html"):
+        pairs = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["pairs"]  # type: ignore[index]
+        assert {pair["image"] for pair in pairs} == set(HOSTILE)
+    else:
+        shown = {name: re.sub(r"\s+", " ", pages.printable(name)).strip() for name in HOSTILE}
+        assert [name for name, words in shown.items() if words not in text] == []
+    for one in drawn:
+        for svg in (one.svg, one.wide, one.narrow):
+            svg.encode("utf-8")
+            tree = ElementTree.fromstring(svg if svg.startswith("<?xml") else svg.replace(" xlink:", " "))
+            assert not [node for node in tree.iter() if "evil" in node.tag]
+
+
+def test_what_cannot_be_shown_is_replaced_and_everything_else_kept() -> None:
+    assert pages.printable("a\x00b\x1bc\ud800d\u202ee") == "a\ufffdb\ufffdc\ufffdd\ufffde"
+    assert pages.printable("日本語 é ñ ❤️ a\tb\n") == "日本語 é ñ ❤️ a\tb\n"
+
+
+def test_json_for_a_script_closes_nothing_and_comes_back() -> None:
+    text = str(pages.script_json(HOSTILE))
+    assert not re.search("[<>&']", text)
+    assert json.loads(text) == HOSTILE
+    with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
+        pages.script_json([float("nan")])
+
+
+def test_equal_figures_are_equal_bytes() -> None:
+    def make(record: str, narrow: bool) -> figures.Figure:
+        figure = figures.Figure(figsize=(2, 1))
+        figure.text(0.5, 0.5, record)
+        return figure
+
+    first, second = (figures.drawing("x", "$5 & <b>", make) for _ in range(2))
+    assert first == second
+    assert "&lt;b&gt;" in first.svg and "$5" in first.svg
