@@ -16,7 +16,7 @@ def add_post_arguments(parser: argparse.ArgumentParser, required: bool = True) -
         nargs="+",
         required=required,
         metavar="FILE",
-        help="posts as .jsonl, .csv, .tsv or .parquet, plain or .gz or .zst; globs are expanded",
+        help="posts as .jsonl, .csv, .tsv or .parquet, plain, .gz, .bz2, .xz or .zst; globs are expanded",
     )
     add_column_arguments(parser)
 
@@ -26,7 +26,9 @@ def add_column_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("columns of the posts")
     for name in ("id", "image", "caption", "hashtags"):
         group.add_argument(f"--{name}-column", default=name, metavar="NAME", help="default: %(default)s")
-    group.add_argument("--separator", help="what divides a list of hashtags (default: ; or , or else spaces)")
+    group.add_argument(
+        "--separator", help="what divides a list of hashtags (default: ; , or |, or else spaces)"
+    )
 
 
 def columns(args: argparse.Namespace) -> Columns:

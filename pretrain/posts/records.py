@@ -29,7 +29,7 @@ class Post:
 
 @dataclass(frozen=True)
 class Columns:
-    """Names of the columns, and what divides a list of hashtags in one string (None: ; or , or space)."""
+    """Names of the columns, and what divides a list of hashtags in one string (None: ; , | or spaces)."""
 
     id: str = "id"
     image: str = "image"

@@ -177,11 +177,14 @@ def _plain_rows(block: bytes, columns: Columns) -> list[Any]:
 
     What is read Python's json reads alike.
     """
-    decoder, lines = _decoder(columns), block.count(b"\n") + (not block.endswith(b"\n"))
+    decoder, text = _decoder(columns), np.frombuffer(block, np.uint8)
+    ends = np.flatnonzero(text[:-1] == ord("\n"))
+    lines = len(ends) + 1
     if decoder is None or not _is_utf8(block):
         return [None] * lines
     # Within JSON no object follows another at once: where all lines meet so, none is empty or runs on.
-    if block.count(b"}\n{") == lines - 1:
+    meet = (text[ends - 1] == ord("}")).all() and (text[ends + 1] == ord("{")).all()
+    if meet and block.startswith(b"{"):
         try:
             rows: list[Any] = decoder.decode_lines(block)
         except (ValueError, RecursionError):

@@ -161,7 +161,12 @@ def test_one_odd_line_does_not_slow_the_others():
     rows = counting._plain_rows(b"\n".join([plain, *odd, plain]) + b"\n", Columns())
     assert [row and row.hashtags for row in rows] == [["a", "b"], *[None] * len(odd), ["a", "b"]]
     # As many objects as lines, but not one a line.
-    for joined in (plain + plain + b"\n", b'{"id":\n7}\n' + plain + plain, b'{"x":\n{}}\n' + plain * 2):
+    for joined in (
+        plain + plain + b"\n",
+        b'{"id":\n7}\n' + plain + plain,
+        b'{"x":\n{}}\n' + plain * 2,
+        b"\n" + plain * 2,
+    ):
         rows = counting._plain_rows(joined, Columns())
         assert rows == [None] * len(rows)
 
