@@ -121,9 +121,9 @@ class ShardIndex:
         if told.vocabulary is not None and self.vocabulary.sha256 != told.vocabulary:
             raise DataError(f"{self.folder}: vocab.json is not the vocabulary of these shards; {_AGAIN}")
         with ThreadPoolExecutor() as pool:
-            found = dict(zip(arrays, pool.map(files.sha256, (self._place(n) for n in arrays)), strict=True))
-        for name, digest in told.arrays.items():
-            if found.get(name) != digest:
+            found = pool.map(files.sha256, [self._place(name) for name in arrays if name in told.arrays])
+        for name, digest in zip([name for name in arrays if name in told.arrays], found, strict=True):
+            if digest != told.arrays[name]:
                 raise DataError(
                     f"{self.folder}: index/{name}.npy is damaged or was changed: dataset.json says another "
                     f"sha256; {_AGAIN}"
