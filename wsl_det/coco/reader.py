@@ -183,9 +183,9 @@ def _assemble(
     truth = GroundTruth(
         image_ids=image_ids,
         image_sizes=_sizes(images, source),
-        file_names=[_file_name(image) for image in images],
+        file_names=[_file_name(image, source) for image in images],
         category_ids=category_ids,
-        category_names=[str(category.name) for category in categories],
+        category_names=[_text(str(c.name), f"{source}: category {c.id}", "name") for c in categories],
         object_ids=ids[order],
         object_image=image_of[order].astype(np.int32),
         object_class=class_of[order].astype(np.int32),
@@ -301,11 +301,22 @@ def _sizes(images: Sequence[_Image], source: str) -> np.ndarray:
     return sizes
 
 
-def _file_name(image: _Image) -> str | None:
+def _file_name(image: _Image, source: str) -> str | None:
     """The name below the image folder; LVIS gives an address, whose last two parts are folder and file."""
-    if image.file_name is None and image.coco_url is not None:
-        return "/".join(image.coco_url.split("/")[-2:])
-    return image.file_name
+    name = image.file_name
+    if name is None and image.coco_url is not None:
+        name = "/".join(image.coco_url.split("/")[-2:])
+    return _text(name, f"{source}: image {image.id}", "file_name") if name is not None else None
+
+
+def _text(text: str, where: str, field: str) -> str:
+    """``text``, unless it is half a character that no file can hold."""
+    if not text.isascii():
+        try:
+            text.encode()
+        except UnicodeEncodeError:
+            raise rows.refused(where, field, text, _EXPECTED) from None
+    return text
 
 
 def _federated(

@@ -16,6 +16,8 @@ from wsl_det.errors import DataError
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 T = TypeVar("T")
+_NOT_ONE = (msgspec.MsgspecError, ValueError, OverflowError, RecursionError)
+"""What conversion raises; ValueError for half a surrogate pair where no text belongs."""
 _FIELD = re.compile(r"at `\$\.(\w+)")
 _MISSING = re.compile(r"missing required field `(\w+)`")
 
@@ -31,7 +33,7 @@ def quick(data: bytes, type_: type[T]) -> T | None:
         if not data.isascii():
             data.decode("utf-8", "surrogatepass")
         return msgspec.json.decode(data, type=type_)
-    except (ValueError, RecursionError):
+    except _NOT_ONE:
         return None
 
 
@@ -65,12 +67,12 @@ def typed(
     """
     try:
         return msgspec.convert(rows, list[type_])  # type: ignore[valid-type]
-    except (msgspec.ValidationError, RecursionError, OverflowError):
+    except _NOT_ONE:
         pass
     for place, row in enumerate(rows):
         try:
             msgspec.convert(row, type_)
-        except (msgspec.ValidationError, RecursionError, OverflowError) as error:
+        except _NOT_ONE as error:
             where = name(place, row)
             if not isinstance(row, Mapping):
                 raise DataError(f"{where} is {short(row)}; expected an object") from None
@@ -109,7 +111,7 @@ def parse(data: bytes) -> Any:
     """A JSON value, quickly; what only Python's own reader takes, such as 1e999, by that one."""
     try:
         return msgspec.json.decode(data)
-    except ValueError:
+    except (msgspec.MsgspecError, ValueError):
         return json.loads(data, parse_int=whole)
     except RecursionError:
         return "a value nested too deeply"

@@ -101,12 +101,9 @@ def _load(detector: Detector, dataset: CocoDataset) -> _Loaded:
     settings.set_backends(cfg)
     model = engine.build()
     start = weights.detector(model, detector.weights)
-    trained_on = [c["name"] for c in start.categories or []]
-    if trained_on and trained_on != list(dataset.category_names):
-        raise CheckpointError(
-            f"{detector.weights} was trained on the categories {', '.join(trained_on)} in this order; "
-            f"{dataset.json_path} has {', '.join(dataset.category_names)}"
-        )
+    if start.categories is not None:
+        names = [str(c["name"]) for c in start.categories]
+        datasets.check_categories(names, detector.weights, [dataset], CheckpointError)
     return _Loaded(detector.name, cfg, engine, engine.for_inference(model.eval()), start)
 
 

@@ -35,6 +35,12 @@ def read_image(path: Path, channel_order: str, size: tuple[int, int] | None = No
     return pixels[:, :, ::-1] if channel_order == "BGR" else pixels
 
 
+def check_header(path: Path, size: tuple[int, int]) -> None:
+    """Raise BadImage for what is no image, or whose header says another (height, width) than ``size``."""
+    with photos.opened(path) as file:
+        _check_size(upright_size(file), size)
+
+
 def _check_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:
     if expected is not None and found != expected:
         raise BadImage(

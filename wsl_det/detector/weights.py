@@ -69,8 +69,25 @@ def load(model: nn.Module, cfg: Config, seed: int) -> Start:
     if artifact.looks_like(payload):
         return _backbone(model, cfg, payload, Path(name))
     weights = tensors(payload, name)
-    checkpoint.load_exactly(model, weights, f"detector weights {name}")
+    try:
+        checkpoint.load_exactly(model, weights, f"detector weights {name}")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_other_classes(model, weights, name)}") from None
     return from_header(payload, name)
+
+
+def _other_classes(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> str:
+    """What to do about a detector whose layers all fit but those of the classes; else nothing."""
+    own = model.state_dict()
+    unlike = {k for k in own.keys() | weights.keys() if k not in own or k not in weights}
+    unlike |= {k for k in own.keys() & weights.keys() if own[k].shape != weights[k].shape}
+    if not all(".box_predictor." in k or ".mask_head.predictor." in k for k in unlike):
+        return ""
+    return (
+        "\nOnly the layers of the classes differ: it was trained on another number of classes than "
+        "MODEL.ROI_HEADS.NUM_CLASSES. To go on from it with other classes, start from its trunk:\n"
+        f"  wsl-det export_backbone {name} weights/trunk.pth\n  MODEL.WEIGHTS weights/trunk.pth"
+    )
 
 
 def detector(model: nn.Module, path: str) -> Start:

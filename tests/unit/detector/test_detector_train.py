@@ -149,15 +149,99 @@ def test_a_detector_fits_exactly_or_not_at_all(finished, tmp_path):
     again = cfg.override(OUTPUT_DIR=str(tmp_path / "x"), MODEL__WEIGHTS=str(folder / "model_final.pth"))
     with pytest.raises(CheckpointError, match=r"roi_heads\.mask_head"):
         train.run(job(again.override(MODEL__MASK_ON=False), sets, eval_only=True))
-    tree = json.loads(Path(sets["val"][0]).read_text())
-    tree["categories"].reverse()
-    for category, name in zip(tree["categories"], ("rot", "blau"), strict=True):
-        category["name"] = name
-    other = tmp_path / "other.json"
-    other.write_text(json.dumps(tree))
-    with pytest.raises(CheckpointError, match="other categories"):
-        train.run(job(again, {**sets, "val": (str(other), sets["val"][1])}, eval_only=True))
+    three = cfg.override(OUTPUT_DIR=str(tmp_path / "x"), DATASETS__TEST=[], MODEL__ROI_HEADS__NUM_CLASSES=3)
+    more = changed(sets["train"], tmp_path, lambda t: t["categories"].append({"id": 9, "name": "green"}))
+    with pytest.raises(CheckpointError, match=r"Only the layers of the classes differ(.|\n)*export_backbone"):
+        train.run(job(three.override(MODEL__WEIGHTS=again.MODEL.WEIGHTS), {**sets, "train": more}))
     assert not (tmp_path / "x").exists()
+
+
+def changed(one, folder, change):
+    """A data set whose annotation file went through ``change``, beside the old one."""
+    tree = json.loads(Path(one[0]).read_text())
+    change(tree)
+    other = folder / "other.json"
+    other.write_text(json.dumps(tree))
+    return str(other), one[1]
+
+
+def renamed(tree):
+    for category, name in zip(tree["categories"], ("blue", "red"), strict=True):
+        category["name"] = name
+
+
+def renumbered(tree):
+    """Other ids with equal names in id order."""
+    new = {c["id"]: 100 + c["id"] for c in tree["categories"]}
+    for category in tree["categories"]:
+        category["id"] = new[category["id"]]
+    for annotation in tree["annotations"]:
+        annotation["category_id"] = new[annotation["category_id"]]
+
+
+def test_categories_are_compared_by_name_in_id_order_at_both_doors(finished, tmp_path):
+    folder, sets, cfg, results = finished
+    again = cfg.override(OUTPUT_DIR=str(tmp_path / "x"), MODEL__WEIGHTS=str(folder / "model_final.pth"))
+    swapped = {**sets, "val": changed(sets["val"], tmp_path, renamed)}
+    wrong = "other categories than .*number 1 is 'blue' here and 'red' there .the same names in another order"
+    with pytest.raises(CheckpointError, match=wrong):
+        train.run(job(again, swapped, eval_only=True))
+    with pytest.raises(DataError, match=wrong):
+        train.run(job(cfg.override(OUTPUT_DIR=str(tmp_path / "x")), swapped))
+    assert not (tmp_path / "x").exists()
+    shifted = {**sets, "val": changed(sets["val"], tmp_path, renumbered)}
+    found = train.run(job(again, shifted, eval_only=True))
+    assert found["val"]["bbox"]["AP"] == results["val"]["bbox"]["AP"]
+
+
+def without_area(tree):
+    del tree["annotations"][0]["area"]
+
+
+def without_mask(tree):
+    tree["annotations"][0]["segmentation"] = None
+
+
+def negative(tree):
+    tree["annotations"][0]["bbox"][2] *= -1
+
+
+def federated(tree):
+    tree["images"][0]["neg_category_ids"] = []
+
+
+def moved(tree):
+    for image in tree["images"]:
+        image["file_name"] = "images\\" + image["file_name"]
+
+
+def turned(tree):
+    for image in tree["images"]:
+        image["height"], image["width"] = image["width"], image["height"] + 1
+    for annotation in tree["annotations"]:
+        annotation["bbox"] = [1, 1, 9, 9]
+        annotation["segmentation"] = [[1, 1, 10, 1, 10, 10]]
+
+
+UNSCORABLE = [
+    (without_area, "has no 'area'"),
+    (without_mask, "has no segmentation; masks need"),
+    (negative, "bbox of negative width"),
+    (federated, "neg_category_ids"),
+    (moved, "photos cannot be used.*does not exist; file names with back slashes"),
+    (turned, "photos cannot be used.*its annotations say"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), UNSCORABLE, ids=[c.__name__ for c, _ in UNSCORABLE])
+def test_a_test_set_that_cannot_be_scored_is_refused_before_the_training(
+    tiny, scenes, tmp_path, change, message
+):
+    sets = {**scenes, "val": changed(scenes["val"], tmp_path, change)}
+    cfg = tiny("OUTPUT_DIR", str(tmp_path / "run"))
+    with pytest.raises(DataError, match=message):
+        train.run(job(cfg, sets))
+    assert not (tmp_path / "run").exists()
 
 
 @pytest.fixture
