@@ -13,6 +13,9 @@ from typing import Any, TextIO
 # none of them may reach a terminal, a log or an id out of somebody else's file name.
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# Foreign names and values may be a megabyte long; what they are and the remedy at the end must be seen.
+_LONG = re.compile(r"[^\n]{2001,}")
+
 
 class WslError(Exception):
     """A problem the user can mend; tools print its text on stderr and exit with code 2."""
@@ -48,7 +51,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         with contextlib.redirect_stdout(_Printed(sys.stdout)):
             return main(argv)
     except WslError as error:
-        print(printable(f"error: {error}"), file=sys.stderr)
+        print(printable(f"error: {_LONG.sub(_cut, str(error))}"), file=sys.stderr)
     except BrokenPipeError:
         # The reader (head, less) left; writing more would only raise again at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -66,6 +69,10 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
 def printable(text: str) -> str:
     """``text`` with raw control characters and bytes that are no UTF-8 written as \\x1b or \\udce9."""
     return _RAW.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def _cut(line: re.Match[str]) -> str:
+    return f"{line[0][:1500]} ... {line[0][-400:]}"
 
 
 class _Printed:

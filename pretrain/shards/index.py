@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.vocabulary import classes as vocabulary
-from wsl_det.core import files
+from wsl_det.core import files, foreign
 from wsl_det.errors import DataError
 
 SCHEMA = 1
@@ -230,7 +230,7 @@ def _map(path: Path, dtype: Any) -> NDArray[Any]:
             array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; {_AGAIN}") from None
-    except (ValueError, EOFError, OSError, OverflowError, TypeError, SyntaxError, MemoryError) as error:
+    except foreign.NO_ARRAYS as error:
         raise DataError(f"{path} is no whole numpy array ({str(error)[:200]}); {_AGAIN}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
         found = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else "several arrays"

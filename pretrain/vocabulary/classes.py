@@ -7,7 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
+from msgspec import Meta
 
 from wsl_det.core import files
 from wsl_det.errors import DataError
@@ -28,7 +31,7 @@ class VocabularyClass:
     name: str
     synsets: tuple[str, ...]
     hashtags: tuple[str, ...]
-    count: int
+    count: Annotated[int, Meta(ge=0, le=2**63 - 1)]
 
 
 @dataclass(frozen=True)
@@ -91,36 +94,26 @@ def read(path: str | Path) -> Vocabulary:
     try:
         if value["schema"] != SCHEMA:
             raise DataError(f"vocabulary {path} has schema {value['schema']}; this version reads {SCHEMA}")
-        classes = tuple(_class(entry) for entry in value["classes"])
+        classes = msgspec.convert(value["classes"], tuple[VocabularyClass, ...])
         vocabulary = Vocabulary(str(value["kind"]), classes, dict(value.get("meta") or {}))
-        stated = value["sha256"]
+        stated, found = value["sha256"], vocabulary.sha256  # which halves of characters do not have
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{path} is no vocabulary ({type(error).__name__}: {error}); expected a vocab.json "
             "made by tools/build_vocab.py"
         ) from None
-    _check(vocabulary, stated, path)
+    _check(vocabulary, stated == found, path)
     return vocabulary
 
 
-def _class(entry: Mapping[str, Any]) -> VocabularyClass:
-    return VocabularyClass(
-        id=int(entry["id"]),
-        name=str(entry["name"]),
-        synsets=tuple(map(str, entry["synsets"])),
-        hashtags=tuple(map(str, entry["hashtags"])),
-        count=int(entry["count"]),
-    )
-
-
-def _check(vocabulary: Vocabulary, stated: object, path: str | Path) -> None:
+def _check(vocabulary: Vocabulary, same: bool, path: str | Path) -> None:
     ids = [entry.id for entry in vocabulary.classes]
     if ids != list(range(len(ids))):
         raise DataError(f"vocabulary {path}: ids must be 0..{len(ids) - 1} in the order of the list")
-    if stated != vocabulary.sha256:
+    if not same:
         raise DataError(
-            f"vocabulary {path} states sha256 {str(stated)[:12]} but its classes hash to "
-            f"{vocabulary.sha256[:12]}; it was edited by hand: build it again with tools/build_vocab.py"
+            f"vocabulary {path} states another sha256 than its classes hash to ({vocabulary.sha256[:12]}); "
+            "it was edited by hand: build it again with tools/build_vocab.py"
         )
     if len(vocabulary.class_of) != sum(len(entry.hashtags) for entry in vocabulary.classes):
         raise DataError(f"vocabulary {path} lists a hashtag in more than one class; build it again")

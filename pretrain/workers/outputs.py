@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_det.core import files
+from wsl_det.core import files, foreign
 
 
 @dataclass
@@ -51,7 +50,7 @@ def load(path: Path, rows: Sequence[int]) -> Outputs | None:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             there, vectors, hashes, bad, reasons = (stored[name] for name in names)
             unreadable = dict(zip(bad.tolist(), reasons.tolist(), strict=True))
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile):
+    except foreign.NO_ARRAYS:
         return None
     sound = vectors.ndim == 2 and vectors.dtype == np.float32 and len(vectors) == len(hashes) == len(rows)
     if not sound or there.tolist() != list(rows):

@@ -80,9 +80,18 @@ def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
 def read_json(path: str | Path, what: str = "file", **hooks: Any) -> Any:
     """The value in a JSON file; ``what`` names its role in the message when it is unreadable.
 
-    hooks: as ``json.loads`` takes them.
+    hooks: as ``json.loads`` takes them. Raises DataError, also for a key that stands twice in an object.
     """
     path = Path(path)
+
+    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            keys = [key for key, _ in pairs]
+            twice = next(key for key in keys if keys.count(key) > 1)
+            raise DataError(f"{what} {path}: the key {twice!r:.60} stands twice in one object; keep one")
+        return found
+
     try:
         data = path.read_bytes()
     except FileNotFoundError:
@@ -90,7 +99,7 @@ def read_json(path: str | Path, what: str = "file", **hooks: Any) -> Any:
     except IsADirectoryError:
         raise DataError(f"{what} {path} is a folder; expected a JSON file") from None
     try:
-        return json.loads(data, **hooks)
+        return json.loads(data, object_pairs_hook=once, **hooks)
     except (ValueError, RecursionError) as error:  # of ValueErrors, a number of 5,000 digits is one too
         raise DataError(f"{what} {path} is not whole JSON ({error}); {_instead(data)}") from None
 

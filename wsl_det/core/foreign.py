@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import pickle
 import pickletools
+import struct
+import tokenize
 import zipfile
+import zlib
 from pathlib import Path
 from typing import IO
 
@@ -27,6 +30,12 @@ _STARTS = {
         *(b"\x1f\x8b\x08", b"bzh", b"\xfd7zxz", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
     ),
 }
+NO_ARRAYS = (
+    *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError),
+    *(RecursionError, SyntaxError, TypeError, ValueError, struct.error, tokenize.TokenError),
+    *(zipfile.BadZipFile, zlib.error),
+)
+"""What ``numpy.load`` raises for damaged .npy and .npz files: it reads their headers as Python."""
 _DEEPEST, _HEAVIEST, _KEY = 32, 30_000, 64
 """Bounds of a pickled tuple: levels, parts counted as often as they are named, and parts when it is a key."""
 _TAKEN: dict[str, int | None] = {name: None for name in ("TUPLE", "APPENDS", "SETITEMS")}  # to the mark

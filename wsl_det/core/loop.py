@@ -106,16 +106,25 @@ class Loop:
         if saved is None:
             log.get("loop").info("no checkpoint in %s: starting from the beginning", self.folder.path)
             return 0
-        self._check_fingerprint(saved.get("fingerprint", {}))
+        try:
+            self._check_fingerprint(dict(saved.get("fingerprint", {})))
+            self._restore(saved)
+        except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
+            raise CheckpointError(
+                f"{self.folder.path}: checkpoint {saved['iteration']} is not one of this run "
+                f"({str(error)[:200]}); move it away to go on from the one before it"
+            ) from None
+        start = int(saved["iteration"]) + 1
+        log.get("loop").info("continuing %s at iteration %d", self.folder.path, start)
+        return start
+
+    def _restore(self, saved: Mapping[str, Any]) -> None:
         _bare(self.model).load_state_dict(saved["model"])
         self._load_buffers(saved.get("rank_buffers"))
         self.optimizer.load_state_dict(saved["optimizer"])
         self.scaler.load_state_dict(saved["scaler"])
         for name, part in self.plan.state.items():
             part.load_state_dict(saved["state"][name])
-        start = int(saved["iteration"]) + 1
-        log.get("loop").info("continuing %s at iteration %d", self.folder.path, start)
-        return start
 
     def run(self, batches: Iterator[Any], start: int = 0) -> None:
         """Train from iteration ``start``; ``batches`` begins with the batch of that iteration.

@@ -45,17 +45,8 @@ def each_once(data: bytes, keys: Mapping[str, int]) -> bool:
 
 
 def slow(path: Path, what: str) -> Any:
-    """The tree of a JSON file by Python's own reader; DataError for a key that stands twice in an object."""
-
-    def once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found = dict(pairs)
-        if len(found) < len(pairs):
-            keys = [key for key, _ in pairs]
-            twice = next(key for key in keys if keys.count(key) > 1)
-            raise DataError(f"{what} {path}: the key {twice!r:.60} stands twice in one object; keep one")
-        return found
-
-    return files.read_json(path, what, object_pairs_hook=once, parse_int=whole)
+    """The tree of a JSON file by Python's own reader, its integers read by ``whole``."""
+    return files.read_json(path, what, parse_int=whole)
 
 
 def typed(

@@ -135,7 +135,7 @@ def _judged(row: Mapping[str, Any]) -> Judged:
         image_id=None if image_id is None else _whole(image_id),
         train=_text(row["train"]),
         train_row=_whole(row["train_row"]),
-        score=float(row["score"]),
+        score=_number(row["score"]),
         verdict=row["verdict"],
     )
 
@@ -151,9 +151,15 @@ def _text(value: Any) -> str:
 
 
 def _whole(value: Any) -> int:
-    if type(value) is not int:
-        raise TypeError(f"{value!r:.40} is a {type(value).__name__}, expected a whole number")
+    if type(value) is not int or not -(2**63) <= value < 2**63:
+        raise TypeError(f"{value!r:.40} is a {type(value).__name__}, expected a whole number of 64 bits")
     return value
+
+
+def _number(value: Any) -> float:
+    if type(value) not in (int, float) or not abs(value) < 2**63:
+        raise TypeError(f"{value!r:.40} is a {type(value).__name__}, expected a finite number")
+    return float(value)
 
 
 def check_mode(mode: str) -> str:

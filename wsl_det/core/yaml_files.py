@@ -33,7 +33,10 @@ def read(path: str | Path, what: str = "file", *, is_text: Callable[[Place], boo
     """
     path = Path(path)
     text = _text(path, what)
-    loader = _Loader(text)
+    try:
+        loader = _Loader(text)  # which refuses control characters
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{path} is not readable YAML: {error}") from None
     loader.name = str(path)  # in PyYAML's messages
     try:
         node = loader.get_single_node()

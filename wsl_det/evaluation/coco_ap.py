@@ -90,7 +90,7 @@ def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
         )
     return {
         "images": len(truth.image_ids),
-        "objects": int((~truth.object_crowd).sum()),
+        "objects": truth.num_objects,
         "crowds": int(truth.object_crowd.sum()),
         "detections": len(found),
         "predictions_meta": found.meta,

@@ -30,6 +30,16 @@ def test_messages_and_output_of_tools_are_escaped(
     assert SHOWN in found.err
 
 
+def test_long_foreign_texts_are_cut_and_the_remedy_stays(capsys: pytest.CaptureFixture) -> None:
+    def main(argv: Sequence[str] | None) -> int:
+        raise errors.DataError(f"one line\nclass {'x' * 10**6!r} stands twice; leave one")
+
+    assert errors.run(main) == 2
+    found = capsys.readouterr().err
+    assert found.startswith("error: one line\nclass 'xxx") and len(found) < 2500
+    assert found.endswith("stands twice; leave one\n")
+
+
 def test_logs_and_progress_are_escaped(tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch) -> None:
     monkeypatch.setattr(log, "_PLAIN_SECONDS", 0.0)
     log.setup(tmp_path).warning("left out: %s", RAW)

@@ -57,3 +57,9 @@ def test_names_that_are_not_utf8_are_written_escaped(tmp_path: Path) -> None:
     log.setup(tmp_path).info("cannot read %s", name)
     assert "photo\\udcff\\udce9.jpg" in (tmp_path / "log.txt").read_text(encoding="utf-8")
     log.setup()
+
+
+def test_a_key_that_stands_twice_is_refused_in_every_json_file(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('{"a": [{"b": 1, "b": 2}]}')
+    with pytest.raises(DataError, match=r"result file .*x.json: the key 'b' stands twice"):
+        files.read_json(tmp_path / "x.json", "result file")

@@ -234,6 +234,26 @@ def test_resume_without_checkpoint_starts_over(tmp_path: Path) -> None:
     assert _train(tmp_path, 2, resume=True)
 
 
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda saved: saved.pop("model"),
+        lambda saved: saved["model"].pop("0.weight"),
+        lambda saved: saved["optimizer"].update(param_groups=3),
+        lambda saved: saved.update(rank_buffers=[{"of another": torch.ones(1)}]),
+        lambda saved: saved.update(fingerprint=3),
+    ],
+)
+def test_a_checkpoint_of_other_content_is_refused_with_the_way_on(tmp_path: Path, spoil: Any) -> None:
+    _train(tmp_path, 4)
+    newest = sorted(tmp_path.glob("model_0*.pth"))[-1]
+    saved = load_weights(newest)
+    spoil(saved)
+    torch.save(saved, newest)
+    with pytest.raises(CheckpointError, match=r"(?s)checkpoint 3 is not one of this run .*move it away"):
+        _train(tmp_path, 4, resume=True)
+
+
 def test_damaged_newest_checkpoint_falls_back(tmp_path: Path) -> None:
     whole = _train(tmp_path, 5)
     newest = tmp_path / "model_0000004.pth"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -67,3 +68,25 @@ def test_verdicts_belong_to_one_annotation_file() -> None:
         verdicts.image_ids(given("y"), "e" * 64, known, "gt.json")
     with pytest.raises(DataError, match="does not have"):
         verdicts.image_ids(given("yyyy"), "f" * 64, known, "gt.json")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"score": value} for value in ("0.9", None, True, 10**400, float("nan"), float("inf"))),
+        *({"pair": value} for value in (True, 0.0, "0", 2**63)),
+    ],
+)
+def test_numbers_of_a_verdicts_file_are_numbers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("v.json").touch()
+    path = tmp_path / "settled.json"
+    verdicts.write_settled(path, given("y"), given("y"))
+    assert len(verdicts.read(path).rows) == 1
+    value = json.loads(path.read_text())
+    value["verdicts"][0] |= change
+    path.write_text(json.dumps(value))
+    with pytest.raises(DataError, match=r"no whole verdicts file .*expected a (finite|whole) number"):
+        verdicts.read(path)

@@ -52,6 +52,7 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         ('x: "\\ud800"', "halves of characters"),
         ('x: "\\UFFFFFFFF"', "not readable YAML"),
         ('"\\ud800": 1', "halves of characters"),
+        ("a: \x1b[31m", "not readable YAML"),
         (b"\xff\xfea\0", "cannot be read"),
         ("a: 1\n---\nb: 2", "another document"),
         ("a: [1", "not readable YAML"),

@@ -216,6 +216,11 @@ def test_the_index_survives_pickling_and_forgets_its_files(made):
     assert found.read(0)
 
 
+def open_header(path):
+    """A bracket of the header is not closed."""
+    path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))
+
+
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
@@ -224,6 +229,7 @@ def test_the_index_survives_pickling_and_forgets_its_files(made):
         (lambda d: (d / "dataset.json").write_text("{}"), "schema None"),
         (lambda d: (d / "index/size.npy").unlink(), r"size\.npy does not exist"),
         (lambda d: (d / "index/size.npy").write_bytes(b"\x93NUMPY"), "no whole numpy array"),
+        (lambda d: open_header(d / "index/size.npy"), "no whole numpy array"),
         (lambda d: np.save(d / "index/size.npy", np.zeros(5, np.int32)), "holds int32"),
         (lambda d: np.save(d / "index/size.npy", np.zeros(4, np.int64)), "disagree in length"),
         (lambda d: (d / "vocab.json").unlink(), "vocabulary .* does not exist"),

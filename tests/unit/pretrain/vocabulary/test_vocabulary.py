@@ -158,7 +158,14 @@ def test_users_lists(path):
         (lambda v: v.pop("classes"), "is no vocabulary"),
         (lambda v: v["classes"][0].update(id=5), "ids must be 0..4"),
         (lambda v: v["classes"][0]["hashtags"].append("x"), "edited by hand"),
-        (lambda v: v["classes"][0].update(count="many"), "is no vocabulary"),
+        *(
+            (lambda v, count=count: v["classes"][0].update(count=count), "is no vocabulary")
+            for count in ("many", "3", 3.5, True, -1, 2**63, float("inf"), None)
+        ),
+        (lambda v: v["classes"][0].update(id=False), "is no vocabulary"),
+        (lambda v: v["classes"][0].update(name=None), "is no vocabulary"),
+        (lambda v: v["classes"][0].update(hashtags="ab"), "is no vocabulary"),
+        (lambda v: v["classes"][0]["hashtags"].append("\ud800"), "is no vocabulary"),
         (lambda v: v.update(classes=3), "is no vocabulary"),
     ],
 )
