@@ -1,261 +1,217 @@
-"""Does the gain report find what was planted, and do its intervals cover? Simulated detectors, known truth.
+"""Does the gain report find what was planted? Mixtures of five causes, whose truth is known.
 
-python benchmarks/bench_gain.py                     planted causes: recovered against planted
-python benchmarks/bench_gain.py --calibrate 400     coverage of the 95% intervals, 1 to 5 runs a side
-python benchmarks/bench_gain.py --calibrate 200 --level attribution --runs 1 2     the kinds of error
+python benchmarks/bench_gain.py --choose       rules of targets on the 60 mixtures for choosing
+python benchmarks/bench_gain.py --write        the chosen rule on the 60 for reporting, looked at once; and
+                                               the table that the report reads, wsl_det/gain/method_error.json
 """
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
-from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks import simulation
-from benchmarks.simulation import Detector
-from wsl_det.core import log
-from wsl_det.core import seed as seeds
-from wsl_det.evaluation import average_precision as ap
+from benchmarks import mixtures
+from benchmarks.mixtures import CAUSES, Mixture, Rates
+from wsl_det.core import files, log
 from wsl_det.evaluation import matching, metrics
 from wsl_det.evaluation.match_table import FIRST_COCO
-from wsl_det.gain import attribution, comparison, factors, mends, resamples, side
-from wsl_det.predictions import Predictions
+from wsl_det.gain import attribution, factors, mends, side
+from wsl_det.gain.pairs import ImagePairs
 
-REGIMES = {
-    "tight": Detector(),
-    "tight, score follows IoU": Detector(follows_iou=4.0),
-    "loose": Detector(box_noise=0.12),
-    "very loose": Detector(box_noise=0.2),
+SETS = {"choosing": 0, "reporting": 100_000}
+"""First seeds of the two sets."""
+NUMBER, WITHOUT_LOCALIZATION = 60, 20
+RULES: dict[str, tuple[float | None, float]] = {
+    "0.1 for all": (0.1, 0.1),
+    "0.3 for all": (0.3, 0.3),
+    "0.2, other classes 0.3": (0.2, 0.3),
+    "as tight as the boxes are": (None, mends.OTHER_CLASS),
 }
-CAUSES = {
-    "classification": {"class_error": 0.08},
-    "localization": {"box_noise": 0.85},
-    "missed": {"missed": 0.12},
-    "background": {"background": 1.5},
-    "duplicate": {"duplicates": 0.05},
-    "ranking": {"ranking": 1.8},
-    "class + box": {"class_error": 0.08, "box_noise": 0.85},
-    "missed + background": {"missed": 0.12, "background": 1.5},
-}
-
-CASES = {
-    "zero gain": {},
-    "class errors .15 -> .10": {"class_error": 0.10},
-    "box noise x 0.9": {"box_noise": 0.054},
-}
-RUNS = (1, 2, 3, 5)
-SPREAD, FRESH = 0.12, 0.3
-"""Of several runs: log standard deviation of their class errors, and the share of draws not in common."""
-
-
-def planted(images: int) -> None:
-    head = f"{'regime':26s}{'planted':22s}{'AP':>6s}{'gain':>7s}"
-    print(
-        head
-        + "".join(f"{kind[:10]:>11s}" for kind in comparison.SHOWN_KINDS)
-        + "   recognition/localization at .1"
-    )
-    scene = simulation.world(images=images, classes=12, seed=1)
-    ones = np.ones((images, 1), dtype=np.uint8)
-
-    def run(detector: Detector) -> tuple[metrics.Measures, np.ndarray]:
-        shapes = matching.object_shapes(scene.truth, "bbox")
-        one = side.build([simulation.detect(scene, detector)], scene.truth, shapes, "bbox")
-        return metrics.measure(one.tables[0]), mends.values(one.pairs[0], ones)
-
-    for regime, base in REGIMES.items():
-        a, values_a = run(base)
-        for name, cause in CAUSES.items():
-            change = {k: v * base.box_noise if k == "box_noise" else v for k, v in cause.items()}
-            b, values_b = run(replace(base, **change))
-            shares = dict(zip(mends.KINDS, attribution.shares(values_a, values_b)[:, 0], strict=True))
-            two = factors.two_factors(a.metrics["AP"], a.by_iou[0], b.metrics["AP"], b.by_iou[0])
-            gain = float(values_b[0, 0] - values_a[0, 0])
-            row = "".join(f"{shares[kind]:11.2f}" for kind in comparison.SHOWN_KINDS)
-            print(f"{regime:26s}{name:22s}{values_a[0, 0]:6.1f}{gain:7.2f}{row}", end="")
-            print(f"   {two[0][0]:6.2f} / {two[1][0]:5.2f}")
-
-
-def run_of(base: Detector, chance: float) -> Detector:
-    """What a training seed makes of a detector: ``chance`` is standard normal."""
-    return replace(base, class_error=base.class_error * float(np.exp(SPREAD * chance)))
-
-
-def scored(scene: simulation.World, found: Predictions, weights: np.ndarray) -> np.ndarray:
-    """(3, B) AP, AP50 and AP@0.1 in percent; the part of ``measures.columns`` that the intervals need."""
-    table = matching.match(found, scene.truth, "bbox")
-    objects = ap.positives(
-        table.object_image, table.object_class, table.counts[0], weights, table.num_classes
-    )
-    by_class = ap.precision(table.class_starts, table.image, table.status[0], weights, objects)
-    by_iou = 100 * ap.mean_over_classes(by_class, 1)
-    return np.stack([by_iou[FIRST_COCO:].mean(axis=0), by_iou[FIRST_COCO], by_iou[0]])
-
-
-def gains(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """(4, B) gain in AP and AP50, recognition and localization of two sides."""
-    return np.stack([b[0] - a[0], b[1] - a[1], *factors.two_factors(a[0], a[2], b[0], b[2])])
-
-
-def mended(scene: simulation.World, found: Predictions, weights: np.ndarray) -> np.ndarray:
-    """(17, B) AP in percent after each of ``mends.SUBSETS``."""
-    shapes = matching.object_shapes(scene.truth, "bbox")
-    return mends.values(side.build([found], scene.truth, shapes, "bbox").pairs[0], weights)
+"""Least overlaps of targets, of the own class and of others: first what was there, last the report's own."""
+LEVELS = ("two factors 0.1", "two factors 0.3", "two factors 0.5", "attribution")
+LOCALIZATION = CAUSES.index("localization")
+BOUNDS = (10.0, 25.0)
+TABLE = Path(__file__).parents[1] / "wsl_det" / "gain" / "method_error.json"
 
 
 @dataclass(frozen=True)
-class Level:
-    """Numbers whose intervals are tried: their names, what a detector scores, what two sides make of it."""
+class Found:
+    """A mixture's truth (5,) and what the levels make of it, in points of AP by ``CAUSES``.
 
-    numbers: tuple[str, ...]
-    scored: Callable[[simulation.World, Predictions, np.ndarray], np.ndarray]
-    gains: Callable[[np.ndarray, np.ndarray], np.ndarray]
-    normal: bool
-    bootstrap: int
-
-
-LEVELS = {
-    "factors": Level(("AP", "AP50", "recognition", "localization"), scored, gains, False, 400),
-    "attribution": Level(mends.KINDS, mended, attribution.shares, True, 200),
-}
-
-
-def population(
-    level: Level, frequency: np.ndarray, images: int, detector: Detector, *, runs: int
-) -> np.ndarray:
-    """(S,) what ``level`` scores over many images, averaged over the seeds that the runs are drawn from."""
-    scene = simulation.world(images=images, classes=len(frequency), seed=77, frequency=frequency)
-    # Midpoints of equal shares of the normal distribution; one of them is its middle, a run without chance.
-    chances = [NormalDist().inv_cdf((i + 0.5) / runs) for i in range(runs)]
-    ones = np.ones((images, 1), dtype=np.uint8)
-    return np.mean(
-        [level.scored(scene, simulation.detect(scene, run_of(detector, c)), ones)[:, 0] for c in chances], 0
-    )
-
-
-def _runs(
-    level: Level,
-    scene: simulation.World,
-    sides: dict[str, Detector],
-    weights: np.ndarray,
-    place: int,
-    number: int,
-) -> dict[str, list[tuple[np.ndarray, np.ndarray]]]:
-    """For each side its runs: (plain numbers (S,), numbers under resamples (S, B))."""
-    both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
-    rng = seeds.numpy_generator("calibration runs", place, number)
-    drawn: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {}
-    for name, detector in sides.items():
-        drawn[name] = []
-        for _ in range(number):
-            chance, luck = rng.standard_normal(), int(rng.integers(2**62))
-            if number == 1:
-                found = simulation.detect(scene, detector, luck=luck)
-            else:
-                found = simulation.detect(scene, run_of(detector, chance), luck=luck, fresh=FRESH)
-            values = level.scored(scene, found, both)
-            drawn[name].append((values[:, 0], values[:, 1:]))
-    return drawn
-
-
-def _side(runs: list[tuple[np.ndarray, np.ndarray]]) -> side.Numbers:
-    return side.Numbers(np.stack([plain for plain, _ in runs]), np.stack([many for _, many in runs]))
-
-
-def calibrate(
-    sets: int,
-    images: int,
-    runs: Sequence[int],
-    level: Level = LEVELS["factors"],
-    *,
-    bootstrap: int | None = None,
-    whole: int = 20_000,
-) -> list[dict[str, Any]]:
-    """Coverage of the 95% intervals over test sets of one population, known from ``whole`` images of it.
-
-    One run a side: its interval speaks of the choice of images. Several: each run is a detector of its own
-    (``SPREAD``) with a share of its own chances (``FRESH``), and the truth is the mean over such detectors.
+    localization: of ``LEVELS``. kinds: (5,) of level 3, alone: cause -> (5,) with that cause planted alone.
     """
-    frequency = seeds.numpy_generator("calibration").dirichlet(np.full(8, 2.0))
-    sides = {"baseline": Detector()} | {name: replace(Detector(), **change) for name, change in CASES.items()}
-    truth = {
-        many: {
-            name: population(level, frequency, whole, d, runs=9 if many else 1) for name, d in sides.items()
-        }
-        for many in {k > 1 for k in runs}
-    }
-    covered = {(name, k): np.zeros((sets, len(level.numbers)), dtype=bool) for name in CASES for k in runs}
-    widths = {key: np.zeros((sets, len(level.numbers))) for key in covered}
-    for i in log.progress(range(sets), sets, "test sets"):
-        scene = simulation.world(images=images, classes=8, seed=1000 + i, frequency=frequency)
-        weights = resamples.multiplicities(images, bootstrap or level.bootstrap, i)
-        drawn = {many: _runs(level, scene, sides, weights, i, max(runs) if many else 1) for many in truth}
-        for (name, k), hit in covered.items():
-            pair = comparison.Pair(*(_side(drawn[k > 1][side][:k]) for side in ("baseline", name)), images)
-            true = level.gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
-            for j, estimate in enumerate(pair.estimate(level.gains, normal=level.normal)):
-                low, high = estimate.interval
-                hit[i, j] = low <= true[j] <= high
-                widths[name, k][i, j] = high - low
-    rows = []
-    for (name, k), hit in covered.items():
-        true = level.gains(*(truth[k > 1][side][:, None] for side in ("baseline", name)))[:, 0]
-        for j, what in enumerate(level.numbers):
-            rate = float(hit[:, j].mean())
-            rows.append(
-                {
-                    "case": name,
-                    "runs": k,
-                    "number": what,
-                    "truth": float(true[j]),
-                    "coverage": 100 * rate,
-                    "error": 100 * float(np.sqrt(rate * (1 - rate) / sets)),
-                    "width": float(widths[name, k][:, j].mean()),
-                }
-            )
-    return rows
+
+    base: float
+    gain: float
+    gain_at_50: float
+    truth: np.ndarray
+    localization: np.ndarray
+    kinds: np.ndarray
+    alone: dict[str, np.ndarray]
 
 
-def show(rows: list[dict[str, Any]], sets: int, images: int) -> None:
-    print(f"{sets} test sets of {images} images: coverage of the 95% intervals, %, +- its standard error")
-    print(f"{'case':26s}{'runs':>5s}  {'number':14s}{'truth':>8s}{'coverage':>10s}{'':8s}{'mean width':>10s}")
-    for row in rows:
-        print(
-            f"{row['case']:26s}{row['runs']:5d}  {row['number']:14s}{row['truth']:8.2f}"
-            f"{row['coverage']:10.1f} +- {row['error']:3.1f} {row['width']:10.2f}"
+def mixture(name: str, i: int) -> Mixture:
+    """The ``i``-th of 60: base AP in turns, a third of the seeds with scores that follow IoU."""
+    return mixtures.draw(SETS[name] + i, i % 3, localization=i >= WITHOUT_LOCALIZATION)
+
+
+def examine(one: Mixture, rules: Sequence[str], *, alone: bool = False) -> dict[str, Found]:
+    """What the levels find of a mixture, by rule."""
+    truth = one.truth()
+    sides = [_side(one, one.base), _side(one, one.detector())]
+    measured = [metrics.measure(each.tables[0]) for each in sides]
+    ap = [float(each.metrics["AP"][0]) for each in measured]
+    split = [
+        float(factors.two_factors(ap[0], measured[0].by_iou[k, 0], ap[1], measured[1].by_iou[k, 0])[1])
+        for k in range(FIRST_COCO + 1)
+    ]
+    single = {cause: _side(one, one.detector(frozenset([cause]))) for cause in (one.planted if alone else ())}
+    found = {}
+    for rule in rules:
+        kinds = _shares(sides[0].pairs[0], sides[1].pairs[0], rule)
+        found[rule] = Found(
+            base=ap[0],
+            gain=ap[1] - ap[0],
+            gain_at_50=float(measured[1].metrics["AP50"][0] - measured[0].metrics["AP50"][0]),
+            truth=np.array([truth[cause] for cause in CAUSES]),
+            localization=np.array([*split, kinds[LOCALIZATION]]),
+            kinds=kinds,
+            alone={c: _shares(sides[0].pairs[0], s.pairs[0], rule) for c, s in single.items()},
         )
+    return found
+
+
+def _side(one: Mixture, rates: Rates) -> side.Side:
+    shapes = matching.object_shapes(one.scene.truth, "bbox")
+    return side.build([mixtures.detect(one.scene, rates)], one.scene.truth, shapes, "bbox")
+
+
+def _shares(a: ImagePairs, b: ImagePairs, rule: str) -> np.ndarray:
+    own, mends.OTHER_CLASS = RULES[rule]
+    overlap = mends.foreground([a, b]) if own is None else own
+    ones = np.ones((len(a.image_starts) - 1, 1), dtype=np.uint8)
+    return attribution.shares(*(mends.values(one, ones, overlap) for one in (a, b)))[:, 0]
+
+
+def errors(found: Sequence[Found]) -> np.ndarray:
+    """(N, 5) points of AP that level 3 is off, by cause."""
+    return np.stack([one.kinds - one.truth for one in found])
+
+
+def spread(off: np.ndarray) -> str:
+    """Bias and RMSE of errors, each with its standard error."""
+    root = float(np.sqrt((off**2).mean()))
+    doubt = float((off**2).std() / np.sqrt(off.size) / (2 * root)) if root else 0.0
+    return f"{off.mean():+.2f} ± {off.std() / np.sqrt(off.size):.2f} | {root:.2f} ± {doubt:.2f}"
+
+
+def show(found: Sequence[Found]) -> None:
+    """Tables of bias and RMSE by level, kind and base AP; answers; leaks."""
+    strata = {"all": found} | {
+        f"base AP {low:.0f} to {high:.0f}": [one for one in found if low <= one.base < high]
+        for low, high in mixtures.STRATA
+    }
+    print("| | mixtures | localization: level | bias | RMSE |\n|--|--|--|--|--|")
+    for name, some in strata.items():
+        for level, title in enumerate(LEVELS):
+            off = np.array([one.localization[level] - one.truth[LOCALIZATION] for one in some])
+            print(f"| {name} | {len(some)} | {title} | {spread(off)} |")
+    print("\n| | kind | bias | RMSE |\n|--|--|--|--|")
+    for name, some in strata.items():
+        off = errors(some)
+        for k, kind in enumerate(CAUSES):
+            print(f"| {name} | {kind} | {spread(off[:, k])} |")
+        print(f"| {name} | **all kinds** | {spread(off)} |")
+    largest = sum(int(one.kinds.argmax() == one.truth.argmax()) for one in found)
+    print(f"\nlargest cause named right: {largest} of {len(found)}")
+    truly = np.array([one.truth[LOCALIZATION] > one.gain / 2 for one in found])
+    for level, title in enumerate(LEVELS):
+        said = np.array([one.localization[level] > one.gain / 2 for one in found])
+        print(f"mostly localization? answered wrongly, {title}: {(said != truly).sum()} of {len(found)}")
+    none = [one for one in found if one.truth[LOCALIZATION] == 0]
+    for level, title in enumerate(LEVELS):
+        given = np.array([one.localization[level] / one.gain for one in none])
+        print(
+            f"no localization planted, {title}: over a fifth of the gain given to it in "
+            f"{(given > 0.2).sum()}, taken from it in {(given < -0.2).sum()} of {len(none)}"
+        )
+    print("\nread per point planted alone\n| planted | " + " | ".join(CAUSES) + " |")
+    print("|--" * 6 + "|")
+    for cause in CAUSES:
+        reads = [one.alone[cause] for one in found if cause in one.alone]
+        if reads:
+            read = np.sum(reads, axis=0) / np.sum(reads)
+            print(f"| {cause} ({len(reads)}) | " + " | ".join(f"{x:+.2f}" for x in read) + " |")
+
+
+def paper(found: Sequence[Found]) -> dict[str, int]:
+    """How often the gain is larger in AP@50, so read as recognition, and how often that is wrong."""
+    holds = [one for one in found if one.gain_at_50 > one.gain]
+    wrong = [one for one in holds if one.truth[LOCALIZATION] > one.gain / 2]
+    return {"mixtures": len(found), "holds": len(holds), "wrong": len(wrong)}
+
+
+def table(found: Sequence[Found], command: str) -> dict[str, Any]:
+    """The method's own error by base AP, for the report: quantiles of found minus planted, in AP."""
+    rows = []
+    for low, high in zip((0.0, *BOUNDS), (*BOUNDS, None), strict=True):
+        some = [one for one in found if low <= one.base < (high or np.inf)]
+        off = errors(some)
+        levels = np.stack([one.localization - one.truth[LOCALIZATION] for one in some])
+        rows.append(
+            {"from": low, "to": high, "mixtures": len(some)}
+            | {"two_factor": {LEVELS[k].split()[-1]: _quantiles(levels[:, k]) for k in range(3)}}
+            | {"attribution": {kind: _quantiles(off[:, k]) for k, kind in enumerate(CAUSES)}}
+        )
+    return {
+        "what": "found minus planted, points of AP: 5% and 95% quantiles and RMSE over planted mixtures",
+        "seed": SETS["reporting"],
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": command,
+        "paper_reading": paper(found),
+        "by_base_ap": rows,
+    }
+
+
+def _quantiles(off: np.ndarray) -> dict[str, float]:
+    low, high = np.percentile(off, [5, 95])
+    rounded = {"low": low, "high": high, "rmse": np.sqrt((off**2).mean())}
+    return {name: round(float(value), 3) for name, value in rounded.items()}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument(
-        "--images", type=int, default=None, help="default 1500 for causes, 300 for calibration"
-    )
-    parser.add_argument("--calibrate", type=int, metavar="SETS", help="coverage over so many test sets")
-    parser.add_argument(
-        "--runs", type=int, nargs="+", default=list(RUNS), help="runs a side (default %(default)s)"
-    )
-    parser.add_argument("--level", choices=LEVELS, default="factors", help="whose intervals to calibrate")
-    parser.add_argument(
-        "--bootstrap", type=int, help="resamples (default 400 for factors, 200 for attribution)"
-    )
+    parser.add_argument("--choose", action="store_true", help="compare the rules on the set for choosing")
+    parser.add_argument("--write", action="store_true", help=f"write {TABLE.name}")
     args = parser.parse_args()
-    if args.calibrate:
-        images = args.images or 300
-        rows = calibrate(args.calibrate, images, args.runs, LEVELS[args.level], bootstrap=args.bootstrap)
-        show(rows, args.calibrate, images)
-    else:
-        planted(args.images or 1500)
+    name = "choosing" if args.choose else "reporting"
+    rules = list(RULES) if args.choose else list(RULES)[-1:]
+    found: dict[str, list[Found]] = {rule: [] for rule in rules}
+    for i in log.progress(range(NUMBER), NUMBER, "mixtures"):
+        for rule, one in examine(mixture(name, i), rules, alone=not args.choose).items():
+            found[rule].append(one)
+    if args.choose:
+        print("| targets from an overlap of | localization: bias | RMSE | all kinds: bias | RMSE |")
+        print("|--|--|--|--|--|")
+        for rule, some in found.items():
+            off = errors(some)
+            print(f"| {rule} | {spread(off[:, LOCALIZATION])} | {spread(off)} |")
+        return
+    show(found[rules[0]])
+    print(f"\nthe paper's reading: {paper(found[rules[0]])}")
+    if args.write:
+        files.write_json(TABLE, table(found[rules[0]], "python benchmarks/bench_gain.py --write"))
 
 
 if __name__ == "__main__":

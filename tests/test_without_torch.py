@@ -56,3 +56,11 @@ def test_the_report_runs_without_torch(sides: dict[str, Path], tmp_path: Path) -
 def test_the_zoo_is_listed_without_torch() -> None:
     _run("download_model", "--list")
     _run("download_model", "--show", "resnext101_32x8d_wsl")
+
+
+def test_the_requirements_of_the_report_are_those_of_the_package() -> None:
+    whole = (ROOT / "setup.py").read_text()
+    lines = (ROOT / "requirements-report.txt").read_text().splitlines()
+    names = [line for line in lines if line and not line.startswith("#")]
+    assert all(f'"{name}"' in whole for name in names)
+    assert not any(name.startswith("torch") for name in names)

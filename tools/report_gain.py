@@ -38,6 +38,21 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         action="store_true",
         help="print what is not alike in the report, do not refuse it",
     )
+    parser.add_argument(
+        "--names",
+        nargs=2,
+        metavar=("A", "B"),
+        help="what the report calls the sides (default: their folders)",
+    )
+    parser.add_argument(
+        "--require",
+        nargs="+",
+        action="extend",
+        default=[],
+        metavar="GAIN",
+        help='exit with 1 unless the 95%% interval of a gain begins high enough: "AP >= -0.5", any metric, '
+        "factor, kind or group",
+    )
     add_verdict_args(parser)
     return parser.parse_args(argv)
 
@@ -45,9 +60,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
 def main(argv: Sequence[str] | None = None) -> int:
     args = parse_args(argv)
     from wsl_det.evaluation import duplicates
-    from wsl_det.gain import report, verdict
+    from wsl_det.gain import gate, report, verdict
     from wsl_det.gain.comparison import Options
 
+    required = gate.parse(args.require)
     options = Options(args.bootstrap, args.attribution_bootstrap, args.seed)
     made = report.make(
         args.gt,
@@ -56,11 +72,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         options,
         allow_mismatch=args.allow_mismatch,
         duplicates=duplicates.read(args.verdicts, args.duplicates),
+        names=tuple(args.names) if args.names else None,
     )
     page = report.write(made, args.output, args.images)
     print("\n".join(verdict.summary(made.content)))
     print(f"report: {page}")
-    return 0
+    unmet = gate.unmet(made.content, required)
+    if unmet:
+        print("; ".join(unmet), file=sys.stderr)
+    return 1 if unmet else 0
 
 
 if __name__ == "__main__":

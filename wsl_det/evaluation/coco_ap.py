@@ -90,7 +90,7 @@ def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
         )
     return {
         "images": len(truth.image_ids),
-        "objects": truth.num_objects,
+        "objects": int((~truth.object_crowd).sum()),
         "crowds": int(truth.object_crowd.sum()),
         "detections": len(found),
         "predictions_meta": found.meta,

@@ -12,40 +12,42 @@ In a notebook::
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from wsl_det.gain.inputs import One, Truth
     from wsl_det.gain.report import GainReport
 
 __all__ = ["compare"]
 
 
 def compare(
-    gt: str | Path,
-    baseline: str | Path | Sequence[str | Path],
-    candidate: str | Path | Sequence[str | Path],
+    gt: Truth,
+    baseline: One | Sequence[One],
+    candidate: One | Sequence[One],
     *,
     bootstrap: int = 1000,
     attribution_bootstrap: int = 200,
     seed: int = 0,
     allow_mismatch: bool = False,
+    names: tuple[str, str] | None = None,
 ) -> GainReport:
     """The gain report of two sides, as ``tools/report_gain.py`` makes it.
 
-    gt: a COCO annotation file. baseline, candidate: COCO result files; several on a side are runs with
-    different training seeds. bootstrap, attribution_bootstrap: resamples of the images (levels 1 and 2, and
-    level 3, of design.md section 5; 0 for the second leaves level 3 out). The result prints as the table and
-    shows as the page in a notebook; ``content`` is gain.json, ``report.write(result, folder)`` writes the
-    files. Raises ConfigError for numbers of resamples that make no interval, DataError for files that are not
-    what they should be and for sides that are not alike (unless ``allow_mismatch``).
+    gt: a COCO annotation file, its tree, or pycocotools' ``COCO``. baseline, candidate: a COCO result file, a
+    list of detections, what ``COCO.loadRes`` returns, or supervision ``Detections`` by image id or file name
+    (class_id is then the place of the category in the order of the ids); a list of these is runs with
+    different training seeds. names: of the two sides, by default those of their folders. bootstrap,
+    attribution_bootstrap: resamples of the images (levels 1 and 2, and level 3, of design.md section 5; 0 for
+    the second leaves level 3 out). The result prints as the table and shows as the page in a notebook;
+    ``content`` is gain.json, ``report.write(result, folder)`` writes the files. Raises ConfigError for
+    numbers of resamples that make no interval, DataError for files that are not what they should be and for
+    sides that are not alike (unless ``allow_mismatch``).
     """
-    from wsl_det.gain import report
+    from wsl_det.gain import inputs, report
 
     options = report.Options(bootstrap, attribution_bootstrap, seed)
-    return report.make(gt, _paths(baseline), _paths(candidate), options, allow_mismatch=allow_mismatch)
-
-
-def _paths(given: str | Path | Sequence[str | Path]) -> list[str | Path]:
-    return [given] if isinstance(given, str | Path) else list(given)
+    sides = inputs.runs(baseline), inputs.runs(candidate)
+    return report.make(gt, *sides, options, allow_mismatch=allow_mismatch, names=names)

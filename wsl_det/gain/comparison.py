@@ -11,16 +11,13 @@ import numpy as np
 
 from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
-from wsl_det.gain import attribution, estimates, factors, groups, measures, mends, power, resamples
+from wsl_det.gain import answer, attribution, estimates, factors, groups, measures, mends, power, resamples
 from wsl_det.gain.estimates import Estimate, number
 from wsl_det.gain.mends import KINDS
 from wsl_det.gain.side import Numbers, Side, mended, scores
 
 SHOWN_KINDS = ("classification", "localization", "duplicate", "background", "missed")
 ANCHORS = ("0.1", "0.3", "0.5")
-RELATIVE_FLOOR = 1.0
-"""AP(t) of the baseline, in percent, under which a relative gain is noise and not shown."""
-
 FEWEST_IMAGES = 8
 """Images with objects of a class under which its resamples hardly vary and an interval would mislead."""
 
@@ -142,8 +139,7 @@ def _curve(pair: Pair, gains: list[Estimate], layout: measures.Layout) -> list[d
     rows = []
     for iou, i in zip(COCO_THRESHOLDS, range(layout.curve.start, layout.curve.stop), strict=True):
         row = _row(pair, gains, i)
-        base = row["baseline"]
-        relative = row["gain"] / base if base is not None and base >= RELATIVE_FLOOR else None
+        relative = answer.relative(row["baseline"], row["gain"])
         rows.append({"iou": round(float(iou), 2)} | row | {"relative": relative})
     return rows
 

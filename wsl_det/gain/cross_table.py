@@ -71,7 +71,7 @@ def make(
         **provenance.header("cross", SCHEMA, {"gt": gt, **made_from}),
         "names": {"baseline": names[0], "candidate": names[1]},
         "images": len(truth.image_ids),
-        "objects": truth.num_objects,
+        "objects": int((~truth.object_crowd).sum()),
         "options": {"bootstrap": options.bootstrap, "seed": options.seed},
         "notes": ["training-seed variance is not in these intervals: each side is one trained detector"],
         "sides": {name: _side(found[name, name].meta) for name in names},

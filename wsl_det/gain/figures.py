@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, Drawing, bare, drawing
-from wsl_det.core.words import signed
+from wsl_det.core.pages import printable
+from wsl_det.core.words import plain, signed
 
 BASELINE, CANDIDATE = GREY, BLUE
 RECOGNITION, LOCALIZATION = BLUE, OCHRE
@@ -19,8 +21,10 @@ RECOGNITION, LOCALIZATION = BLUE, OCHRE
 
 def draw(content: dict[str, Any]) -> dict[str, Drawing]:
     """The figures of gain.json's content by name: curve, factors, attribution (if made) of each IoU type."""
+    names = content["meta"]["names"]
     kinds: dict[str, Callable[[dict[str, Any], bool], Figure]] = {
-        "curve": _curve,
+        "asked": partial(_bars, names),
+        "curve": partial(_curve, names),
         "factors": _factors,
         "attribution": _attribution,
     }
@@ -36,7 +40,31 @@ def _size(narrow: bool, wide_height: float, narrow_height: float) -> tuple[float
     return (3.7, narrow_height) if narrow else (7.4, wide_height)
 
 
-def _curve(record: dict[str, Any], narrow: bool) -> Figure:
+def _bars(names: dict[str, str], record: dict[str, Any], narrow: bool) -> Figure:
+    """AP, AP@50 and AP@75 of both sides beside each other, as the paper draws them."""
+    figure = Figure(figsize=_size(narrow, 2.3, 2.4), layout="constrained")
+    axes = figure.subplots()
+    rows = record["asked"]["metrics"]
+    for shift, side, color in ((-0.19, "baseline", BASELINE), (0.19, "candidate", CANDIDATE)):
+        for i, row in enumerate(rows.values()):
+            if row[side] is not None:
+                axes.bar(i + shift, row[side], width=0.34, color=color, linewidth=0)
+                axes.annotate(plain(row[side]), (i + shift, row[side]), (0, 2), textcoords="offset points",
+                              ha="center", fontsize=8, color=INK)  # fmt: skip
+    axes.set_xticks(range(len(rows)), [name.replace("AP5", "AP@5").replace("AP7", "AP@7") for name in rows])
+    axes.set_xlim(-0.6, len(rows) - 0.4)
+    bare(axes, "y")
+    _legend(figure, _sides(names))
+    return figure
+
+
+def _sides(names: dict[str, str]) -> dict[str, str]:
+    # A dollar would begin a formula.
+    shown = {side: printable(name).replace("$", "\\$")[:60] for side, name in names.items()}
+    return {shown["baseline"]: BASELINE, shown["candidate"]: CANDIDATE}
+
+
+def _curve(names: dict[str, str], record: dict[str, Any], narrow: bool) -> Figure:
     figure = Figure(figsize=_size(narrow, 3.0, 5.1), layout="constrained")
     left, right = figure.subplots(2, 1) if narrow else figure.subplots(1, 2)
     rows = record["curve"]
@@ -47,7 +75,7 @@ def _curve(record: dict[str, Any], narrow: bool) -> Figure:
         bare(axes, "y")
         axes.set_xticks(iou[::2], [f"{x:.1f}" for x in iou[::2]])
         axes.set_xlabel("IoU threshold")
-    _legend(figure, {"baseline": BASELINE, "candidate": CANDIDATE})
+    _legend(figure, _sides(names))
     return figure
 
 

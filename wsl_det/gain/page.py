@@ -32,6 +32,7 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
         iou_types=report.iou_types(),
         titles=TITLES,
         verdicts=[verdict.headline(content, name) for name in report.iou_types()],
+        papers={name: verdict.paper(content, name) for name in report.iou_types()},
         readings={name: verdict.reading(content, name) for name in report.iou_types()},
         figures=drawn,
         classes={name: class_lists(content[name]["by_class"]) for name in report.iou_types()},

@@ -9,20 +9,20 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-from wsl_det import predictions
-from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
-from wsl_det.gain import comparison, coverage, like_for_like, page, side, verdict
+from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, page, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
 
 SCHEMA = 1
+FEW_IMAGES = 50
+"""Test images under which intervals cover less than they say (benchmarks/README.md)."""
 
 
 class GainReport(Compared):
@@ -44,25 +44,32 @@ class GainReport(Compared):
 
 
 def make(
-    gt: str | Path,
-    baseline: Sequence[str | Path],
-    candidate: Sequence[str | Path],
+    gt: inputs.Truth,
+    baseline: Sequence[inputs.One],
+    candidate: Sequence[inputs.One],
     options: Options | None = None,
     *,
     allow_mismatch: bool = False,
     duplicates: Duplicates | None = None,
+    names: tuple[str, str] | None = None,
 ) -> GainReport:
     """Compare the predictions of two sides, one or several runs (training seeds) each.
 
+    What is compared may be files or in memory (see ``inputs``). ``names`` of the sides are by default those
+    of their runs' folders.
     Raises DataError for files that are not what they should be, and for sides that are not alike
     (unless ``allow_mismatch``, which prints the differences in the report). ``duplicates`` treats test
     images that were seen in training, the same way on both sides.
     """
     options = options or Options()
     _check_options(options, baseline, candidate)
-    gt_sha256 = files.sha256(gt) if Path(gt).is_file() else None
-    truth = reader.read_to_score(gt)
-    runs = [[predictions.read(path) for path in paths] for paths in (baseline, candidate)]
+    gt_sha256 = duplicates_of.gt_hash(gt)
+    truth = inputs.ground_truth(gt)
+    runs = [
+        [inputs.detections(one, truth, f"the {name}" + f", run {i + 1}" * (len(given) > 1))
+         for i, one in enumerate(given)]
+        for name, given in (("baseline", baseline), ("candidate", candidate))
+    ]  # fmt: skip
     differences, notes = like_for_like.check(runs[0], runs[1], gt_sha256, True)
     covered, more, remarks = coverage.check(runs[0], runs[1], truth)
     differences, notes = differences + more, remarks + notes
@@ -79,12 +86,16 @@ def make(
         oracles = options.attribution_bootstrap > 0
         sides = [side.build(one, truth, shapes, iou_type, oracles=oracles) for one in runs]
         track = partial(log.progress, what=f"{iou_type}, resamples")
-        content[iou_type] = comparison.compare(sides[0], sides[1], options, track)
+        record = comparison.compare(sides[0], sides[1], options, track)
+        content[iou_type] = {"asked": answer.asked(record)} | record
     content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
         "coverage": covered,
         "duplicates": about or None,
         "images": len(truth.image_ids),
-        "objects": truth.num_objects,
+        "objects": int((~truth.object_crowd).sum()),
+        "crowds": int(truth.object_crowd.sum()),
+        "levels": {name: answer.localization(record) for name, record in content.items()},
+        "names": dict(zip(("baseline", "candidate"), names or _names(runs), strict=True)),
         "options": asdict(options),
         "p": "by the rule of the interval, of a true gain of 0: "
         + (
@@ -96,7 +107,12 @@ def make(
         "uncalibrated": list(comparison.UNCALIBRATED),
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
         "differences": [asdict(difference) for difference in differences],
-        "notes": notes + coco_ap.describe(truth, runs[0][0])["notes"] + _seed_notes(baseline, candidate),
+        "notes": [
+            *notes,
+            *coco_ap.describe(truth, runs[0][0])["notes"],
+            *_few_notes(len(truth.image_ids)),
+            *_seed_notes(baseline, candidate),
+        ],
         "ancestry": {
             name: [{"path": p.source, "header": p.meta} for p in one]
             for name, one in zip(("baseline", "candidate"), runs, strict=True)
@@ -137,8 +153,9 @@ def _check_options(options: Options, baseline: Sequence[Any], candidate: Sequenc
     if not baseline or not candidate:
         raise DataError("each side needs at least one predictions file")
     for name, paths in (("baseline", baseline), ("candidate", candidate)):
-        places = [Path(path).resolve() for path in paths]
-        twice = [str(path) for path, place in zip(paths, places, strict=True) if places.count(place) > 1]
+        given = [path for path in map(inputs.path_of, paths) if path is not None]
+        places = [Path(path).resolve() for path in given]
+        twice = [str(path) for path, place in zip(given, places, strict=True) if places.count(place) > 1]
         if twice:
             raise DataError(
                 f"the {name} names {twice[0]} more than once; several files are runs with different training "
@@ -156,13 +173,24 @@ def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:
 
 
 def _meta(
-    gt: str | Path, baseline: Sequence[Any], candidate: Sequence[Any], duplicates: Duplicates | None
+    gt: inputs.Truth, baseline: Sequence[Any], candidate: Sequence[Any], duplicates: Duplicates | None
 ) -> dict[str, Any]:
-    made_from: dict[str, str | Path | None] = {"gt": gt}
+    made_from: dict[str, str | Path | None] = {"gt": inputs.path_of(gt)}
     made_from |= {"verdicts": duplicates.verdicts.path} if duplicates is not None else {}
     for name, paths in (("baseline", baseline), ("candidate", candidate)):
-        made_from |= {f"{name}.{i}" if i else name: path for i, path in enumerate(paths)}
+        made_from |= {f"{name}.{i}" if i else name: inputs.path_of(one) for i, one in enumerate(paths)}
     return provenance.header("gain", SCHEMA, made_from)
+
+
+def _names(runs: Sequence[Sequence[Predictions]]) -> tuple[str, str]:
+    first, second = (side[0].source for side in runs)
+    return answer.names(first, second)
+
+
+def _few_notes(images: int) -> list[str]:
+    if images >= FEW_IMAGES:
+        return []
+    return [f"only {images} test images: with fewer than {FEW_IMAGES} the 95% intervals are too narrow"]
 
 
 def _seed_notes(baseline: Sequence[Any], candidate: Sequence[Any]) -> list[str]:

@@ -6,7 +6,8 @@ import math
 import textwrap
 from typing import Any
 
-from wsl_det.core.words import p_value, signed, span
+from wsl_det.core.words import p_value, plain, signed, span
+from wsl_det.gain import answer
 
 WHAT = {"bbox": "box AP", "segm": "mask AP"}
 _PARTS = ("image_variance", "seed_variance", "in_both")
@@ -16,44 +17,77 @@ def headline(content: dict[str, Any], iou_type: str) -> str:
     """One sentence on the gain in AP of an IoU type and whether it can be told from chance."""
     row = content[iou_type]["metrics"]["AP"]
     what = WHAT[iou_type]
+    baseline, candidate = (_called(content, side) for side in ("baseline", "candidate"))
     if row["gain"] is None:
         return f"The gain in {what} is undefined: the ground truth has no objects to score."
     low, high = row["interval"]
+    if low is None:
+        return f"{candidate} has {signed(row['gain'])} points of {what} more; no interval can be given."
     span = f"95% interval {signed(low)} to {signed(high)}"
     if row["gain"] == 0 and low == 0 == high:
         return f"Both sides score the same {what}, {row['baseline']:.1f}."
     if low > 0:
-        return f"The candidate gains {row['gain']:.1f} points of {what} ({span})."
+        return f"{candidate} gains {row['gain']:.1f} points of {what} over {baseline} ({span})."
     if high < 0:
-        return f"The candidate loses {-row['gain']:.1f} points of {what} ({span})."
+        return f"{candidate} loses {-row['gain']:.1f} points of {what} against {baseline} ({span})."
     return f"No difference in {what} can be claimed: {signed(row['gain'])} points lie within chance ({span})."
 
 
+def _called(content: dict[str, Any], side: str) -> str:
+    """A side in a sentence: by its name, or as what it is."""
+    name = content["meta"]["names"][side]
+    return f"{'The ' if side == 'candidate' else 'the '}{side}" if name == side else str(name)
+
+
+def paper(content: dict[str, Any], iou_type: str) -> str:
+    """The paper's own reading of AP@50 against AP, and what is wrong with it."""
+    return answer.paper(content[iou_type]["asked"])
+
+
 def reading(content: dict[str, Any], iou_type: str) -> str:
-    """One sentence on recognition against localization at tau = 0.1."""
+    """The answer: recognition against localization at tau = 0.1, its own error, where splits differ."""
     split = content[iou_type]["two_factor"]["0.1"]
     if split["recognition"] is None:
         return "Recognition and localization cannot be told apart: " + split["reason"] + "."
     parts = []
     for name in ("recognition", "localization"):
         low, high = split["interval"][name]
+        if low is None:
+            parts.append(f"{name} {signed(split[name])}")
+            continue
         sure = "" if low > 0 or high < 0 else ", within chance"
         parts.append(f"{name} {signed(split[name])} ({signed(low)} to {signed(high)}{sure})")
     total = sum(split[name] for name in ("recognition", "localization"))
-    return f"Of the {signed(total)} points, " + " and ".join(parts) + "."
+    said = [f"Of the {signed(total)} points, " + " and ".join(parts) + "."]
+    said += [answer.error(content[iou_type]["asked"]), answer.levels(content["meta"]["levels"][iou_type])]
+    return " ".join(filter(None, said))
 
 
 def summary(content: dict[str, Any]) -> list[str]:
-    """The three main numbers of each IoU type, as lines for a terminal."""
-    lines = []
+    """What was asked and the three main numbers of each IoU type, as lines for a terminal."""
+    names = content["meta"]["names"]
+    lines = [f"{names['candidate']} against {names['baseline']}"]
     for iou_type in (name for name in WHAT if name in content):
+        lines += _opening(content[iou_type]["asked"], iou_type)
         row, split = content[iou_type]["metrics"]["AP"], content[iou_type]["two_factor"]["0.1"]
         lines.append(f"{iou_type}  gain in AP   {_with_interval(row['gain'], row['interval'])}")
         lines += [
             f"{iou_type}  {name:12s} {_with_interval(split[name], split['interval'][name])}  (tau = 0.1)"
             for name in ("recognition", "localization")
         ]
+        for said in (paper(content, iou_type), reading(content, iou_type)):
+            lines += textwrap.wrap(said, 104, initial_indent="  ", subsequent_indent="  ")
     return lines
+
+
+def _opening(opening: dict[str, Any], iou_type: str) -> list[str]:
+    """AP, AP50 and AP75 of both sides with gain and relative gain."""
+    return [
+        f"{iou_type}  {name:5s} {plain(row['baseline'], 2):>6s} -> {plain(row['candidate'], 2):>6s}  "
+        f"{signed(row['gain'], 2)}"
+        + ("" if row["relative"] is None else f"  ({signed(100 * row['relative'])}%)")
+        for name, row in opening["metrics"].items()
+    ]
 
 
 def table(content: dict[str, Any]) -> str:
@@ -62,7 +96,8 @@ def table(content: dict[str, Any]) -> str:
     floor = 2 / (content["meta"]["options"]["bootstrap"] + 1)
     for iou_type in (name for name in WHAT if name in content):
         one = content[iou_type]
-        lines += [headline(content, iou_type), reading(content, iou_type), ""]
+        sentences = headline(content, iou_type), paper(content, iou_type), reading(content, iou_type)
+        lines += [*filter(None, sentences), ""]
         lines.append(
             f"{iou_type:16s}{'baseline':>9s}{'candidate':>11s}{'gain':>8s}   {'95% interval':18s}{'p':>9s}"
         )

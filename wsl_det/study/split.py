@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from wsl_det.core import files, provenance, seed
+from wsl_det.coco import reader
+from wsl_det.core import files, provenance, rows, seed
 from wsl_det.errors import DataError
 
 SCHEMA = 1
@@ -39,8 +40,8 @@ def write(annotations: Path, share: float, folder: Path) -> Split:
     Raises DataError for a file that is no COCO annotation file, and when a part would be without
     images or without objects.
     """
-    tree = files.read_json(annotations, "training annotations")
-    _check(tree, annotations)
+    tree = rows.slow(annotations, "training annotations")
+    reader.from_tree(tree, str(annotations))  # the rules of training, before hours of it
     held = {image["id"]: is_held_out(image["id"], share) for image in tree["images"]}
     parts = (_part(tree, held, False), _part(tree, held, True))
     for part, role in zip(parts, ("to fit on", "to choose learning rates on"), strict=True):
@@ -62,19 +63,6 @@ def write(annotations: Path, share: float, folder: Path) -> Split:
             header = provenance.header("split", SCHEMA, {"annotations": annotations}) | mark
             files.write_json(path, {**part, "wsl_det": header}, indent=None)
     return split
-
-
-def _check(tree: Any, path: Path) -> None:
-    sections = ("images", "annotations", "categories")
-    if not isinstance(tree, dict) or not all(isinstance(tree.get(s), list) for s in sections):
-        raise DataError(f"{path} is no COCO annotation file: expected lists {', '.join(sections)}")
-    for section, key in (("images", "id"), ("annotations", "image_id")):
-        for row, item in enumerate(tree[section]):
-            if not isinstance(item, dict) or type(item.get(key)) is not int:
-                raise DataError(f"{path}: {section}[{row}] has no whole-number {key!r}")
-    unknown = {a["image_id"] for a in tree["annotations"]} - {i["id"] for i in tree["images"]}
-    if unknown:
-        raise DataError(f"{path}: an annotation refers to image {min(unknown)}, which is not in the file")
 
 
 def _part(tree: Mapping[str, Any], held: Mapping[int, bool], wanted: bool) -> dict[str, Any]:

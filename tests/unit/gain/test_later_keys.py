@@ -8,4 +8,5 @@ from wsl_det.gain import like_for_like
 
 def test_absent_keys_stand_for_the_defaults() -> None:
     younger = {f"WSL_DET.INFERENCE.{key}": value for key, value in defaults.OURS["INFERENCE"].items()}
-    assert younger == like_for_like.LATER
+    # A key that is gone again stays known: older files have it.
+    assert younger.items() <= like_for_like.LATER.items()

@@ -58,11 +58,12 @@ def test_parts_without_objects_and_broken_files_are_refused(world, tmp_path: Pat
     with pytest.raises(DataError, match="no object to fit on"):
         split.write(world.train, 1 - 1e-9, tmp_path / "split")
     broken = tmp_path / "broken.json"
+    whole = json.loads(world.train.read_text()) | {"images": [{"id": 7, "file_name": "a.jpg"}]}
     for content, told in (
-        ([], "no COCO annotation file"),
-        ({"images": [], "categories": []}, "no COCO annotation file"),
-        ({"images": [{"id": "1"}], "annotations": [], "categories": []}, r"images\[0\] has no whole-number"),
-        ({"images": [], "annotations": [{"image_id": 5}], "categories": []}, "refers to image 5"),
+        ([], "expected a COCO annotation file"),
+        ({"images": [], "categories": []}, "lists no images"),
+        ({"images": [{"id": "1"}], "categories": [{"id": 1, "name": "a"}]}, "image '1' has id '1'"),
+        ({**whole, "annotations": [{**whole["annotations"][0], "image_id": 5}]}, "refers to image 5"),
     ):
         broken.write_text(json.dumps(content))
         with pytest.raises(DataError, match=told):
