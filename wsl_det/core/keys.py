@@ -51,6 +51,20 @@ class Tree(dict[str, Any]):
         super().__init__(tree)
         self.rules, self.gone = dict(rules), dict(gone or {})
 
+    @classmethod
+    def declared(cls, table: Mapping[str, Any], gone: Mapping[str, str] | None = None) -> Tree:
+        """The tree of a nested table whose leaves are a default, or a tuple of a default and its rule."""
+        rules: dict[str, Rule] = {}
+
+        def default(value: Any, key: str) -> Any:
+            if isinstance(value, dict):
+                return {name: default(inner, f"{key}.{name}") for name, inner in value.items()}
+            if isinstance(value, tuple):
+                value, rules[key[1:]] = value
+            return value
+
+        return cls(default(dict(table), ""), rules, gone)
+
     def __reduce__(self) -> tuple[Any, ...]:
         return Tree, (dict(self), self.rules, self.gone)
 

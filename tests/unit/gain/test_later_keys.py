@@ -7,6 +7,7 @@ from wsl_det.gain import like_for_like
 
 
 def test_absent_keys_stand_for_the_defaults() -> None:
-    younger = {f"WSL_DET.INFERENCE.{key}": value for key, value in defaults.OURS["INFERENCE"].items()}
+    ours = defaults.TREE["WSL_DET"]["INFERENCE"]
+    younger = {f"WSL_DET.INFERENCE.{key}": value for key, value in ours.items()}
     # A key that is gone again stays known: older files have it.
     assert younger.items() <= like_for_like.LATER.items()
