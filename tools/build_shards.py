@@ -2,55 +2,51 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
 from pretrain.posts.arguments import add_post_arguments, columns
 from pretrain.workers.arguments import add_worker_arguments
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="Killed or out of disk: give it again.")
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = "Killed or out of disk: give it again."
     add_post_arguments(parser, required=False)
-    parser.add_argument(
+    add(
         "--images",
         nargs="+",
         metavar="DIR_OR_TAR",
         help="folders and tars that the posts' images are in; globs are expanded",
     )
-    parser.add_argument(
+    add(
         "--samples",
         nargs="+",
         metavar="TAR",
         help="instead of --posts and --images: WebDataset tars (img2dataset's output) whose samples hold an "
         "image and a .json or .txt with its hashtags; globs are expanded",
     )
-    parser.add_argument("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
-    parser.add_argument("--output", required=True, metavar="DIR", help="a new folder")
-    parser.add_argument(
-        "--shard-mb", type=int, default=128, help="megabytes of images a shard (default: 128)"
-    )
+    add("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
+    add("--output", required=True, metavar="DIR", help="a new folder")
+    add("--shard-mb", type=int, default=128, help="megabytes of images a shard (default: 128)")
     add_worker_arguments(parser, "decode")
-    parser.add_argument("--role", default="train", help="train, val or test: opens the name (default: train)")
-    parser.add_argument("--source", default="posts", help="where the images come from, for the name")
-    parser.add_argument(
+    add("--role", default="train", help="train, val or test: opens the name (default: train)")
+    add("--source", default="posts", help="where the images come from, for the name")
+    add(
         "--max-short-side",
         type=int,
         default=1024,
         help="images whose shorter side has more pixels are scaled down to it (default: 1024)",
     )
-    args = parser.parse_args(argv)
+
+
+def wrong(args: Namespace) -> str:
     if bool(args.samples) == bool(args.posts or args.images) or bool(args.posts) != bool(args.images):
-        parser.error("give either --posts and --images, or --samples")
-    return args
+        return "give either --posts and --images, or --samples"
+    return ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Build the folder, or go on with what a killed run left."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.shards import build as shard_builder
     from pretrain.shards import dataset_json
 
@@ -68,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         dataset, ledger = shard_builder.build(args.posts, columns(args), image_source=args.images, **made)
     print(dataset_json.summary(dataset, ledger, args.output))
-    return 0
 
 
+main = Tool(__doc__, options, run, wrong)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,32 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
 from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; there is nothing to say."""
-    parser = argparse.ArgumentParser(
-        prog="check_env", description=__doc__, epilog="Exit code 2 when something needs mending."
-    )
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    parser.epilog = "Exit code 2 when something needs mending."
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Print one line for each thing looked at, with the remedy where there is one."""
-    parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.detector import environment
 
     findings = environment.look()
     print("\n".join(finding.line() for finding in findings))
     if wrong := [finding.what for finding in findings if finding.remedy]:
         raise errors.EngineError(f"to be mended: {', '.join(wrong)}; see the remedies above")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,33 +2,25 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "entries", metavar="ENTRIES.yaml", help="title, and entries {trunk, pretraining, results}"
-    )
-    parser.add_argument(
-        "--output", type=Path, required=True, metavar="DIR", help="for page, figures and json"
-    )
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("entries", metavar="ENTRIES.yaml", help="title, and entries {trunk, pretraining, results}")
+    add("--output", type=Path, required=True, metavar="DIR", help="for page, figures and json")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.study import capacities
 
     title, entries = capacities.read(args.entries)
     print(f"written: {capacities.write(title, entries, args.output)}")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("first", metavar="A.json", help="verdicts saved from review.html")
-    parser.add_argument("second", metavar="B.json", help="another reader's, of the same page")
-    parser.add_argument(
-        "--output", metavar="V.json", help="verdicts with what both say; all else becomes unsure"
-    )
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("first", metavar="A.json", help="verdicts saved from review.html")
+    add("second", metavar="B.json", help="another reader's, of the same page")
+    add("--output", metavar="V.json", help="verdicts with what both say; all else becomes unsure")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.duplicates import telling
     from wsl_det.core import verdicts
 
@@ -29,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         verdicts.write_settled(args.output, *readers)
         print(f"written: {args.output}")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 _NOTES = """\
 CONFIG and WEIGHTS are a detector's config file (config.yaml of its run, say) and its model_final.pth, from
@@ -15,26 +13,22 @@ engine computes all four cells.
 KEY VALUE pairs go on top of both configs, such as MODEL.DEVICE cpu."""
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_NOTES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = _NOTES
+    parser.formatter_class = RawDescriptionHelpFormatter
     pair = {"nargs": 2, "required": True, "metavar": ("CONFIG", "WEIGHTS")}
-    parser.add_argument("--baseline", **pair)
-    parser.add_argument("--candidate", **pair)
-    parser.add_argument("--dataset", required=True, metavar="NAME", help="built-in, or given by --register")
-    parser.add_argument(
-        "--register", nargs=3, action="append", default=[], metavar=("NAME", "JSON", "IMAGE_DIR")
-    )
-    parser.add_argument("--output", required=True, metavar="DIR", help="cross.json, cross.html, predictions")
-    parser.add_argument("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
-    parser.add_argument("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys for both detectors")
-    return parser.parse_intermixed_args(argv)
+    add("--baseline", **pair)
+    add("--candidate", **pair)
+    add("--dataset", required=True, metavar="NAME", help="built-in, or given by --register")
+    add("--register", nargs=3, action="append", default=[], metavar=("NAME", "JSON", "IMAGE_DIR"))
+    add("--output", required=True, metavar="DIR", help="cross.json, cross.html, predictions")
+    add("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
+    add("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
+    add("opts", nargs="*", metavar="KEY VALUE", help="config keys for both detectors")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pathlib import Path
 
     from wsl_det.core import config, log
@@ -55,8 +49,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     content = cross_table.make(gt, cells, ("baseline", "candidate"), options)
     page = cross_table.write(content, output, cross_page.render(content))
     print("\n".join([*cross_table.lines(content), f"written: {page}"]))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,30 +2,24 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="decode_quantised", description=__doc__)
-    parser.add_argument(
-        "source", metavar="SOURCE.pth", help="the quantised model (killthebits, 'large' or 'small' blocks)"
-    )
-    parser.add_argument("output", metavar="OUTPUT.pth", help="the state dict, trunk and fc, ready for export")
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("source", metavar="SOURCE.pth", help="the quantised model (killthebits, 'large' or 'small' blocks)")
+    add("output", metavar="OUTPUT.pth", help="the state dict, trunk and fc, ready for export")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.backbone import quantised
 
     weights = quantised.decode_file(args.source, args.output)
     print(f"{args.output}: {len(weights)} tensors; batch norms are folded, so use the trunk frozen only")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="download_model",
-        description=__doc__,
-        epilog="WSL_DET_MIRROR=URL takes files from URL/<host>/<path>; WSL_DET_OFFLINE=1 stays offline.",
-    )
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = "WSL_DET_MIRROR=URL takes files from URL/<host>/<path>; WSL_DET_OFFLINE=1 stays offline."
     job = parser.add_mutually_exclusive_group(required=True)
     job.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, with or without zoo://")
     job.add_argument("--list", action="store_true", help="print the catalogue")
@@ -24,20 +19,16 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     job.add_argument(
         "--verify", metavar="FILE", help="check a downloaded file against all that is known of it"
     )
-    parser.add_argument(
-        "--dest", metavar="DIR", default="weights", help="folder for the files (default: weights)"
-    )
-    parser.add_argument(
+    add("--dest", metavar="DIR", default="weights", help="folder for the files (default: weights)")
+    add(
         "--accept-license",
         action="store_true",
         help="accept a non-commercial licence without being asked; remembered in DIR/zoo.lock.json",
     )
-    parser.add_argument("--markdown", action="store_true", help="--list as a Markdown table")
-    return parser.parse_args(argv)
+    add("--markdown", action="store_true", help="--list as a Markdown table")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pathlib import Path
 
     from wsl_det.core import log
@@ -57,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         store = Store(args.dest)
         path = store.get(entry, accept_licence=args.accept_license, ask=asker())
         print(f"{store.proof(entry, path)}\n{catalogue.next_step(entry, path)}")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(prog="draw_predictions", description=__doc__)
-    parser.add_argument("--gt", required=True, metavar="GT.json", help="COCO annotation file")
-    parser.add_argument("--predictions", required=True, metavar="P.json", help="COCO results list")
-    parser.add_argument("--images", required=True, metavar="DIR", help="the folder of GT.json's images")
-    parser.add_argument("--output", required=True, metavar="DIR", help="where the pictures go")
-    parser.add_argument("--score", type=float, default=0.5, help="lowest score drawn (default 0.5)")
-    parser.add_argument("--limit", type=int, default=0, metavar="N", help="only the first N images")
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--gt", required=True, metavar="GT.json", help="COCO annotation file")
+    add("--predictions", required=True, metavar="P.json", help="COCO results list")
+    add("--images", required=True, metavar="DIR", help="the folder of GT.json's images")
+    add("--output", required=True, metavar="DIR", help="where the pictures go")
+    add("--score", type=float, default=0.5, help="lowest score drawn (default 0.5)")
+    add("--limit", type=int, default=0, metavar="N", help="only the first N images")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Draw, and say what was written."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.detector import pictures
 
     score = pictures.check_score(args.score)
@@ -31,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.gt, args.predictions, args.images, args.output, score=score, limit=args.limit
     )
     print("\n".join(drawn.lines(args.output)))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

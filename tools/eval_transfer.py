@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import Any
 
-from wsl_det import errors
-from wsl_det.core.arguments import add_launch_args, add_verdict_args, launch_options
+from wsl_det.core.arguments import Tool, add_launch_args, add_verdict_args, launch_options
 
 _PLAIN = ("data", "mode", "output", "size", "resize", "cache", "threads", "device", "amp", "seed")
 _PLAIN += ("skip_budget", "check_share", "strengths", "duplicates")
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Data, protocols, results: docs/transfer.md."
-    )
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = "Data, protocols, results: docs/transfer.md."
     add = parser.add_argument
     add(
         "--backbone", required=True, metavar="B",
@@ -51,12 +46,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     tune.add_argument("--bn-group", type=int, default=32, help="photos that share BN statistics")
     add_verdict_args(parser)
     add_launch_args(parser)
-    return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Measure in every process of the job; one of them says what was found."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.transfer import evaluate
     from pretrain.transfer.backbone import Named
     from wsl_det.core import dist
@@ -74,8 +66,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     evaluate.check(request)
     dist.launch(evaluate.evaluate, (request,), **launch_options(args), device=args.device)
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

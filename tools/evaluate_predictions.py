@@ -2,28 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
-from wsl_det.core.arguments import add_verdict_args
+from wsl_det.core.arguments import Tool, add_verdict_args
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gt", required=True, metavar="GT.json", help="COCO annotation file")
-    parser.add_argument("--predictions", required=True, metavar="P.json", help="COCO results list")
-    parser.add_argument(
-        "--iou-type", nargs="+", choices=("bbox", "segm"), help="default: all that P.json carries"
-    )
-    parser.add_argument("--output", metavar="results.json", help="where to write the numbers, unrounded")
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--gt", required=True, metavar="GT.json", help="COCO annotation file")
+    add("--predictions", required=True, metavar="P.json", help="COCO results list")
+    add("--iou-type", nargs="+", choices=("bbox", "segm"), help="default: all that P.json carries")
+    add("--output", metavar="results.json", help="where to write the numbers, unrounded")
     add_verdict_args(parser)
-    return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.evaluation import coco_ap, duplicates
 
     treated = duplicates.read(args.verdicts, args.duplicates)
@@ -32,8 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.output:
         coco_ap.write(args.output, results)
         print(f"written: {args.output}")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

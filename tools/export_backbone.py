@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="export_backbone", description=__doc__)
+def options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add(
         "source",
@@ -46,11 +43,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--licence-url", help="address of its text")
     add("--training-data", help="what the weights were trained on")
     add("--fine-tuned-on-in1k", choices=("yes", "no"), help="whether IN-1k labels were used")
-    return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.backbone import convert, export
     from wsl_det.core import log
     from wsl_det.zoo import resolve
@@ -67,8 +62,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         made, certified = export.export(source, args.output, said.over(facts))
         use = export.config_lines(certified)
     print(f"{export.describe(made, certified)}\n\n{use}")
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__,
-        epilog="with --verdicts and --output alone: read what review.html saved and go on from there",
-    )
+def options(parser: ArgumentParser) -> None:
+    parser.epilog = "with --verdicts and --output alone: read what review.html saved and go on from there"
     add = parser.add_argument
     add("--train", type=Path, metavar="SHARDS", help="folder made by tools/build_shards.py")
     add(
@@ -38,16 +33,17 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--device", default="cpu", help="cpu, cuda, cuda:1, ... (default %(default)s)")
     add("--cache", type=Path, metavar="DIR", help="keeps descriptors, so that a killed search goes on")
     add("--seed", type=int, default=0, help="of the planted copies (default %(default)s)")
-    args = parser.parse_args(argv)
+
+
+def wrong(args: Namespace) -> str:
     if args.verdicts and (args.train or args.against or args.self):
-        parser.error("--verdicts belongs to a search that is done; give it with --output alone")
+        return "--verdicts belongs to a search that is done; give it with --output alone"
     if not args.verdicts and not (args.train and args.backbone and bool(args.against) != args.self):
-        parser.error("give --train, --backbone and either --against or --self (or --verdicts and --output)")
-    return args
+        return "give --train, --backbone and either --against or --self (or --verdicts and --output)"
+    return ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.duplicates import review, telling
     from pretrain.duplicates.rmac import Settings
     from pretrain.duplicates.search import Options
@@ -62,8 +58,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     against = tuple(args.against)
     request = review.Request(args.train, against, args.backbone, args.output, args.max_pairs)
     print(telling.summary(review.find(request, options), args.output))
-    return 0
 
 
+main = Tool(__doc__, options, run, wrong)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

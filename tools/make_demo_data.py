@@ -2,29 +2,21 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """Command line of the tool."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="folder to make")
-    parser.add_argument("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
-    parser.add_argument("--size", choices=("small", "full"), default="full", help="default full")
-    parser.add_argument(
-        "--workers", type=int, default=None, metavar="N", help="processes (default: one a core)"
-    )
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--output", type=Path, required=True, metavar="DIR", help="folder to make")
+    add("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
+    add("--size", choices=("small", "full"), default="full", help="default full")
+    add("--workers", type=int, default=None, metavar="N", help="processes (default: one a core)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Make the data set and say what it holds."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.core import files
     from wsl_det.demo import dataset
 
@@ -34,8 +26,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     for part in ("train", "val"):
         print(f", {part} {made[part]['images']} images with {made[part]['objects']} objects", end="")
     print()
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,29 +2,23 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--output", default="pretrain/vocabulary/data", help="folder to write (default: %(default)s)"
-    )
-    return parser.parse_args(argv)
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--output", default="pretrain/vocabulary/data", help="folder to write (default: %(default)s)")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.vocabulary import wordnet_table
 
     counts = wordnet_table.write(args.output)
     print(f"{args.output}: " + ", ".join(f"{value:,} {what}" for what, value in counts.items()))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

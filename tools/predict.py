@@ -2,36 +2,28 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(prog="predict", description=__doc__)
-    parser.add_argument(
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add(
         "--config-file",
         required=True,
         metavar="C",
         help="the detector's config; config.yaml of its run will do",
     )
-    parser.add_argument("--weights", required=True, metavar="W", help="such as model_final.pth of a run")
-    parser.add_argument("--images", required=True, metavar="DIR", help="a folder of photos, or one photo")
-    parser.add_argument(
-        "--output", required=True, metavar="DIR", help="drawn/, predictions.json, images.json"
-    )
-    parser.add_argument("--engine", default="auto", choices=("auto", "detectron2", "embedded"))
-    parser.add_argument("--score", type=float, default=0.5, help="lowest score kept (default 0.5)")
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys, such as MODEL.DEVICE cpu")
-    return parser.parse_intermixed_args(argv)
+    add("--weights", required=True, metavar="W", help="such as model_final.pth of a run")
+    add("--images", required=True, metavar="DIR", help="a folder of photos, or one photo")
+    add("--output", required=True, metavar="DIR", help="drawn/, predictions.json, images.json")
+    add("--engine", default="auto", choices=("auto", "detectron2", "embedded"))
+    add("--score", type=float, default=0.5, help="lowest score kept (default 0.5)")
+    add("opts", nargs="*", metavar="KEY VALUE", help="config keys, such as MODEL.DEVICE cpu")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Detect, draw, write, and say what was written."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.core import config, log
     from wsl_det.detector import defaults, pictures
     from wsl_det.zoo import resolve
@@ -43,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         cfg, resolve.weights(args.weights), args.images, args.output, engine_name=args.engine, score=score
     )
     print("\n".join(drawn.lines(args.output)))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

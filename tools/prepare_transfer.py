@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 _NEEDS = {
     "cub": ("source",),
@@ -18,9 +16,8 @@ _NEEDS = {
 }
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(description=__doc__, epilog="What each kind needs: docs/transfer.md.")
+def options(parser: ArgumentParser) -> None:
+    parser.epilog = "What each kind needs: docs/transfer.md."
     add = parser.add_argument
     add("--kind", required=True, choices=tuple(_NEEDS))
     add("--output", required=True, type=Path, metavar="DIR", help="a new folder")
@@ -35,16 +32,14 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
     add("--images", type=Path, metavar="DIR", help="posts: the folder of their images")
     add("--heldout", type=float, default=0.02, help="posts: DATA.HELDOUT of the runs (default: %(default)s)")
     add("--seed", type=int, default=0, help="synsets: of the draw (default: %(default)s)")
-    args = parser.parse_args(argv)
+
+
+def wrong(args: Namespace) -> str:
     lacking = [f"--{name}" for name in _NEEDS[args.kind] if getattr(args, name) is None]
-    if lacking:
-        parser.error(f"--kind {args.kind} needs {', '.join(lacking)}")
-    return args
+    return f"--kind {args.kind} needs {', '.join(lacking)}" if lacking else ""
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Read the lists, make the links, say what was made."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.transfer import prepare, sources
 
     if args.kind == "cub":
@@ -59,8 +54,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     else:
         listing = sources.posts(args.truth, args.posts, args.images, heldout=args.heldout)
     print(prepare.summary(prepare.lay(listing, args.output), args.output))
-    return 0
 
 
+main = Tool(__doc__, options, run, wrong)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

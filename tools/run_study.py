@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 _NOTES = """\
 Run it again to go on where it stopped. As array jobs: --dry-run numbers the jobs; run the sweep ones with
@@ -14,19 +12,17 @@ Run it again to go on where it stopped. As array jobs: --dry-run numbers the job
 told in wsl_det/study/plan.py; configs/quick/study_demo.yaml is an example."""
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog=_NOTES, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("study", metavar="STUDY.yaml", help="arms, learning rates, seeds and data")
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = _NOTES
+    parser.formatter_class = RawDescriptionHelpFormatter
+    add("study", metavar="STUDY.yaml", help="arms, learning rates, seeds and data")
     only = parser.add_mutually_exclusive_group()
     only.add_argument("--job", type=int, metavar="I", help="run only job I")
     only.add_argument("--dry-run", action="store_true", help="list the jobs, how far they are, their hours")
-    return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.core import log, parents
     from wsl_det.detector import datasets, defaults
     from wsl_det.study import run
@@ -39,8 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parents.refuse_strangers()
         lines = run.run(args.study, defaults.TREE, datasets.locate, job=args.job)
     print("\n".join(lines))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
-from wsl_det.core.arguments import add_launch_args, launch_options
+from wsl_det.core.arguments import Tool, add_launch_args, launch_options
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(prog="train_net", description=__doc__)
-    parser.add_argument("--config-file", required=True, metavar="C", help="such as configs/mask_rcnn_ig.yaml")
-    parser.add_argument("--engine", default="auto", choices=("auto", "detectron2", "embedded"))
-    parser.add_argument("--eval-only", action="store_true", help="detect and evaluate with MODEL.WEIGHTS")
-    parser.add_argument("--resume", action="store_true", help="continue the run in OUTPUT_DIR")
-    parser.add_argument(
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--config-file", required=True, metavar="C", help="such as configs/mask_rcnn_ig.yaml")
+    add("--engine", default="auto", choices=("auto", "detectron2", "embedded"))
+    add("--eval-only", action="store_true", help="detect and evaluate with MODEL.WEIGHTS")
+    add("--resume", action="store_true", help="continue the run in OUTPUT_DIR")
+    add(
         "--register",
         nargs=3,
         action="append",
@@ -26,13 +22,10 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         help="a COCO-format data set for DATASETS.TRAIN or DATASETS.TEST; may be given several times",
     )
     add_launch_args(parser)
-    parser.add_argument("opts", nargs="*", metavar="KEY VALUE", help="config keys: OUTPUT_DIR runs/x ...")
-    return parser.parse_intermixed_args(argv)
+    add("opts", nargs="*", metavar="KEY VALUE", help="config keys: OUTPUT_DIR runs/x ...")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run the job in every process of the launch."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from wsl_det.core import config, dist
     from wsl_det.detector import datasets, defaults, train
     from wsl_det.evaluation import coco_ap
@@ -53,8 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     results = dist.launch(train.run, (job,), **launch_options(args), device=cfg.MODEL.DEVICE) or {}
     for name, result in results.items():
         print("\n".join([f"{name}:", *coco_ap.lines(result)]))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

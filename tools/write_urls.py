@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
 from pretrain.posts.arguments import add_post_arguments, columns
-from wsl_det import errors
+from wsl_det.core.arguments import Tool
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    """The command line; needs nothing heavy, so that --help answers at once."""
-    parser = argparse.ArgumentParser(
-        description=__doc__, epilog="Name the column of URLs with --image-column; ids and hashtags go along."
-    )
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    parser.epilog = "Name the column of URLs with --image-column; ids and hashtags go along."
     add_post_arguments(parser)
-    parser.add_argument(
-        "--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv, .jsonl, or .txt (URLs alone)"
-    )
-    parser.add_argument("--vocab", metavar="vocab.json", help="only posts with a hashtag of this vocabulary")
-    return parser.parse_args(argv)
+    add("--output", required=True, metavar="FILE", help=".parquet, .csv, .tsv, .jsonl, or .txt (URLs alone)")
+    add("--vocab", metavar="vocab.json", help="only posts with a hashtag of this vocabulary")
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Write the list and print the command that downloads it."""
-    args = parse_args(argv)
+def run(args: Namespace) -> None:
     from pretrain.shards import url_list
 
     print(url_list.write(args.posts, columns(args), args.output, vocab_path=args.vocab))
-    return 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

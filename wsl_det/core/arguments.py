@@ -3,9 +3,48 @@
 from __future__ import annotations
 
 import argparse
-from typing import Any
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, NoReturn
+
+from wsl_det import errors
 
 MODES = ("exclude", "wrong")
+
+
+@dataclass(frozen=True)
+class Tool:
+    """A command line: its one sentence, what adds its options, and what it does with their values.
+
+    ``options`` and ``wrong`` (a message for values that do not go together) need nothing heavy, so that
+    --help and mistakes are answered at once; ``run`` imports what it needs.
+    """
+
+    what: str | None
+    options: Callable[[argparse.ArgumentParser], None]
+    run: Callable[[argparse.Namespace], None]
+    wrong: Callable[[argparse.Namespace], str] = lambda args: ""
+
+    def parse_args(self, argv: Sequence[str] | None) -> argparse.Namespace:
+        """The values of a command line; a wrong one ends the program with usage and exit code 2."""
+        parser = argparse.ArgumentParser(description=self.what)
+        self.options(parser)
+        # KEY VALUE pairs may stand before, between and after the options.
+        pairs = any(action.dest == "opts" for action in parser._actions)
+        args = parser.parse_intermixed_args(argv) if pairs else parser.parse_args(argv)
+        if told := self.wrong(args):
+            parser.error(told)
+        return args
+
+    def __call__(self, argv: Sequence[str] | None = None) -> int:
+        """The tool with these words (default: those of the process); its exit code when all is well."""
+        self.run(self.parse_args(argv))
+        return 0
+
+    def leave(self) -> NoReturn:
+        """The tool as a program of its own, its errors told."""
+        sys.exit(errors.run(self))
 
 
 def add_launch_args(parser: argparse.ArgumentParser) -> None:

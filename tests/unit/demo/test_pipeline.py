@@ -126,7 +126,7 @@ def test_every_command_is_one_the_real_tool_understands(short, tmp_path, monkeyp
         module = importlib.util.module_from_spec(spec)
         spec.loader.exec_module(module)
         # argparse leaves with SystemExit when it does not understand.
-        assert isinstance(module.parse_args(stage.arguments), argparse.Namespace)
+        assert isinstance(module.main.parse_args(stage.arguments), argparse.Namespace)
 
 
 def test_both_arms_differ_only_in_their_start():
