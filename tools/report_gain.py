@@ -2,49 +2,41 @@
 
 from __future__ import annotations
 
-import argparse
 import sys
-from collections.abc import Sequence
+from argparse import ArgumentParser, Namespace
 
-from wsl_det import errors
-from wsl_det.core.arguments import add_verdict_args
+from wsl_det.core.arguments import Tool, add_verdict_args
 
 
-def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--gt", required=True, metavar="GT.json", help="COCO annotation file")
+def options(parser: ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--gt", required=True, metavar="GT.json", help="COCO annotation file")
     several = "COCO results; several files are runs with different training seeds"
-    parser.add_argument("--baseline", required=True, nargs="+", metavar="P.json", help=several)
-    parser.add_argument("--candidate", required=True, nargs="+", metavar="P.json", help=several)
-    parser.add_argument(
-        "--output", required=True, metavar="DIR", help="folder for gain.json, gain.html, figures"
-    )
-    parser.add_argument(
-        "--bootstrap", type=int, default=1000, metavar="N", help="image resamples (default %(default)s)"
-    )
-    parser.add_argument(
+    add("--baseline", required=True, nargs="+", metavar="P.json", help=several)
+    add("--candidate", required=True, nargs="+", metavar="P.json", help=several)
+    add("--output", required=True, metavar="DIR", help="folder for gain.json, gain.html, figures")
+    add("--bootstrap", type=int, default=1000, metavar="N", help="image resamples (default %(default)s)")
+    add(
         "--attribution-bootstrap",
         type=int,
         default=200,
         metavar="N",
         help="the same for the attribution to kinds of error; 0 leaves it out (default %(default)s)",
     )
-    parser.add_argument(
-        "--seed", type=int, default=0, metavar="N", help="of the resamples (default %(default)s)"
-    )
-    parser.add_argument("--images", metavar="DIR", help="test images, for the gallery of wins and losses")
-    parser.add_argument(
+    add("--seed", type=int, default=0, metavar="N", help="of the resamples (default %(default)s)")
+    add("--images", metavar="DIR", help="test images, for the gallery of wins and losses")
+    add(
         "--allow-mismatch",
         action="store_true",
         help="print what is not alike in the report, do not refuse it",
     )
-    parser.add_argument(
+    add(
         "--names",
         nargs=2,
         metavar=("A", "B"),
         help="what the report calls the sides (default: their folders)",
     )
-    parser.add_argument(
+    add(
         "--require",
         nargs="+",
         action="extend",
@@ -54,11 +46,9 @@ def parse_args(argv: Sequence[str] | None) -> argparse.Namespace:
         "factor, kind or group",
     )
     add_verdict_args(parser)
-    return parser.parse_args(argv)
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    args = parse_args(argv)
+def run(args: Namespace) -> int:
     from wsl_det.evaluation import duplicates
     from wsl_det.gain import gate, report, verdict
     from wsl_det.gain.comparison import Options
@@ -83,5 +73,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 1 if unmet else 0
 
 
+main = Tool(__doc__, options, run)
 if __name__ == "__main__":
-    sys.exit(errors.run(main))
+    main.leave()

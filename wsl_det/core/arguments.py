@@ -23,7 +23,7 @@ class Tool:
 
     what: str | None
     options: Callable[[argparse.ArgumentParser], None]
-    run: Callable[[argparse.Namespace], None]
+    run: Callable[[argparse.Namespace], int | None]
     wrong: Callable[[argparse.Namespace], str] = lambda args: ""
 
     def parse_args(self, argv: Sequence[str] | None) -> argparse.Namespace:
@@ -38,9 +38,8 @@ class Tool:
         return args
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
-        """The tool with these words (default: those of the process); its exit code when all is well."""
-        self.run(self.parse_args(argv))
-        return 0
+        """The tool with these words (default: those of the process); its exit code, 0 when it gives none."""
+        return self.run(self.parse_args(argv)) or 0
 
     def leave(self) -> NoReturn:
         """The tool as a program of its own, its errors told."""
