@@ -24,7 +24,7 @@ from wsl_det.detector.defaults import TREE
 from wsl_det.detector.embedded import mask_ops
 from wsl_det.detector.embedded.build import build_model
 from wsl_det.detector.embedded.engine import Engine
-from wsl_det.detector.embedded.proposals import find_top_proposals
+from wsl_det.detector.embedded.rpn import find_top_proposals
 
 HERE = Path(__file__).parent
 NETWORK = 1e-4

@@ -99,8 +99,8 @@ def _detectron2() -> Finding:
         engines.select_engine("detectron2")
     except EngineError as error:
         return Finding("detectron2", "installed but broken", str(error))
-    installation = importlib.import_module("wsl_det.detector.d2.installation")
-    return _fits_torch(installation.version(), installation.cuda())
+    installed = importlib.import_module("wsl_det.detector.d2.engine")
+    return _fits_torch(installed.compiled_version(), installed.compiled_cuda())
 
 
 def _fits_torch(version: str, compiled_for: str | None) -> Finding:

@@ -38,7 +38,7 @@ def test_an_unknown_key_names_its_neighbour():
 
 
 # Keys that do nothing unless a switch is on, and that switch is refused by the embedded engine
-# (embedded/honoured.py) or by both (settings.check).
+# (embedded/build.py) or by both (settings.check).
 OFF = (
     *("MODEL.RETINANET", "MODEL.SEM_SEG_HEAD", "MODEL.PANOPTIC_FPN", "MODEL.ROI_BOX_CASCADE_HEAD"),
     *("MODEL.ROI_KEYPOINT_HEAD", "TEST.KEYPOINT_OKS_SIGMAS", "TEST.AUG.", "TEST.PRECISE_BN."),

@@ -9,6 +9,7 @@ from typing import Any
 import detectron2
 import numpy as np
 import torch
+from detectron2 import _C
 from detectron2.config import CfgNode, get_cfg
 from detectron2.modeling import build_model
 from detectron2.structures import BitMasks, Boxes, Instances, PolygonMasks
@@ -138,3 +139,13 @@ def _decode(instances: Instances) -> Prediction:
 def _run_lengths(mask: Tensor) -> dict[str, Any]:
     runs = coco_mask.encode(np.asfortranarray(mask.numpy().astype(np.uint8)))
     return {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
+
+
+def compiled_version() -> str:
+    """Its version, with the compiler that made its extension."""
+    return f"{detectron2.__version__}, compiled with {_C.get_compiler_version()}"
+
+
+def compiled_cuda() -> str | None:
+    """The CUDA version, such as "12.4", that its extension was compiled for; None for a CPU build."""
+    return _C.get_cuda_version() if _C.has_cuda() else None

@@ -12,8 +12,7 @@ from torchvision.ops import batched_nms
 
 from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import layers, losses
-from wsl_det.detector.embedded.box_coder import BoxCoder
-from wsl_det.detector.embedded.boxes import Size
+from wsl_det.detector.embedded.boxes import BoxCoder, Size
 
 
 class BoxHead(nn.Module):

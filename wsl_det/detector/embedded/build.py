@@ -3,26 +3,58 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 
 from wsl_det.backbone.trunk import BLOCKS, ResNet
 from wsl_det.core.config import Config
-from wsl_det.detector.embedded import honoured
 from wsl_det.detector.embedded.anchors import AnchorGenerator
-from wsl_det.detector.embedded.box_coder import BoxCoder
 from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor
+from wsl_det.detector.embedded.boxes import BoxCoder
 from wsl_det.detector.embedded.fpn import FPN
 from wsl_det.detector.embedded.inference import Switches
+from wsl_det.detector.embedded.losses import BOX_LOSSES
 from wsl_det.detector.embedded.mask_head import MaskHead
 from wsl_det.detector.embedded.mask_rcnn import MaskRCNN
 from wsl_det.detector.embedded.matcher import Matcher
-from wsl_det.detector.embedded.pooler import Pooler
+from wsl_det.detector.embedded.pooler import POOLERS, Pooler
 from wsl_det.detector.embedded.roi_heads import ROIHeads
 from wsl_det.detector.embedded.rpn import RPN, RPNHead
-from wsl_det.errors import ConfigError
+from wsl_det.errors import ConfigError, EngineError
+
+_NORMS = ("FrozenBN", "BN", "SyncBN", "nnSyncBN", "GN")
+_CONV_NORMS = ("", *_NORMS)
+
+# Only the parts of a Faster or Mask R-CNN over a pyramid: keys of other architectures have no effect
+# on this one in Detectron2 either.
+_HONOURED: dict[str, tuple[Any, ...]] = {
+    "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
+    "MODEL.LOAD_PROPOSALS": (False,),
+    "MODEL.KEYPOINT_ON": (False,),
+    "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
+    "MODEL.RESNETS.DEPTH": tuple(BLOCKS),
+    "MODEL.RESNETS.NORM": _NORMS,
+    "MODEL.RESNETS.DEFORM_ON_PER_STAGE": ((False, False, False, False),),
+    "MODEL.FPN.NORM": _CONV_NORMS,
+    "MODEL.FPN.FUSE_TYPE": ("sum", "avg"),
+    "MODEL.PROPOSAL_GENERATOR.NAME": ("RPN",),
+    "MODEL.ANCHOR_GENERATOR.NAME": ("DefaultAnchorGenerator",),
+    "MODEL.RPN.HEAD_NAME": ("StandardRPNHead",),
+    "MODEL.RPN.BBOX_REG_LOSS_TYPE": BOX_LOSSES,
+    "MODEL.ROI_HEADS.NAME": ("StandardROIHeads",),
+    "MODEL.ROI_BOX_HEAD.NAME": ("FastRCNNConvFCHead",),
+    "MODEL.ROI_BOX_HEAD.NORM": _CONV_NORMS,
+    "MODEL.ROI_BOX_HEAD.POOLER_TYPE": POOLERS,
+    "MODEL.ROI_BOX_HEAD.BBOX_REG_LOSS_TYPE": BOX_LOSSES,
+    "MODEL.ROI_BOX_HEAD.USE_FED_LOSS": (False,),
+}
+_HONOURED_WITH_MASKS: dict[str, tuple[Any, ...]] = {
+    "MODEL.ROI_MASK_HEAD.NAME": ("MaskRCNNConvUpsampleHead",),
+    "MODEL.ROI_MASK_HEAD.NORM": _CONV_NORMS,
+    "MODEL.ROI_MASK_HEAD.POOLER_TYPE": POOLERS,
+}
 
 
 def build_model(cfg: Config, rng: torch.Generator) -> MaskRCNN:
@@ -31,7 +63,7 @@ def build_model(cfg: Config, rng: torch.Generator) -> MaskRCNN:
     ``rng`` will choose anchors and proposals and lives on the device the model is going to. Raises
     EngineError for what only Detectron2 can do and ConfigError for what nobody can.
     """
-    honoured.check(cfg.flat())
+    check_honoured(cfg.flat())
     backbone = FPN(
         build_trunk(cfg),
         in_features=cfg.MODEL.FPN.IN_FEATURES,
@@ -235,3 +267,19 @@ def _per_level(cfg: Config, key: str, levels: int) -> list[Sequence[float]]:
             f"expected {levels}, or 1"
         )
     return list(values)
+
+
+def check_honoured(flat: Mapping[str, Any]) -> None:
+    """Raise EngineError for the keys (dotted, with lists as values) that only Detectron2 can honour."""
+    honoured = {**_HONOURED, **(_HONOURED_WITH_MASKS if flat["MODEL.MASK_ON"] else {})}
+    wrong = []
+    for key, allowed in honoured.items():
+        value = tuple(flat[key]) if isinstance(flat[key], list) else flat[key]
+        if value not in allowed:
+            wrong.append(f"  {key} is {flat[key]!r}; it can do {' or '.join(repr(a) for a in allowed)}")
+    if wrong:
+        raise EngineError(
+            "the embedded engine cannot honour\n"
+            + "\n".join(wrong)
+            + "\nchange them, or pass --engine detectron2"
+        )

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torchvision.ops import complete_box_iou_loss, distance_box_iou_loss, generalized_box_iou_loss
 
-from wsl_det.detector.embedded.box_coder import BoxCoder
+from wsl_det.detector.embedded.boxes import BoxCoder
 
 _OVERLAP_LOSSES: dict[str, Callable[..., Tensor]] = {
     "giou": generalized_box_iou_loss,

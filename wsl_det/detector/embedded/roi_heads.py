@@ -12,10 +12,9 @@ from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import mask_ops
 from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor, Detections
 from wsl_det.detector.embedded.mask_head import MaskHead, mask_loss
-from wsl_det.detector.embedded.matcher import Matcher
+from wsl_det.detector.embedded.matcher import Matcher, sample_labels
 from wsl_det.detector.embedded.pooler import Pooler
-from wsl_det.detector.embedded.proposals import Proposals
-from wsl_det.detector.embedded.sampling import sample_labels
+from wsl_det.detector.embedded.rpn import Proposals
 from wsl_det.detector.types import Target
 
 

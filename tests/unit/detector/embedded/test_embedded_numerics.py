@@ -12,11 +12,10 @@ from torch import Tensor
 from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import losses
 from wsl_det.detector.embedded.anchors import AnchorGenerator
-from wsl_det.detector.embedded.box_coder import MAX_LOG_GROWTH, BoxCoder
-from wsl_det.detector.embedded.matcher import Matcher
+from wsl_det.detector.embedded.boxes import MAX_LOG_GROWTH, BoxCoder
+from wsl_det.detector.embedded.matcher import Matcher, sample_labels
 from wsl_det.detector.embedded.pooler import Pooler, assign_levels
-from wsl_det.detector.embedded.proposals import find_top_proposals
-from wsl_det.detector.embedded.sampling import sample_labels
+from wsl_det.detector.embedded.rpn import find_top_proposals
 
 
 def _rng(seed: int = 0) -> torch.Generator:
