@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -12,46 +12,27 @@ from torch import Tensor, nn
 from wsl_det.core import seed as seeds
 from wsl_det.errors import EngineError
 
-Filler = Callable[[Tensor, torch.Generator], None]
 
-
-def _he_fan_out(weight: Tensor, rng: torch.Generator) -> None:
-    nn.init.kaiming_normal_(weight, mode="fan_out", nonlinearity="relu", generator=rng)
-
-
-def _caffe_xavier(weight: Tensor, rng: torch.Generator) -> None:
+def _caffe_xavier(weight: Tensor, generator: torch.Generator) -> None:
     bound = math.sqrt(3 / weight[0].numel())
-    nn.init.uniform_(weight, -bound, bound, generator=rng)
+    nn.init.uniform_(weight, -bound, bound, generator=generator)
 
 
-def _normal(std: float) -> Filler:
-    def fill(weight: Tensor, rng: torch.Generator) -> None:
-        nn.init.normal_(weight, std=std, generator=rng)
-
-    return fill
-
-
-def _zero(weight: Tensor, rng: torch.Generator) -> None:
-    nn.init.zeros_(weight)
-
-
+_he_fan_out = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
 # The distributions of Detectron2's layers, by where a weight stands in the model; a cascade numbers
 # its heads.
-_WEIGHTS: tuple[tuple[re.Pattern[str], Filler], ...] = tuple(
-    (re.compile(pattern), fill)
-    for pattern, fill in (
-        # Deformable convolutions begin as ordinary ones.
-        (r"backbone\.bottom_up\..*\.conv2_offset\.weight", _zero),
-        (r"backbone\.bottom_up\..*", _he_fan_out),
-        (r"backbone\.fpn_(lateral|output)\d+\.weight", _caffe_xavier),
-        (r"proposal_generator\.rpn_head\..*", _normal(0.01)),
-        (r"roi_heads\.box_head\.(\d+\.)?conv\d+\.weight", _he_fan_out),
-        (r"roi_heads\.box_head\.(\d+\.)?fc\d+\.weight", _caffe_xavier),
-        (r"roi_heads\.box_predictor\.(\d+\.)?cls_score\.weight", _normal(0.01)),
-        (r"roi_heads\.box_predictor\.(\d+\.)?bbox_pred\.weight", _normal(0.001)),
-        (r"roi_heads\.mask_head\.(mask_fcn\d+|deconv)\.weight", _he_fan_out),
-        (r"roi_heads\.mask_head\.predictor\.weight", _normal(0.001)),
-    )
+_WEIGHTS = (
+    # Deformable convolutions begin as ordinary ones.
+    (r"backbone\.bottom_up\..*\.conv2_offset\.weight", lambda weight, generator: nn.init.zeros_(weight)),
+    (r"backbone\.bottom_up\..*", _he_fan_out),
+    (r"backbone\.fpn_(lateral|output)\d+\.weight", _caffe_xavier),
+    (r"proposal_generator\.rpn_head\..*", partial(nn.init.normal_, std=0.01)),
+    (r"roi_heads\.box_head\.(\d+\.)?conv\d+\.weight", _he_fan_out),
+    (r"roi_heads\.box_head\.(\d+\.)?fc\d+\.weight", _caffe_xavier),
+    (r"roi_heads\.box_predictor\.(\d+\.)?cls_score\.weight", partial(nn.init.normal_, std=0.01)),
+    (r"roi_heads\.box_predictor\.(\d+\.)?bbox_pred\.weight", partial(nn.init.normal_, std=0.001)),
+    (r"roi_heads\.mask_head\.(mask_fcn\d+|deconv)\.weight", _he_fan_out),
+    (r"roi_heads\.mask_head\.predictor\.weight", partial(nn.init.normal_, std=0.001)),
 )
 
 
@@ -70,16 +51,13 @@ def draw(model: nn.Module, seed: int) -> None:
         elif ".norm." in name:
             parameter.fill_(1)
         else:
+            fill = next((fill for pattern, fill in _WEIGHTS if re.fullmatch(pattern, name)), None)
+            if fill is None:
+                raise EngineError(
+                    f"no initial distribution is known for parameter {name}: wsl_det trains Faster, Mask and "
+                    "Cascade R-CNN over a ResNet with FPN; choose such a model, or train this one with "
+                    "Detectron2's own tools"
+                )
             drawn = torch.empty(parameter.shape, dtype=torch.float32)
-            _filler(name)(drawn, seeds.generator("initial", seed, name))
+            fill(drawn, generator=seeds.generator("initial", seed, name))
             parameter.copy_(drawn)
-
-
-def _filler(name: str) -> Filler:
-    for pattern, fill in _WEIGHTS:
-        if pattern.fullmatch(name):
-            return fill
-    raise EngineError(
-        f"no initial distribution is known for parameter {name}: wsl_det trains Faster, Mask and Cascade "
-        "R-CNN over a ResNet with FPN; choose such a model, or train this one with Detectron2's own tools"
-    )

@@ -13,35 +13,16 @@ from wsl_det.core import log
 from wsl_det.core.config import Config
 from wsl_det.errors import ConfigError
 
-# Detectron2's list of normalisation layers; FrozenBN is none of them and has no parameters.
-_NORMS = (
-    nn.BatchNorm1d,
-    nn.BatchNorm2d,
-    nn.BatchNorm3d,
-    nn.SyncBatchNorm,
-    nn.GroupNorm,
-    nn.InstanceNorm1d,
-    nn.InstanceNorm2d,
-    nn.InstanceNorm3d,
-    nn.LayerNorm,
-    nn.LocalResponseNorm,
-)
+# Detectron2's list of normalisation layers (batch and instance norms have one base); FrozenBN is none of
+# them and has no parameters.
+_NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 
 
-def parameter_groups(
-    model: nn.Module,
-    *,
-    lr: float,
-    weight_decay: float,
-    weight_decay_norm: float | None,
-    weight_decay_bias: float | None,
-    bias_lr_factor: float,
-) -> list[dict[str, Any]]:
+def _parameter_groups(model: nn.Module, solver: Config) -> list[dict[str, Any]]:
     """Trainable parameters grouped by (learning rate, weight decay), each parameter once.
 
-    Detectron2's precedence: a norm layer's parameters take ``weight_decay_norm``; whatever is
-    called "bias", in norm layers too, takes ``weight_decay_bias`` (None: no rule of its own) and
-    ``lr * bias_lr_factor``.
+    Detectron2's precedence: a norm layer's parameters take WEIGHT_DECAY_NORM; whatever is called "bias",
+    in norm layers too, takes WEIGHT_DECAY_BIAS (None: no rule of its own) and BASE_LR * BIAS_LR_FACTOR.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     seen: set[int] = set()
@@ -50,12 +31,12 @@ def parameter_groups(
             if not parameter.requires_grad or id(parameter) in seen:
                 continue
             seen.add(id(parameter))
-            rate, decay = lr, weight_decay
-            if isinstance(module, _NORMS) and weight_decay_norm is not None:
-                decay = weight_decay_norm
+            rate, decay = solver.BASE_LR, solver.WEIGHT_DECAY
+            if isinstance(module, _NORMS) and solver.WEIGHT_DECAY_NORM is not None:
+                decay = solver.WEIGHT_DECAY_NORM
             if name == "bias":
-                rate = lr * bias_lr_factor
-                decay = decay if weight_decay_bias is None else weight_decay_bias
+                rate = rate * solver.BIAS_LR_FACTOR
+                decay = decay if solver.WEIGHT_DECAY_BIAS is None else solver.WEIGHT_DECAY_BIAS
             groups.setdefault((rate, decay), []).append(parameter)
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
@@ -63,14 +44,7 @@ def parameter_groups(
 def optimizer(cfg: Config, model: nn.Module) -> torch.optim.SGD:
     """SGD over the model's trainable parameters, as SOLVER describes it."""
     solver = cfg.SOLVER
-    groups = parameter_groups(
-        model,
-        lr=solver.BASE_LR,
-        weight_decay=solver.WEIGHT_DECAY,
-        weight_decay_norm=solver.WEIGHT_DECAY_NORM,
-        weight_decay_bias=solver.WEIGHT_DECAY_BIAS,
-        bias_lr_factor=solver.BIAS_LR_FACTOR,
-    )
+    groups = _parameter_groups(model, solver)
     if not groups:
         raise ConfigError(
             "nothing is left to train: every parameter is frozen; lower MODEL.BACKBONE.FREEZE_AT"
@@ -176,12 +150,7 @@ def scaled_to(cfg: Config, world_size: int) -> Config:
         SOLVER__REFERENCE_WORLD_SIZE=world_size,
         TEST__EVAL_PERIOD=round(cfg.TEST.EVAL_PERIOD / scale),
     )
-    log.get("solver").info(
-        "scaled from %d to %d processes: batch %d, learning rate %g, %d iterations",
-        reference,
-        world_size,
-        scaled.SOLVER.IMS_PER_BATCH,
-        scaled.SOLVER.BASE_LR,
-        scaled.SOLVER.MAX_ITER,
-    )
+    after = (scaled.SOLVER.IMS_PER_BATCH, scaled.SOLVER.BASE_LR, scaled.SOLVER.MAX_ITER)
+    told = "scaled from %d to %d processes: batch %d, learning rate %g, %d iterations"
+    log.get("solver").info(told, reference, world_size, *after)
     return scaled

@@ -8,20 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 from PIL import Image
 
 from wsl_det.errors import ConfigError
-
-
-class Transform(Protocol):
-    """One geometric step from a source frame to a target frame."""
-
-    def image(self, image: np.ndarray) -> np.ndarray: ...
-    def points(self, xy: np.ndarray) -> np.ndarray: ...
-    def mask(self, mask: np.ndarray) -> np.ndarray: ...
 
 
 @dataclass(frozen=True)
@@ -88,6 +79,10 @@ class Crop:
     mask = image
 
 
+Transform = Resize | Flip | Crop
+"""One geometric step from a source frame to a target frame."""
+
+
 @dataclass(frozen=True)
 class Geometry:
     """Steps applied in order; ``height`` and ``width`` are those of the result."""
@@ -106,7 +101,9 @@ class Geometry:
         """(N, 4) float64 boxes around the moved corners, clipped to the result."""
         x1, y1, x2, y2 = boxes_xyxy.reshape(-1, 4).T
         corners = np.stack([x1, y1, x2, y1, x1, y2, x2, y2], axis=1).reshape(-1, 2)
-        moved = self._points(corners).reshape(-1, 4, 2)
+        for step in self.steps:
+            corners = step.points(corners)
+        moved = corners.reshape(-1, 4, 2)
         clipped = np.concatenate([moved.min(axis=1), moved.max(axis=1)], axis=1).clip(min=0)
         return np.minimum(clipped, [self.width, self.height, self.width, self.height])
 
@@ -125,11 +122,6 @@ class Geometry:
         for step in self.steps:
             mask = step.mask(mask)
         return np.ascontiguousarray(mask)
-
-    def _points(self, xy: np.ndarray) -> np.ndarray:
-        for step in self.steps:
-            xy = step.points(xy)
-        return xy
 
 
 def shortest_edge(height: int, width: int, size: int, max_size: int) -> tuple[int, int]:
@@ -202,7 +194,10 @@ class Augmentation:
             crop = _draw_crop(self.crop, height, width, rng)
             steps.append(crop)
             height, width = crop.height, crop.width
-        size = int(rng.integers(self.sizes[0], self.sizes[1] + 1)) if self.sample_range else self._choose(rng)
+        if self.sample_range:
+            size = int(rng.integers(self.sizes[0], self.sizes[1] + 1))
+        else:
+            size = int(self.sizes[int(rng.integers(len(self.sizes)))])
         if size:
             new = shortest_edge(height, width, size, self.max_size)
             steps.append(Resize(height, width, *new))
@@ -211,9 +206,6 @@ class Augmentation:
             vertical = self.flip == "vertical"
             steps.append(Flip(height if vertical else width, vertical))
         return Geometry(tuple(steps), height, width)
-
-    def _choose(self, rng: np.random.Generator) -> int:
-        return int(self.sizes[int(rng.integers(len(self.sizes)))])
 
 
 def _draw_crop(

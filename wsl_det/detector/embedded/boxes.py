@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from torchvision.ops import clip_boxes_to_image as clip
+
+__all__ = ["MAX_LOG_GROWTH", "BoxCoder", "Size", "area", "clip", "inside", "nonempty", "pairwise_iou"]
 
 Size = tuple[int, int]
 """Height and width in pixels."""
@@ -26,15 +29,6 @@ def pairwise_iou(first: Tensor, second: Tensor) -> Tensor:
     shared = width.clamp_(min=0).mul_(height.clamp_(min=0))
     union = area(first)[:, None] + area(second) - shared
     return torch.where(shared > 0, shared.div(union), shared.new_zeros(()))
-
-
-def clip(boxes: Tensor, size: Size) -> Tensor:
-    """Boxes cut at the border of an image of ``size``."""
-    height, width = size
-    x1, y1, x2, y2 = boxes.unbind(dim=-1)
-    return torch.stack(
-        (x1.clamp(0, width), y1.clamp(0, height), x2.clamp(0, width), y2.clamp(0, height)), dim=-1
-    )
 
 
 def nonempty(boxes: Tensor, min_size: float = 0.0) -> Tensor:

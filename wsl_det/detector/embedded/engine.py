@@ -30,25 +30,20 @@ class Engine:
         self._rng = torch.Generator(device=self._device)
 
     def build(self) -> nn.Module:
-        """See the protocol."""
         return build_model(self._cfg, self._rng).to(self._device)
 
     def for_inference(self, model: nn.Module) -> nn.Module:
-        """See the protocol."""
         assert isinstance(model, MaskRCNN)
         return inference.prepare(model, self._switches)
 
     def encode(self, batch: Sequence[Example]) -> list[Example]:
-        """See the protocol."""
         return list(batch)
 
     def decode(self, outputs: Sequence[Found]) -> list[Prediction]:
-        """See the protocol."""
         return [_prediction(found) for found in outputs]
 
     @contextmanager
     def running(self, seed: int) -> Iterator[None]:
-        """See the protocol."""
         self._rng.manual_seed(seed)
         yield
 
