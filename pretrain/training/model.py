@@ -122,7 +122,7 @@ def build(
     groups_per_step: int = 1,
     bn_momentum: float = 0.1,
 ) -> nn.Module:
-    """The classifier on the current default device, its weights not yet set: call ``initialise``."""
+    """The classifier on the current default device, its weights not yet set."""
     from timm.models.resnet import Bottleneck, ResNet
 
     planes = tuple(arch.res2_channels // 4 * 2**stage for stage in range(4))
@@ -141,38 +141,23 @@ def build(
         base_width=base_width,
         channels=planes,
         norm_layer=norm,
-        # initialise() does it; timm would draw from the global generator for nothing.
+        # make() does it; timm would draw from the global generator for nothing.
         zero_init_last=False,
     )
 
 
 def make(
-    arch: Arch,
-    num_classes: int,
-    rng: torch.Generator,
-    *,
-    bn_group: int = 24,
-    groups_per_step: int = 1,
-    bn_momentum: float = 0.1,
-    zero_init_last: bool = True,
+    arch: Arch, num_classes: int, rng: torch.Generator, *, zero_init_last: bool = True, **norms: Any
 ) -> nn.Module:
-    """The classifier on the CPU with its initial weights drawn from ``rng``."""
-    # Built without storage first: nothing is drawn from the global generator.
-    with torch.device("meta"):
-        model = build(
-            arch, num_classes, bn_group=bn_group, groups_per_step=groups_per_step, bn_momentum=bn_momentum
-        )
-    model = model.to_empty(device="cpu")
-    initialise(model, rng, zero_init_last=zero_init_last)
-    return model
-
-
-def initialise(model: nn.Module, rng: torch.Generator, *, zero_init_last: bool = True) -> None:
-    """Set every parameter and buffer from ``rng``.
+    """The classifier on the CPU with its initial weights drawn from ``rng``; ``norms`` as in ``build``.
 
     Convolutions: normal, fan-out, ReLU gain. BN: gain 1, shift 0, the last gain of each
     residual branch 0 when ``zero_init_last``. Head: normal with deviation 0.01, bias 0.
     """
+    # Built without storage first: nothing is drawn from the global generator.
+    with torch.device("meta"):
+        model = build(arch, num_classes, **norms)
+    model = model.to_empty(device="cpu")
     for name, module in model.named_modules():
         if isinstance(module, nn.Conv2d):
             nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu", generator=rng)
@@ -183,6 +168,7 @@ def initialise(model: nn.Module, rng: torch.Generator, *, zero_init_last: bool =
         elif isinstance(module, nn.Linear):
             nn.init.normal_(module.weight, std=0.01, generator=rng)
             nn.init.zeros_(module.bias)
+    return model
 
 
 def running_statistics(model: nn.Module) -> list[Tensor]:

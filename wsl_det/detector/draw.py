@@ -47,11 +47,10 @@ def draw(image: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
     The result is enlarged by a whole factor when the shorter side is under 480 pixels.
     """
     factor = max(1, round(_LEGIBLE / min(image.shape[:2])))
-    canvas = (
-        cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC) if factor > 1 else image
-    )
-    canvas = np.ascontiguousarray(canvas).copy()
-    ordered = sorted(shapes, key=lambda s: -_area(s))
+    canvas = np.array(image, order="C")
+    if factor > 1:
+        canvas = cv2.resize(canvas, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC)
+    ordered = sorted(shapes, key=lambda s: (s.box_xyxy[0] - s.box_xyxy[2]) * (s.box_xyxy[3] - s.box_xyxy[1]))
     for shape in ordered:
         if shape.mask is not None:
             _paint_mask(canvas, shape, factor)
@@ -80,11 +79,6 @@ def side_by_side(panels: Sequence[tuple[str, np.ndarray]]) -> np.ndarray:
         pen.text((left, head / 2), title, fill=_INK, font=ImageFont.load_default(size), anchor="lm")
         sheet.paste(Image.fromarray(panel), (left, head))
     return np.asarray(sheet)
-
-
-def _area(shape: Shape) -> float:
-    x1, y1, x2, y2 = shape.box_xyxy
-    return (x2 - x1) * (y2 - y1)
 
 
 def _paint_mask(canvas: np.ndarray, shape: Shape, factor: int) -> None:
@@ -139,11 +133,8 @@ class _Labels:
         if shape.crowd:
             text += " (crowd)"
         # On a small object a plate of full size would hide the object itself.
-        size = (
-            max(11, round(self.size * 0.8))
-            if min(box[2] - box[0], box[3] - box[1]) < 3 * self.size
-            else self.size
-        )
+        small = min(box[2] - box[0], box[3] - box[1]) < 3 * self.size
+        size = max(11, round(self.size * 0.8)) if small else self.size
         font = ImageFont.load_default(size)
         pad = max(2, size // 5)
         w, h = self.pen.textlength(text, font=font) + 2 * pad, size + 2 * pad

@@ -35,11 +35,13 @@ def look() -> list[Finding]:
     found = [Finding("wsl_det", f"{__version__}, Python {platform.python_version()}")]
     found += [_package(name) for name in _PACKAGES]
     # Each of these stands on the one before; a broken one is named once and not again by its dependants.
-    for check in (_torch, _torchvision, _devices, _detectron2, _auto):
-        found.append(check())
-        if found[-1].remedy and check in (_torch, _torchvision):
-            break
-    return found
+    found.append(_attempt("torch", _torch_version, "pip install --force-reinstall torch torchvision"))
+    if not found[-1].remedy:
+        remedy = (
+            "torch and torchvision come in pairs: pip install --upgrade torch torchvision, from one index"
+        )
+        found.append(_attempt("torchvision", _torchvision_version, remedy))
+    return found if found[-1].remedy else [*found, _devices(), _detectron2(), _auto()]
 
 
 def _package(name: str) -> Finding:
@@ -57,19 +59,10 @@ def _attempt(what: str, action: Callable[[], str], remedy: str) -> Finding:
         return Finding(what, f"does not work ({type(error).__name__}: {first})", remedy)
 
 
-def _torch() -> Finding:
-    return _attempt("torch", _torch_version, "pip install --force-reinstall torch torchvision")
-
-
 def _torch_version() -> str:
     import torch
 
     return f"{torch.__version__}, " + (f"CUDA {torch.version.cuda}" if torch.version.cuda else "CPU only")
-
-
-def _torchvision() -> Finding:
-    remedy = "torch and torchvision come in pairs: pip install --upgrade torch torchvision, from one index"
-    return _attempt("torchvision", _torchvision_version, remedy)
 
 
 def _torchvision_version() -> str:
@@ -107,18 +100,16 @@ def _fits_torch(version: str, compiled_for: str | None) -> Finding:
     """Whether an extension compiled for that CUDA (None: CPU) fits this torch and machine."""
     import torch
 
-    rebuild = (
-        "rebuild Detectron2 against this torch with the matching CUDA toolkit, or pass --engine embedded"
-    )
-    if compiled_for is None and torch.cuda.is_available():
-        return Finding("detectron2", f"{version}, for the CPU only, while there is a GPU", rebuild)
-    if compiled_for is not None and torch.version.cuda is None:
-        return Finding("detectron2", f"{version}, for CUDA {compiled_for}, while torch is CPU only", rebuild)
-    major = str(torch.version.cuda).partition(".")[0]
-    if compiled_for is not None and compiled_for.partition(".")[0] != major:
-        found = f"{version}, for CUDA {compiled_for}, while torch has {torch.version.cuda}"
-        return Finding("detectron2", found, rebuild)
-    return Finding("detectron2", f"{version}, for {f'CUDA {compiled_for}' if compiled_for else 'the CPU'}")
+    ours, wrong = torch.version.cuda, ""
+    if compiled_for is None:
+        wrong = " only, while there is a GPU" if torch.cuda.is_available() else ""
+    elif ours is None:
+        wrong = ", while torch is CPU only"
+    elif compiled_for.partition(".")[0] != ours.partition(".")[0]:
+        wrong = f", while torch has {ours}"
+    found = f"{version}, for {f'CUDA {compiled_for}' if compiled_for else 'the CPU'}{wrong}"
+    remedy = "rebuild Detectron2 against this torch with the matching CUDA toolkit, or pass --engine embedded"
+    return Finding("detectron2", found, remedy if wrong else "")
 
 
 def _auto() -> Finding:

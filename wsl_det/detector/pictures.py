@@ -140,7 +140,8 @@ def predict(
     records = _photos(Path(source), drawn)
     payload = weights.read(weights_path)
     start = weights.from_header(payload, weights_path)
-    classes = start.categories or _numbered(cfg.MODEL.ROI_HEADS.NUM_CLASSES)
+    numbers = range(1, cfg.MODEL.ROI_HEADS.NUM_CLASSES + 1)
+    classes = start.categories or [{"id": k, "name": f"class {k}"} for k in numbers]
     cfg = cfg.override(MODEL__ROI_HEADS__NUM_CLASSES=len(classes))
     engine = select_engine(engine_name)(cfg)
     model = engine.build()
@@ -148,9 +149,10 @@ def predict(
     found = {i: _above(p, score) for i, p in infer.detect(engine, model, cfg, records, "detecting")}
     names = [str(c["name"]) for c in classes]
     for record, name in zip(records, drawing_names([r.path for r in records]), strict=True):
-        if record.image_id in found:
-            target = Path(output) / "drawn" / name
-            _draw_photo(record, found[record.image_id], names, target, drawn)
+        if record.image_id in found and (pixels := _pixels(record, drawn)) is not None:
+            shapes = detected(found[record.image_id], record, names)
+            _save(draw.draw(pixels, shapes), Path(output) / "drawn" / name)
+            drawn.written += 1
     _write_json(Path(output), records, classes, found, start)
     return drawn
 
@@ -175,15 +177,6 @@ def drawing_names(photos: Sequence[Path]) -> list[str]:
 def _folded(name: str) -> str:
     """What some file systems make of a name: letter case and the composition of accents are lost."""
     return unicodedata.normalize("NFC", name).casefold()
-
-
-def _draw_photo(
-    record: Record, prediction: Prediction, names: Sequence[str], target: Path, drawn: Drawn
-) -> None:
-    pixels = _pixels(record, drawn)
-    if pixels is not None:
-        _save(draw.draw(pixels, detected(prediction, record, names)), target)
-        drawn.written += 1
 
 
 def _write_json(
@@ -234,10 +227,6 @@ def _photos(source: Path, drawn: Drawn) -> list[Record]:
     return records
 
 
-def _numbered(count: int) -> list[dict[str, Any]]:
-    return [{"id": k + 1, "name": f"class {k + 1}"} for k in range(count)]
-
-
 def _above(prediction: Prediction, score: float) -> Prediction:
     keep = prediction.scores >= score
     masks = prediction.masks
@@ -264,20 +253,14 @@ def _predicted(found: predictions.Predictions, row: int, dataset: CocoDataset, r
     category = dataset.category_ids.index(int(found.category_ids[row]))
     segmentation = None if found.masks is None else found.masks[row]
     mask = _mask(segmentation, (record.height, record.width), f"{found.source}: row {row}")
-    box = _box(found, row, mask)
-    return Shape(box, category, dataset.class_names[category], float(found.scores[row]), mask)
-
-
-def _box(
-    found: predictions.Predictions, row: int, mask: np.ndarray | None
-) -> tuple[float, float, float, float]:
+    box = (0.0, 0.0, 0.0, 0.0)
     if found.boxes_xywh is not None:
         x, y, w, h = found.boxes_xywh[row].tolist()
-        return x, y, x + w, y + h
-    if mask is None or not mask.any():
-        return 0.0, 0.0, 0.0, 0.0
-    ys, xs = np.nonzero(mask)
-    return float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1)
+        box = (x, y, x + w, y + h)
+    elif mask is not None and mask.any():
+        ys, xs = np.nonzero(mask)
+        box = (float(xs.min()), float(ys.min()), float(xs.max() + 1), float(ys.max() + 1))
+    return Shape(box, category, dataset.class_names[category], float(found.scores[row]), mask)
 
 
 def _mask(segmentation: Any, size: tuple[int, int], name: str) -> np.ndarray | None:
