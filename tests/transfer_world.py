@@ -44,11 +44,11 @@ def run(path: Path, *, classes: int = 4, vocabulary: str = "0" * 64) -> Path:
     payload = finish.final_payload(
         net.eval(),
         ARCH,
+        "1" * 64,
         pixel_mean=MEAN,
         pixel_std=STD,
         vocabulary=vocabulary,
         dataset="train-posts-24-4",
-        dataset_sha256="1" * 64,
         config={"INPUT": {"SIZE": 32, "TEST_RESIZE": 36}},
         bn_statistics="moved once",
         pretraining={"images": 24, "classes": classes, "sampling": "sqrt", "size": 32, "resize": 36},

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from torch import nn
@@ -16,7 +16,6 @@ from wsl_det.core.checkpoint import RunFolder
 from wsl_det.core.config import Config
 
 SCHEMA = 1
-_BN_STATISTICS = "exponential average over steps of the mean over BN groups, averaged over processes"
 
 
 def write_results(cfg: Config, job: Job, folder: RunFolder, found: Mapping[str, float], stream: str) -> None:
@@ -50,14 +49,14 @@ def write_weights(cfg: Config, job: Job, folder: RunFolder, bare: nn.Module) -> 
     payload = final_payload(
         bare,
         job.arch,
-        pixel_mean=cfg.INPUT.PIXEL_MEAN,
-        pixel_std=cfg.INPUT.PIXEL_STD,
+        posts.sha256,
+        pixel_mean=[float(x) for x in cfg.INPUT.PIXEL_MEAN],
+        pixel_std=[float(x) for x in cfg.INPUT.PIXEL_STD],
         vocabulary=posts.vocabulary.sha256,
         dataset=posts.name,
-        dataset_sha256=posts.sha256,
+        bn_statistics="exponential average over steps of the mean over BN groups, averaged over processes",
+        ema_decay=float(cfg.SOLVER.EMA_DECAY),
         config=cfg.to_dict(),
-        bn_statistics=_BN_STATISTICS,
-        ema_decay=cfg.SOLVER.EMA_DECAY,
         verdicts=exclusion.ancestry(job.verdicts, posts),
         pretraining=_record(cfg, job),
     )
@@ -66,21 +65,9 @@ def write_weights(cfg: Config, job: Job, folder: RunFolder, bare: nn.Module) -> 
 
 
 def final_payload(
-    model: nn.Module,
-    arch: Arch,
-    *,
-    pixel_mean: Sequence[float],
-    pixel_std: Sequence[float],
-    vocabulary: str,
-    dataset: str,
-    dataset_sha256: str,
-    config: Mapping[str, Any],
-    bn_statistics: str,
-    ema_decay: float = 0.0,
-    verdicts: Mapping[str, Any] | None = None,
-    pretraining: Mapping[str, Any] | None = None,
+    model: nn.Module, arch: Arch, dataset_sha256: str, *, vocabulary: str, **told: Any
 ) -> dict[str, Any]:
-    """The content of ``model_final.pth``: tensors and plain values only.
+    """The content of ``model_final.pth``: tensors and plain values only; what is None is left out.
 
     ``vocabulary`` is the sha256 that names it; ``pixel_mean`` and ``pixel_std`` are RGB on the
     0-255 scale; ``bn_statistics`` says in words how the running statistics came about; above 0,
@@ -91,17 +78,10 @@ def final_payload(
     about = {
         **provenance.header("pretraining", SCHEMA, made_from),
         "arch": arch.header(),
-        "pixel_mean": [float(x) for x in pixel_mean],
-        "pixel_std": [float(x) for x in pixel_std],
         "channel_order": "RGB",
         "stride_in_1x1": False,
         "vocabulary": vocabulary,
-        "dataset": dataset,
-        "bn_statistics": bn_statistics,
-        "ema_decay": float(ema_decay),
-        "config": dict(config),
-        **({"verdicts": dict(verdicts)} if verdicts else {}),
-        **({"pretraining": dict(pretraining)} if pretraining else {}),
+        **{name: value for name, value in told.items() if value is not None},
     }
     weights = {name: value.detach().cpu().contiguous() for name, value in model.state_dict().items()}
     return {"model": weights, "wsl_det": about}

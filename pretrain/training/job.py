@@ -96,17 +96,14 @@ def make_stream(
         shard_starts=posts.shard_starts,
         num_tags=len(posts.vocabulary),
         seed=cfg.SEED,
-        selection=make_selection(cfg, exclusion.hashes(judged, posts)),
+        selection=selection.Selection(
+            cfg.DATA.HELDOUT, cfg.DATA.SUBSET, cfg.SEED, exclusion.hashes(judged, posts)
+        ),
         label_noise=cfg.DATA.LABEL_NOISE,
         policy=cfg.DATA.RESAMPLE,
         threshold=cfg.DATA.RESAMPLE_THRESHOLD,
         window=cfg.DATA.SHUFFLE_SHARDS,
     )
-
-
-def make_selection(cfg: Config, excluded: selection.Hashes | None = None) -> selection.Selection:
-    """Which posts a configuration trains on; not those whose hashes are ``excluded``."""
-    return selection.Selection(cfg.DATA.HELDOUT, cfg.DATA.SUBSET, cfg.SEED, excluded)
 
 
 def make_arch(cfg: Config) -> model.Arch:

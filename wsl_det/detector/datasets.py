@@ -23,9 +23,7 @@ _BUILTIN = {
         f"coco_2014_{part}": (f"coco/{images}2014", f"coco/annotations/instances_{part}2014.json")
         for part, images in (
             ("train", "train"),
-            ("val", "val"),
-            ("minival", "val"),
-            ("valminusminival", "val"),
+            *((part, "val") for part in ("val", "minival", "valminusminival")),
         )
     },
     "coco_2017_train": ("coco/train2017", "coco/annotations/instances_train2017.json"),

@@ -65,21 +65,15 @@ class PackedRecords(Sequence[Record]):
         return pickle.loads(self._bytes[start : self._ends[index]].tobytes())
 
 
+@dataclass(frozen=True)
 class TrainingImages(data.Dataset[Loaded]):
     """Draws -> augmented examples with targets; chance comes from (seed, position) alone."""
 
-    def __init__(
-        self,
-        records: Sequence[Record],
-        augmentation: Augmentation,
-        *,
-        seed: int,
-        channel_order: str,
-        masks: str | None,
-    ) -> None:
-        self.records = PackedRecords(records)
-        self.augmentation, self.seed = augmentation, seed
-        self.channel_order, self.masks = channel_order, masks
+    records: PackedRecords
+    augmentation: Augmentation
+    channel_order: str
+    seed: int
+    masks: str | None
 
     def __getitem__(self, draw: Draw) -> Loaded:
         """The example of a draw; an unreadable image is replaced by one drawn for that position."""
@@ -107,14 +101,15 @@ class TrainingImages(data.Dataset[Loaded]):
         return Example(image, record.image_id, record.height, record.width, target)
 
 
+@dataclass(frozen=True)
 class TestImages(data.Dataset[Loaded]):
     """Records -> resized examples without targets, in order."""
 
     __test__ = False  # pytest, this is no test
 
-    def __init__(self, records: Sequence[Record], augmentation: Augmentation, channel_order: str) -> None:
-        self.records = PackedRecords(records)
-        self.augmentation, self.channel_order = augmentation, channel_order
+    records: PackedRecords
+    augmentation: Augmentation
+    channel_order: str
 
     def __len__(self) -> int:
         return len(self.records)
@@ -177,7 +172,7 @@ def training_batches(
         draws = sampler.plain_batches(mine, per_rank)
     masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
     order = images.check_format(cfg.INPUT.FORMAT)
-    dataset = TrainingImages(records, training_augmentation(cfg), seed=seed, channel_order=order, masks=masks)
+    dataset = TrainingImages(PackedRecords(records), training_augmentation(cfg), order, seed, masks)
     rest = islice(draws, start, None)
     for batch in _loaded(dataset, cfg.DATALOADER.NUM_WORKERS, batch_sampler=rest):
         noted = (budget.note(loaded) for loaded in batch)
@@ -187,7 +182,7 @@ def training_batches(
 def test_examples(cfg: Config, records: Sequence[Record], budget: Budget) -> Iterator[Example]:
     """Resized examples in the order of ``records``; unusable files are counted and left out."""
     augmentation = Augmentation([cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST)
-    dataset = TestImages(records, augmentation, images.check_format(cfg.INPUT.FORMAT))
+    dataset = TestImages(PackedRecords(records), augmentation, images.check_format(cfg.INPUT.FORMAT))
     for batch in _loaded(dataset, min(cfg.DATALOADER.NUM_WORKERS, len(dataset)), batch_size=1):
         for loaded in batch:
             example = budget.note(loaded)
