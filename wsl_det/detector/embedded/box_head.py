@@ -12,7 +12,7 @@ from torchvision.ops import batched_nms
 
 from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import layers, losses
-from wsl_det.detector.embedded.boxes import BoxCoder, Size
+from wsl_det.detector.embedded.boxes import Size
 
 
 class BoxHead(nn.Module):
@@ -64,12 +64,9 @@ class BoxPredictor(nn.Module):
         channels: int,
         *,
         num_classes: int,
-        coder: BoxCoder,
+        box_loss: losses.BoxLoss,
         class_agnostic: bool,
         sigmoid: bool,
-        box_loss: str,
-        box_loss_weight: float,
-        smooth_l1_beta: float,
         score_threshold: float,
         nms_threshold: float,
         max_detections: int,
@@ -78,10 +75,8 @@ class BoxPredictor(nn.Module):
         self.cls_score = layers.Linear(channels, num_classes + 1)
         self.bbox_pred = layers.Linear(channels, 4 * (1 if class_agnostic else num_classes))
         self.num_classes, self.class_agnostic, self.sigmoid = num_classes, class_agnostic, sigmoid
-        self.coder, self.box_loss, self.smooth_l1_beta = coder, box_loss, smooth_l1_beta
-        self.box_loss_weight = box_loss_weight
+        self.coder, self.box_loss, self.max_detections = box_loss.coder, box_loss, max_detections
         self.score_threshold, self.nms_threshold = score_threshold, nms_threshold
-        self.max_detections = max_detections
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Logits (N, K + 1) and offsets (N, 4 K), or (N, 4) when class-agnostic."""
@@ -100,18 +95,9 @@ class BoxPredictor(nn.Module):
             chosen = offsets[positive]
         else:
             chosen = offsets.view(-1, self.num_classes, 4)[positive, classes[positive]]
-        box_loss = losses.box_regression(
-            proposals[positive],
-            chosen,
-            gt_boxes[positive],
-            coder=self.coder,
-            kind=self.box_loss,
-            beta=self.smooth_l1_beta,
-        )
-        return {
-            "loss_cls": classify(logits, classes),
-            "loss_box_reg": box_loss / max(classes.numel(), 1) * self.box_loss_weight,
-        }
+        number = max(classes.numel(), 1)
+        box_loss = self.box_loss(proposals[positive], chosen, gt_boxes[positive], number)
+        return {"loss_cls": classify(logits, classes), "loss_box_reg": box_loss}
 
     def boxes_of_classes(self, offsets: Tensor, proposals: Tensor, classes: Tensor) -> Tensor:
         """The box (N, 4) that each proposal predicts for its given class; any class for background."""

@@ -15,10 +15,10 @@ from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor
 from wsl_det.detector.embedded.boxes import BoxCoder
 from wsl_det.detector.embedded.fpn import FPN
 from wsl_det.detector.embedded.inference import Switches
-from wsl_det.detector.embedded.losses import BOX_LOSSES
+from wsl_det.detector.embedded.losses import BOX_LOSSES, BoxLoss
 from wsl_det.detector.embedded.mask_head import MaskHead
 from wsl_det.detector.embedded.mask_rcnn import MaskRCNN
-from wsl_det.detector.embedded.matcher import Matcher
+from wsl_det.detector.embedded.matcher import Matcher, Sampler
 from wsl_det.detector.embedded.pooler import POOLERS, Pooler
 from wsl_det.detector.embedded.roi_heads import ROIHeads
 from wsl_det.detector.embedded.rpn import RPN, RPNHead
@@ -147,19 +147,14 @@ def _build_rpn(cfg: Config, backbone: FPN, rng: torch.Generator) -> RPN:
         anchors,
         in_features=rpn.IN_FEATURES,
         matcher=_matcher(cfg, "RPN", rescue=True),
-        coder=BoxCoder(rpn.BBOX_REG_WEIGHTS),
-        rng=rng,
-        batch_size_per_image=rpn.BATCH_SIZE_PER_IMAGE,
-        positive_fraction=rpn.POSITIVE_FRACTION,
+        sampler=Sampler(rpn.BATCH_SIZE_PER_IMAGE, rpn.POSITIVE_FRACTION, 0, rng),
+        box_loss=_box_loss(rpn, rpn.LOSS_WEIGHT),
         pre_nms_topk=(rpn.PRE_NMS_TOPK_TRAIN, rpn.PRE_NMS_TOPK_TEST),
         post_nms_topk=(rpn.POST_NMS_TOPK_TRAIN, rpn.POST_NMS_TOPK_TEST),
         nms_threshold=rpn.NMS_THRESH,
         min_size=float(cfg.MODEL.PROPOSAL_GENERATOR.MIN_SIZE),
         boundary=rpn.BOUNDARY_THRESH,
         loss_weight=rpn.LOSS_WEIGHT,
-        box_loss_weight=rpn.BBOX_REG_LOSS_WEIGHT * rpn.LOSS_WEIGHT,
-        box_loss=rpn.BBOX_REG_LOSS_TYPE,
-        smooth_l1_beta=rpn.SMOOTH_L1_BETA,
     )
 
 
@@ -187,9 +182,7 @@ def _build_heads(cfg: Config, backbone: FPN, rng: torch.Generator) -> ROIHeads:
         if cfg.MODEL.MASK_ON
         else None,
         matcher=_matcher(cfg, "ROI_HEADS", rescue=False),
-        rng=rng,
-        batch_size_per_image=heads.BATCH_SIZE_PER_IMAGE,
-        positive_fraction=heads.POSITIVE_FRACTION,
+        sampler=Sampler(heads.BATCH_SIZE_PER_IMAGE, heads.POSITIVE_FRACTION, heads.NUM_CLASSES, rng),
         append_gt=heads.PROPOSAL_APPEND_GT,
         train_on_predicted=box.TRAIN_ON_PRED_BOXES,
     )
@@ -215,16 +208,19 @@ def _build_predictor(cfg: Config, channels: int) -> BoxPredictor:
     return BoxPredictor(
         channels,
         num_classes=heads.NUM_CLASSES,
-        coder=BoxCoder(box.BBOX_REG_WEIGHTS),
+        box_loss=_box_loss(box, 1.0),
         class_agnostic=box.CLS_AGNOSTIC_BBOX_REG,
         sigmoid=box.USE_SIGMOID_CE,
-        box_loss=box.BBOX_REG_LOSS_TYPE,
-        box_loss_weight=box.BBOX_REG_LOSS_WEIGHT,
-        smooth_l1_beta=box.SMOOTH_L1_BETA,
         score_threshold=heads.SCORE_THRESH_TEST,
         nms_threshold=heads.NMS_THRESH_TEST,
         max_detections=cfg.TEST.DETECTIONS_PER_IMAGE,
     )
+
+
+def _box_loss(section: Config, weight: float) -> BoxLoss:
+    coder = BoxCoder(section.BBOX_REG_WEIGHTS)
+    weight *= section.BBOX_REG_LOSS_WEIGHT
+    return BoxLoss(coder, section.BBOX_REG_LOSS_TYPE, section.SMOOTH_L1_BETA, weight)
 
 
 def _pooler(section: Config, strides: Sequence[int]) -> Pooler:

@@ -98,8 +98,8 @@ class ClassMaskHead(MaskHead):
 
 
 def _copy(model: MaskRCNN) -> MaskRCNN:
-    generators = {model.proposal_generator.rng, model.roi_heads.rng}
-    kept = itertools.chain(model.parameters(), model.buffers(), generators)
+    samplers = (model.proposal_generator.sampler, model.roi_heads.sampler)
+    kept = itertools.chain(model.parameters(), model.buffers(), samplers)
     return copy.deepcopy(model, {id(thing): thing for thing in kept})
 
 

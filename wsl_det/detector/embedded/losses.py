@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -28,16 +29,23 @@ def smooth_l1(predicted: Tensor, wanted: Tensor, beta: float) -> Tensor:
     return torch.where(distance < beta, 0.5 * distance**2 / beta, distance - 0.5 * beta).sum()
 
 
-def box_regression(
-    sources: Tensor, offsets: Tensor, targets: Tensor, *, coder: BoxCoder, kind: str, beta: float
-) -> Tensor:
-    """Sum over N boxes of the loss of predicted ``offsets`` from ``sources``, where ``targets`` were right.
+@dataclass(frozen=True)
+class BoxLoss:
+    """kind: "smooth_l1" compares offsets; "giou", "diou" and "ciou" compare decoded boxes."""
 
-    kind: "smooth_l1" compares offsets; "giou", "diou" and "ciou" compare decoded boxes.
-    """
-    if kind == "smooth_l1":
-        return smooth_l1(offsets, coder.encode(sources, targets), beta)
-    return _OVERLAP_LOSSES[kind](coder.decode(offsets, sources), targets, reduction="sum")
+    coder: BoxCoder
+    kind: str
+    beta: float = 0.0
+    weight: float = 1.0
+
+    def __call__(self, sources: Tensor, offsets: Tensor, targets: Tensor, count: int) -> Tensor:
+        """Weighted sum over N boxes by ``count`` of ``offsets`` from ``sources``, ``targets`` being right."""
+        if self.kind == "smooth_l1":
+            summed = smooth_l1(offsets, self.coder.encode(sources, targets), self.beta)
+        else:
+            decoded = self.coder.decode(offsets, sources)
+            summed = _OVERLAP_LOSSES[self.kind](decoded, targets, reduction="sum")
+        return summed / count * self.weight
 
 
 def softmax_classification(logits: Tensor, classes: Tensor) -> Tensor:

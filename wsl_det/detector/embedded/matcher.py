@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -39,23 +40,28 @@ class Matcher:
         return matches, labels
 
 
-def sample_labels(
-    labels: Tensor, num: int, positive_fraction: float, *, background: int, rng: torch.Generator
-) -> tuple[Tensor, Tensor]:
-    """Indices of the positives and of the negatives to train on, ``num`` together or fewer.
+@dataclass(frozen=True)
+class Sampler:
+    """Chooses boxes to train on by their labels, ``size`` or fewer, at most ``int(size * share)`` positive.
 
-    labels: (N,) with -1 ignored, ``background`` negative, anything else positive. At most
-    ``int(num * positive_fraction)`` are positive; negatives fill the rest. ``rng`` lives on the device
-    of ``labels``; under equal seeds the picks are those of Detectron2's ``subsample_labels``.
+    ``rng`` lives on the device of the labels; under equal seeds the picks are those of Detectron2's
+    ``subsample_labels``.
     """
-    positive = torch.nonzero((labels != -1) & (labels != background)).squeeze(1)
-    negative = torch.nonzero(labels == background).squeeze(1)
-    num_positive = min(positive.numel(), int(num * positive_fraction))
-    num_negative = min(negative.numel(), num - num_positive)
-    # Positives are drawn first, and whole permutations: both are part of Detectron2's numerics.
-    return _choose(positive, num_positive, rng), _choose(negative, num_negative, rng)
 
+    size: int
+    share: float
+    background: int
+    rng: torch.Generator
 
-def _choose(candidates: Tensor, num: int, rng: torch.Generator) -> Tensor:
-    order = torch.randperm(candidates.numel(), generator=rng, device=candidates.device)
-    return candidates[order[:num]]
+    def __call__(self, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Indices of the positives and negatives chosen from (N,) labels: -1 is ignored."""
+        positive = torch.nonzero((labels != -1) & (labels != self.background)).squeeze(1)
+        negative = torch.nonzero(labels == self.background).squeeze(1)
+        num_positive = min(positive.numel(), int(self.size * self.share))
+        num_negative = min(negative.numel(), self.size - num_positive)
+        # Positives are drawn first, and whole permutations: both are part of Detectron2's numerics.
+        return self._choose(positive, num_positive), self._choose(negative, num_negative)
+
+    def _choose(self, candidates: Tensor, num: int) -> Tensor:
+        order = torch.randperm(candidates.numel(), generator=self.rng, device=candidates.device)
+        return candidates[order[:num]]

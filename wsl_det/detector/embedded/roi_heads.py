@@ -12,7 +12,7 @@ from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import mask_ops
 from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor, Detections
 from wsl_det.detector.embedded.mask_head import MaskHead, mask_loss
-from wsl_det.detector.embedded.matcher import Matcher, sample_labels
+from wsl_det.detector.embedded.matcher import Matcher, Sampler
 from wsl_det.detector.embedded.pooler import Pooler
 from wsl_det.detector.embedded.rpn import Proposals
 from wsl_det.detector.types import Target
@@ -34,8 +34,8 @@ class Samples:
 class ROIHeads(nn.Module):
     """Box branch and, if given, mask branch, each with a pooler of its own.
 
-    rng chooses the proposals to train on and must live on the model's device. append_gt puts the true
-    boxes among them. train_on_predicted: the mask branch trains on the boxes the box branch predicts.
+    sampler chooses the proposals to train on; append_gt puts the true boxes among them.
+    train_on_predicted: the mask branch trains on the boxes the box branch predicts.
     """
 
     def __init__(
@@ -48,18 +48,15 @@ class ROIHeads(nn.Module):
         mask_pooler: Pooler | None,
         mask_head: MaskHead | None,
         matcher: Matcher,
-        rng: torch.Generator,
-        batch_size_per_image: int,
-        positive_fraction: float,
+        sampler: Sampler,
         append_gt: bool,
         train_on_predicted: bool,
     ) -> None:
         super().__init__()
-        self.in_features, self.matcher, self.rng = tuple(in_features), matcher, rng
+        self.in_features, self.matcher, self.sampler = tuple(in_features), matcher, sampler
         self.box_pooler, self.box_head, self.box_predictor = box_pooler, box_head, box_predictor
         self.mask_pooler, self.mask_head = mask_pooler, mask_head
         self.num_classes = box_predictor.num_classes
-        self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
         self.append_gt, self.train_on_predicted = append_gt, train_on_predicted
 
     def losses(
@@ -111,14 +108,7 @@ class ROIHeads(nn.Module):
             classes[labels == -1] = -1
         else:
             classes = torch.full_like(matches, self.num_classes)
-        positive, negative = sample_labels(
-            classes,
-            self.batch_size_per_image,
-            self.positive_fraction,
-            background=self.num_classes,
-            rng=self.rng,
-        )
-        chosen = torch.cat([positive, negative])
+        chosen = torch.cat(self.sampler(classes))
         return Samples(boxes[chosen], classes[chosen], matches[chosen])
 
     def _mask_loss(

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
 from wsl_det.detector.embedded import boxes as box_ops
-from wsl_det.detector.embedded import layers, losses
+from wsl_det.detector.embedded import layers
 from wsl_det.detector.embedded.anchors import AnchorGenerator
-from wsl_det.detector.embedded.boxes import BoxCoder, Size
-from wsl_det.detector.embedded.matcher import Matcher, sample_labels
+from wsl_det.detector.embedded.boxes import Size
+from wsl_det.detector.embedded.losses import BoxLoss
+from wsl_det.detector.embedded.matcher import Matcher, Sampler
 
 
 @dataclass(frozen=True)
@@ -61,9 +62,9 @@ class RPNHead(nn.Module):
 
 
 class RPN(nn.Module):
-    """Scores anchors and shifts them towards objects; learns from a sample of them.
+    """Scores anchors and shifts them towards objects; learns from those that ``sampler`` chooses.
 
-    rng chooses that sample and must live on the model's device. boundary: anchors that leave the image
+    boundary: anchors that leave the image
     by that much are not trained on; negative keeps all. The loss is divided by the wanted sample size.
     """
 
@@ -74,29 +75,22 @@ class RPN(nn.Module):
         *,
         in_features: Sequence[str],
         matcher: Matcher,
-        coder: BoxCoder,
-        rng: torch.Generator,
-        batch_size_per_image: int,
-        positive_fraction: float,
+        sampler: Sampler,
+        box_loss: BoxLoss,
         pre_nms_topk: tuple[int, int],
         post_nms_topk: tuple[int, int],
         nms_threshold: float,
         min_size: float,
         boundary: float,
         loss_weight: float,
-        box_loss_weight: float,
-        box_loss: str,
-        smooth_l1_beta: float,
     ) -> None:
         super().__init__()
         self.rpn_head, self.anchor_generator = head, anchors
-        self.in_features, self.matcher, self.coder, self.rng = tuple(in_features), matcher, coder, rng
-        self.batch_size_per_image, self.positive_fraction = batch_size_per_image, positive_fraction
+        self.in_features, self.matcher, self.sampler = tuple(in_features), matcher, sampler
+        self.box_loss, self.loss_weight = box_loss, loss_weight
         # The pairs are (training, evaluation).
         self.pre_nms_topk, self.post_nms_topk = pre_nms_topk, post_nms_topk
         self.nms_threshold, self.min_size, self.boundary = nms_threshold, min_size, boundary
-        self.loss_weight, self.box_loss_weight = loss_weight, box_loss_weight
-        self.box_loss, self.smooth_l1_beta = box_loss, smooth_l1_beta
 
     def forward(
         self, features: Mapping[str, Tensor], sizes: Sequence[Size], gt_boxes: Sequence[Tensor] | None
@@ -121,9 +115,7 @@ class RPN(nn.Module):
             matches, label = self.matcher(box_ops.pairwise_iou(boxes, anchors))
             if self.boundary >= 0:
                 label[~box_ops.inside(anchors, size, self.boundary)] = -1
-            positive, negative = sample_labels(
-                label, self.batch_size_per_image, self.positive_fraction, background=0, rng=self.rng
-            )
+            positive, negative = self.sampler(label)
             label.fill_(-1)
             label[positive], label[negative] = 1, 0
             labels.append(label)
@@ -134,30 +126,21 @@ class RPN(nn.Module):
         self, anchors: Tensor, logits: list[Tensor], offsets: list[Tensor], labels: Tensor, targets: Tensor
     ) -> dict[str, Tensor]:
         positive, sampled = labels == 1, labels >= 0
-        box_loss = losses.box_regression(
-            anchors.expand(len(labels), -1, -1)[positive],
-            torch.cat(offsets, dim=1)[positive],
-            targets[positive],
-            coder=self.coder,
-            kind=self.box_loss,
-            beta=self.smooth_l1_beta,
-        )
+        samples = self.sampler.size * len(labels)
+        sources = anchors.expand(len(labels), -1, -1)[positive]
+        box_loss = self.box_loss(sources, torch.cat(offsets, dim=1)[positive], targets[positive], samples)
         class_loss = F.binary_cross_entropy_with_logits(
             torch.cat(logits, dim=1)[sampled], labels[sampled].float(), reduction="sum"
         )
-        samples = self.batch_size_per_image * len(labels)
-        return {
-            "loss_rpn_cls": class_loss / samples * self.loss_weight,
-            "loss_rpn_loc": box_loss / samples * self.box_loss_weight,
-        }
+        return {"loss_rpn_cls": class_loss / samples * self.loss_weight, "loss_rpn_loc": box_loss}
 
     @torch.no_grad()
     def _propose(
         self, anchors: list[Tensor], logits: list[Tensor], offsets: list[Tensor], sizes: Sequence[Size]
     ) -> list[Proposals]:
-        images = len(sizes)
+        images, coder = len(sizes), self.box_loss.coder
         decoded = [
-            self.coder.decode(o.reshape(-1, 4), a.expand(images, -1, -1).reshape(-1, 4)).view(images, -1, 4)
+            coder.decode(o.reshape(-1, 4), a.expand(images, -1, -1).reshape(-1, 4)).view(images, -1, 4)
             for a, o in zip(anchors, offsets, strict=True)
         ]
         mode = 0 if self.training else 1

@@ -13,7 +13,7 @@ from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded import losses
 from wsl_det.detector.embedded.anchors import AnchorGenerator
 from wsl_det.detector.embedded.boxes import MAX_LOG_GROWTH, BoxCoder
-from wsl_det.detector.embedded.matcher import Matcher, sample_labels
+from wsl_det.detector.embedded.matcher import Matcher, Sampler
 from wsl_det.detector.embedded.pooler import Pooler, assign_levels
 from wsl_det.detector.embedded.rpn import find_top_proposals
 
@@ -90,19 +90,19 @@ def test_matcher_without_objects() -> None:
 
 def test_sample_fills_up_with_negatives() -> None:
     labels = torch.tensor([1] * 3 + [0] * 50 + [-1] * 20)
-    positive, negative = sample_labels(labels, 16, 0.5, background=0, rng=_rng())
+    positive, negative = Sampler(16, 0.5, 0, _rng())(labels)
     assert sorted(positive.tolist()) == [0, 1, 2]
     assert len(negative) == 13 and (labels[negative] == 0).all() and len(negative.unique()) == 13
-    positive, negative = sample_labels(labels, 4, 0.5, background=0, rng=_rng())
+    positive, negative = Sampler(4, 0.5, 0, _rng())(labels)
     assert (len(positive), len(negative)) == (2, 2)
 
 
 def test_sample_depends_on_its_generator_only() -> None:
     labels = torch.tensor([1, 0] * 100)
-    first = sample_labels(labels, 20, 0.5, background=0, rng=_rng(1))
+    first = Sampler(20, 0.5, 0, _rng(1))(labels)
     torch.manual_seed(99)
-    again = sample_labels(labels, 20, 0.5, background=0, rng=_rng(1))
-    other = sample_labels(labels, 20, 0.5, background=0, rng=_rng(2))
+    again = Sampler(20, 0.5, 0, _rng(1))(labels)
+    other = Sampler(20, 0.5, 0, _rng(2))(labels)
     assert torch.equal(first[0], again[0]) and torch.equal(first[1], again[1])
     assert not torch.equal(first[1], other[1])
 
@@ -156,7 +156,7 @@ def test_box_losses_vanish_at_the_target_and_only_there(kind: str) -> None:
     source, target = _boxes((0, 0, 10, 10), (5, 5, 30, 20)), _boxes((1, 1, 12, 9), (4, 6, 30, 25))
     right = coder.encode(source, target)
     for offsets, expected in ((right, 0.0), (right + 0.1, None)):
-        loss = losses.box_regression(source, offsets, target, coder=coder, kind=kind, beta=0.0)
+        loss = losses.BoxLoss(coder, kind)(source, offsets, target, 1)
         assert loss.item() == pytest.approx(0.0, abs=1e-5) if expected == 0.0 else loss.item() > 0.01
 
 
@@ -173,7 +173,7 @@ def test_giou_is_fvcores() -> None:
     coder, corners = BoxCoder((10, 10, 5, 5)), torch.rand(40, 4, generator=_rng()) * 50
     sources = torch.cat([corners[:, :2], corners[:, :2] + corners[:, 2:] + 5], 1)
     targets, offsets = sources + torch.randn(40, 4, generator=_rng(1)), torch.randn(40, 4, generator=_rng(2))
-    ours = losses.box_regression(sources, offsets, targets, coder=coder, kind="giou", beta=0.0)
+    ours = losses.BoxLoss(coder, "giou")(sources, offsets, targets, 1)
     theirs = fvcore.giou_loss(coder.decode(offsets, sources), targets, reduction="sum")
     torch.testing.assert_close(ours, theirs)
 
