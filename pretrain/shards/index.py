@@ -92,7 +92,12 @@ class ShardIndex:
     def key(self, i: int) -> str:
         """The WebDataset key of image ``i``, unique in the folder."""
         start, stop = self._key_offsets[i], self._key_offsets[i + 1]
-        return self._key_bytes[start:stop].tobytes().decode()
+        try:
+            return self._key_bytes[start:stop].tobytes().decode()
+        except UnicodeDecodeError:
+            raise DataError(
+                f"{self.folder}: the index has a key of image {i} that is no UTF-8; {_AGAIN}"
+            ) from None
 
     def labels(self, i: int) -> NDArray[np.int32]:
         """Class ids of image ``i``, (k,) with k >= 1, ascending, each once."""

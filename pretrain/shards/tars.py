@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import tarfile
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
@@ -10,6 +11,7 @@ from typing import BinaryIO, NamedTuple
 from wsl_det.errors import DataError
 
 _BLOCK = 512
+_LONGEST = 16 << 20  # bytes of a header with names and notes
 # What reading a member of these would mean running code of whoever made the tar.
 _PICKLES = frozenset((".pkl", ".pickle", ".pyd", ".pth", ".pt", ".npy", ".npz"))
 
@@ -29,6 +31,15 @@ class Contents(NamedTuple):
     refused: dict[str, str]  # why
 
 
+class _Headers(io.BufferedReader):
+    """Gives no more at once than a header may have: tarfile asks for as many bytes as a damaged one names."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        if size is not None and size > _LONGEST:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
+
+
 def contents(path: str | Path) -> Contents:
     """What a plain tar holds, and those that were appended to it (``cat``); folders are passed over.
 
@@ -38,7 +49,7 @@ def contents(path: str | Path) -> Contents:
     """
     found = Contents([], {})
     try:
-        with open(path, "rb") as file:
+        with _Headers(io.FileIO(path)) as file:
             for member in _members(file):
                 if (why := _refusal(member)) is None:
                     name = str(PurePosixPath(member.name))
@@ -90,7 +101,7 @@ def _refusal(member: tarfile.TarInfo) -> str | None:
     if not member.isreg() or member.issparse():
         return "not a plain file in a tar"
     name = PurePosixPath(member.name)
-    if name.is_absolute() or ".." in name.parts or "\0" in member.name:
+    if not name.parts or name.is_absolute() or ".." in name.parts or "\0" in member.name:
         return "name leaves the tar"
     if name.name.startswith(".") or "__MACOSX" in name.parts:
         return "a hidden file in a tar"

@@ -50,10 +50,11 @@ def load(path: Path, rows: Sequence[int]) -> Outputs | None:
         with open(path, "rb") as file, np.load(file, allow_pickle=False) as stored:
             there, vectors, hashes, bad, reasons = (stored[name] for name in names)
             unreadable = dict(zip(bad.tolist(), reasons.tolist(), strict=True))
+            sound = vectors.ndim == 2 and vectors.dtype == np.float32 and there.tolist() == list(rows)
+            sound = sound and len(vectors) == len(hashes) == len(rows)
     except foreign.NO_ARRAYS:
         return None
-    sound = vectors.ndim == 2 and vectors.dtype == np.float32 and len(vectors) == len(hashes) == len(rows)
-    if not sound or there.tolist() != list(rows):
+    if not sound:
         return None
     return Outputs(there, vectors, hashes.tolist(), unreadable)
 

@@ -141,7 +141,13 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode, as_written: bool) -> Any:
         )
     try:
         value = loader.construct_object(node)
-    except (ValueError, KeyError, TypeError, AttributeError, OverflowError):  # PyYAML's, by its constructors
+    except (
+        ValueError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        OverflowError,
+    ):  # PyYAML's, by its constructors
         raise _error(node, f"{text[:40]} is no {tag} that can be read") from None
     if tag == "int" and abs(value) >= _LARGEST:
         raise _error(node, "a whole number beyond 64 bits")

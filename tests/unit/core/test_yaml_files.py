@@ -47,6 +47,8 @@ BOMB = "a: &a [1,1,1,1,1,1,1,1,1,1]\n" + "".join(
         ("!!set {a, b}", "means nothing here"),
         ("!!python/object/apply:os.getcwd []", "means nothing here"),
         ("x: !!bool z", "no bool"),
+        ("x: !!int ''", "no int"),
+        ("x: !!float ''", "no float"),
         ("x: !!binary '='", "means nothing here"),
         ('x: "\\0"', "NUL"),
         ('x: "\\ud800"', "halves of characters"),

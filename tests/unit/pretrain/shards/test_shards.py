@@ -216,6 +216,17 @@ def test_the_index_survives_pickling_and_forgets_its_files(made):
     assert found.read(0)
 
 
+def test_a_key_that_is_no_utf8_is_told(made):
+    """Of an older folder, whose arrays have no hashes."""
+    build(made)
+    told(made / "out", arrays={})
+    keys = np.load(made / "out/index/key_bytes.npy")
+    keys[0] = 0xFF
+    np.save(made / "out/index/key_bytes.npy", keys)
+    with pytest.raises(DataError, match="a key of image 0 that is no UTF-8"):
+        index.open_index(made / "out").key(0)
+
+
 def open_header(path):
     """A bracket of the header is not closed."""
     path.write_bytes(path.read_bytes().replace(b"}", b"(", 1))

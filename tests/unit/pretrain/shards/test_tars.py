@@ -7,7 +7,7 @@ import tarfile
 
 import pytest
 
-from pretrain.shards import tars
+from pretrain.shards import images, tars
 from wsl_det.errors import DataError
 
 
@@ -92,3 +92,23 @@ def test_tars_that_were_appended_are_read_too(tmp_path):
             tars.contents(path)
     path.write_bytes(parts[0] + bytes(100))
     assert len(tars.contents(path).files) == 2
+
+
+@pytest.mark.parametrize("name", ["", ".", "./", "././."])
+def test_a_file_without_a_name_is_no_file_of_the_tar(tmp_path, name):
+    with tarfile.open(tmp_path / "x.tar", "w") as tar:
+        add(tar, name)
+        add(tar, "a/one.jpg")
+    found = tars.contents(tmp_path / "x.tar")
+    assert [m.name for m in found.files] == ["a/one.jpg"] and len(found.refused) <= 1
+    assert images.open_source(tmp_path / "x.tar").locate("one.jpg").size == 3
+
+
+@pytest.mark.parametrize("kind", [tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK, tarfile.XHDTYPE])
+@pytest.mark.parametrize("size", [2**33, 2**62])
+def test_a_header_that_names_more_bytes_than_memory_holds_is_refused_unread(tmp_path, kind, size):
+    info = tarfile.TarInfo("././@LongLink")
+    info.type, info.size = kind, size
+    (tmp_path / "x.tar").write_bytes(info.tobuf(tarfile.GNU_FORMAT) + bytes(2048))
+    with pytest.raises(DataError, match=f"no whole, uncompressed tar .a header of {size} bytes"):
+        tars.contents(tmp_path / "x.tar")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -28,7 +29,9 @@ def test_what_is_stored_comes_back_and_units_join(tmp_path: Path) -> None:
     assert both.usable.tolist() == [True, False, True] * 2
 
 
-@pytest.mark.parametrize("how", ["absent", "cut", "other rows", "no zip", "other arrays"])
+@pytest.mark.parametrize(
+    "how", ["absent", "cut", "other rows", "no zip", "other arrays", "a member that is no array"]
+)
 def test_what_does_not_fit_is_made_anew(tmp_path: Path, how: str) -> None:
     path = tmp_path / "4.npz"
     _made().store(path)
@@ -36,6 +39,12 @@ def test_what_does_not_fit_is_made_anew(tmp_path: Path, how: str) -> None:
         path.unlink()
     elif how == "cut":
         path.write_bytes(path.read_bytes()[:-30])
+    elif how == "a member that is no array":
+        with zipfile.ZipFile(path) as archive:
+            records = {name: archive.read(name) for name in archive.namelist()}
+        with zipfile.ZipFile(path, "w") as archive:
+            for name, record in records.items():
+                archive.writestr(name, b"no array" if name == "rows.npy" else record)
     elif how == "no zip":
         path.write_bytes(b"\x93NUMPY")
     elif how == "other arrays":
