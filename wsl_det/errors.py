@@ -75,6 +75,17 @@ def _cut(line: re.Match[str]) -> str:
     return f"{line[0][:1500]} ... {line[0][-400:]}"
 
 
+def as_lines(items: Sequence[object], most: int = 20) -> str:
+    """``items`` for a message, a line each below what was said; of many the first, and how many follow."""
+    rest = [f"... and {len(items) - most} more"] if len(items) > most else []
+    return "".join(f"\n  {item}" for item in [*items[:most], *rest])
+
+
+def as_words(items: Sequence[object], most: int) -> str:
+    """``items`` in a row for a message, dots standing for those after the first ``most``."""
+    return ", ".join(map(str, items[:most])) + (", ..." if len(items) > most else "")
+
+
 class _Printed:
     """Standard output of a tool: what names of foreign files hold is printed, never obeyed."""
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+import msgspec
 import torch
 
 from wsl_det.backbone.trunk import BLOCKS, ResNet
+from wsl_det.core import checkpoint
 from wsl_det.errors import CheckpointError
 
-_SHOWN, _MOST_BLOCKS = 12, 200
+_MOST_BLOCKS = 200
 _BLOCK_KEY = re.compile(r"res([2-5])\.(\d+)\.")
 _NAMED_RESNEXT = re.compile(r"(?:resnext|(?<![a-z0-9])X-)(\d+)(?:[_-](\d+)x(\d+)d?)?", re.IGNORECASE)
 _NAMED_RESNET = re.compile(r"(?<!wide_)(?:resnet|\bR-)(\d+)(?![\d.])", re.IGNORECASE)
@@ -71,16 +73,13 @@ class Architecture:
 def from_dict(value: Any) -> Architecture:
     """The inverse of ``to_dict``; ``depth`` is derived, ``block`` may be absent from a run's header."""
     try:
-        depth, blocks = value["depth"], tuple(int(n) for n in value["blocks"])
-        block = value.get("block") or ("basic" if depth in (18, 34) else "bottleneck")
-        numbers = {k: int(value[k]) for k in ("groups", "width_per_group", "stem_channels", "res2_channels")}
-    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        block = value.get("block") or ("basic" if value["depth"] in (18, 34) else "bottleneck")
+        told = {f.name: value[f.name] for f in fields(Architecture) if f.name != "block"}
+        return msgspec.convert({**told, "block": block}, Architecture)
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise CheckpointError(
             f"architecture {value!r} is not readable ({type(error).__name__}: {error})"
         ) from None
-    if len(blocks) != 4:
-        raise CheckpointError(f"architecture {value!r} has {len(blocks)} stages; expected 4")
-    return Architecture(blocks=blocks, block=block, **numbers)
 
 
 def infer(shapes: Mapping[str, tuple[int, ...]], where: str) -> Architecture:
@@ -92,20 +91,8 @@ def infer(shapes: Mapping[str, tuple[int, ...]], where: str) -> Architecture:
     arch = _guess(shapes, where)
     with torch.device("meta"):
         expected = {key: tuple(t.shape) for key, t in arch.build(norm="FrozenBN").state_dict().items()}
-    wrong = [f"missing     {k}" for k in expected if k not in shapes]
-    wrong += [f"unexpected  {k}" for k in shapes if k not in expected]
-    wrong += [
-        f"shape       {k}: file {tuple(shapes[k])}, {arch.name} {expected[k]}"
-        for k in expected
-        if k in shapes and tuple(shapes[k]) != expected[k]
-    ]
-    if wrong:
-        rest = f"\n  ... and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise CheckpointError(
-            f"{where} is not a whole {arch.name} trunk, {len(wrong)} differences:\n  "
-            + "\n  ".join(wrong[:_SHOWN])
-            + rest
-        )
+    found = {key: tuple(shape) for key, shape in shapes.items()}
+    checkpoint.check_shapes(found, expected, f"{where} is not a whole {arch.name} trunk", arch.name)
     return arch
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor
 
-from wsl_det.errors import CheckpointError
+from wsl_det.errors import CheckpointError, as_words
 
 STATISTICS, FOLDED = "statistics", "folded"
 # Detectron2's fresh FrozenBN has variance 1 - eps, a file from Caffe2 exactly 1: both are "untouched".
@@ -39,22 +39,18 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
     the names of the models that are published without statistics.
     """
     if lost := missing(weights):
+        why = "; group norm's has none: its weights have these names and compute something else"
+        if caffe2:
+            why = ", or pass --bn-folded if it is known that they are folded (the Caffe2 ImageNet models)"
         raise CheckpointError(
-            f"{where}: {len(lost)} batch norms have no running statistics "
-            f"({', '.join(lost[:_SHOWN])}{', ...' if len(lost) > _SHOWN else ''}); "
-            "get the complete file"
-            + (
-                ", or pass --bn-folded if it is known that they are folded into the affine (the Caffe2 "
-                "ImageNet models)"
-                if caffe2
-                else "; group norm's has none: its weights have these names and compute something else"
-            )
+            f"{where}: {len(lost)} batch norms have no running statistics ({as_words(lost, _SHOWN)}); "
+            f"get the complete file{why}"
         )
     norms = sorted(k.removesuffix(".weight") for k in weights if k.endswith(".norm.weight"))
     negative = [n for n in norms if bool((weights[f"{n}.running_var"] < 0).any())]
     if negative:
         raise CheckpointError(
-            f"{where}: negative variance in {', '.join(negative[:_SHOWN])}; the file is damaged"
+            f"{where}: negative variance in {as_words(negative, _SHOWN)}; the file is damaged"
         )
     untouched = [n for n in norms if _untouched(weights, n)]
     if not untouched:
@@ -63,7 +59,7 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
         return FOLDED
     raise CheckpointError(
         f"{where}: {len(untouched)} of {len(norms)} batch norms have mean 0 and variance 1 throughout "
-        f"({', '.join(untouched[:_SHOWN])}) while the others are trained; part of the statistics is lost: "
+        f"({as_words(untouched, _SHOWN)}) while the others are trained; part of the statistics is lost: "
         "get the complete file"
     )
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from wsl_det.backbone import arch as arches
 from wsl_det.backbone import names
-from wsl_det.errors import CheckpointError
+from wsl_det.errors import CheckpointError, as_lines
 
 TORCHVISION, DETECTRON2, CAFFE2 = "torchvision", "detectron2", "caffe2"
 _LANDMARK = {
@@ -92,10 +92,8 @@ def locate(
     if len(found) > 1:
         found = [f for f in found if _is_whole(box(payload, f[0]), f[1], f[2])] or found
     if len(found) > 1:
-        several = "\n  ".join(
-            f"--wrapper {w or '(none)'} --prefix {p or '(none)'}" for w, p, _ in found[:_SHOWN]
-        )
-        raise CheckpointError(f"{where} holds {len(found)} trunks; choose one:\n  {several}")
+        several = [f"--wrapper {w or '(none)'} --prefix {p or '(none)'}" for w, p, _ in found]
+        raise CheckpointError(f"{where} holds {len(found)} trunks; choose one:{as_lines(several, _SHOWN)}")
     wrapper, prefix, layout = found[0]
     located = _account(box(payload, wrapper), where, prefix=prefix, layout=layout)
     return replace(located, wrapper=wrapper, fates=located.fates + _beside(payload, wrapper))
@@ -197,11 +195,9 @@ def _account(state: Mapping[str, Any], where: str, *, prefix: str, layout: str) 
             fates.append(_fate(key, value, reason=why))
     if strange:
         raise CheckpointError(
-            f"{where}: {len(strange)} keys are neither of a ResNe(X)t trunk nor known to be droppable:\n  "
-            + "\n  ".join(strange[:_SHOWN])
-            + ("\n  ..." if len(strange) > _SHOWN else "")
-            + "\nthe file is of another architecture (deep stem, squeeze-excitation, blur pooling, "
-            "group norm, ...)"
+            f"{where}: {len(strange)} keys are neither of a ResNe(X)t trunk nor known to be droppable:"
+            f"{as_lines(strange, _SHOWN)}\nthe file is of another architecture (deep stem, "
+            "squeeze-excitation, blur pooling, group norm, ...)"
         )
     return Located(layout, "", prefix, tensors, originals, fates)
 

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from wsl_det.errors import CheckpointError
+from wsl_det.errors import CheckpointError, as_lines
 
 _FLOATS = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 _SHOWN = 8
@@ -22,14 +22,14 @@ def as_float32(weights: Mapping[str, Any], where: str) -> dict[str, Tensor]:
     """
     odd = [f"{k}: {why}" for k, v in weights.items() if (why := _oddity(v))]
     if odd:
-        raise CheckpointError(_listing(f"{where} holds values that are no weights", odd))
+        raise CheckpointError(f"{where} holds values that are no weights:{as_lines(odd, _SHOWN)}")
     cast = {k: v.detach().to(torch.float32).contiguous() for k, v in weights.items()}
     lost = {k: int((~v.isfinite()).sum()) for k, v in cast.items()}
     wild = [f"{k}: {lost[k]} of {v.numel()} values" for k, v in cast.items() if lost[k]]
     if wild:
         raise CheckpointError(
-            _listing(f"{where} holds NaN or infinity", wild)
-            + "\nthe run that made it diverged, or the file is damaged"
+            f"{where} holds NaN or infinity:{as_lines(wild, _SHOWN)}\n"
+            "the run that made it diverged, or the file is damaged"
         )
     return cast
 
@@ -44,8 +44,3 @@ def _oddity(value: Any) -> str | None:
     if value.numel() * value.element_size() > value.untyped_storage().nbytes():
         return f"shape {tuple(value.shape)} on a storage of {value.untyped_storage().nbytes()} bytes"
     return None
-
-
-def _listing(what: str, items: list[str]) -> str:
-    rest = f"\n  ... and {len(items) - _SHOWN} more" if len(items) > _SHOWN else ""
-    return f"{what}:\n  " + "\n  ".join(items[:_SHOWN]) + rest

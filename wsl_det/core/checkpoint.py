@@ -18,10 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from wsl_det.core import dist, files, foreign, locks, log
-from wsl_det.errors import CheckpointError, ConfigError
+from wsl_det.errors import CheckpointError, ConfigError, as_lines, as_words
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
-_SHOWN = 20
 FINAL, LOCK = "model_final.pth", ".run.lock"
 # So long a run that is to be continued may take to save and end.
 _PATIENCE_S = 30.0
@@ -53,16 +52,8 @@ class RunFolder:
         never reached a checkpoint; nothing of value is lost by starting over in it. ``room_for``: see
         ``check_room``. Raises ConfigError in every process.
         """
-        problem = None
-        if dist.is_main():
-            try:
-                patience = _PATIENCE_S if resume else 0.0
-                self._claim(resume, room_for, patience if wait_s is None else wait_s)
-            except ConfigError as error:
-                problem = str(error)
-        problem = dist.broadcast_object(problem)
-        if problem is not None:
-            raise ConfigError(problem)
+        patience = _PATIENCE_S if resume and wait_s is None else wait_s or 0.0
+        dist.everywhere(lambda: self._claim(resume, room_for, patience) if dist.is_main() else None)
         return self
 
     def __enter__(self) -> RunFolder:
@@ -74,10 +65,9 @@ class RunFolder:
     def _claim(self, resume: bool, room_for: int, wait_s: float) -> None:
         if self.path.exists() and not self.path.is_dir():
             raise ConfigError(f"OUTPUT_DIR {self.path} is a file; expected a folder")
-        if (
-            str(self.path) != str(self.path).encode(errors="replace").decode()
-        ):  # TensorBoard fails by names that are not UTF-8
-            raise ConfigError(f"OUTPUT_DIR {str(self.path)!r} is not a name in UTF-8; choose another")
+        name = str(self.path)
+        if name != name.encode(errors="replace").decode():  # TensorBoard fails by names that are not UTF-8
+            raise ConfigError(f"OUTPUT_DIR {name!r} is not a name in UTF-8; choose another")
         self._check_free(resume)
         try:
             advice = "wait for it, end it, or choose another OUTPUT_DIR"
@@ -222,7 +212,7 @@ def _beside_tensors(path: Path, error: pickle.UnpicklingError) -> str:
         objects = sorted(torch.serialization.get_unsafe_globals_in_checkpoint(path))
     except (*_DAMAGED, pickle.UnpicklingError):
         objects = re.findall(r"GLOBAL ([\w.]+)", str(error))
-    named = ", ".join(objects[:_SHOWN]) + (", ..." if len(objects) > _SHOWN else "")
+    named = as_words(objects, 20)
     remedy = (
         ". Ask its maker for the tensors alone, a .safetensors or torch.save(model.state_dict(), ...), or "
         "make such a file with the code that wrote it, on a machine where a hostile file can do no harm"
@@ -286,20 +276,22 @@ def state_bytes(model: nn.Module) -> int:
 
 def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], what: str = "weights") -> None:
     """Load ``weights`` into ``module`` if every name and shape fits, else raise with the differences."""
-    own = module.state_dict()
-    wrong = [f"missing     {k}" for k in own if k not in weights]
-    wrong += [f"unexpected  {k}" for k in weights if k not in own]
+    found, own = ({k: tuple(v.shape) for k, v in t.items()} for t in (weights, module.state_dict()))
+    check_shapes(found, own, f"{what} do not fit the model", "model")
+    module.load_state_dict(weights)
+
+
+def check_shapes(found: Mapping[str, Any], expected: Mapping[str, Any], what: str, of: str) -> None:
+    """Raise CheckpointError, ``what`` and each difference, unless names and shapes are those ``of`` a model."""
+    wrong = [f"missing     {k}" for k in expected if k not in found]
+    wrong += [f"unexpected  {k}" for k in found if k not in expected]
     wrong += [
-        f"shape       {k}: file {tuple(weights[k].shape)}, model {tuple(own[k].shape)}"
-        for k in own
-        if k in weights and own[k].shape != weights[k].shape
+        f"shape       {k}: file {found[k]}, {of} {shape}"
+        for k, shape in expected.items()
+        if found.get(k, shape) != shape
     ]
     if wrong:
-        rest = f"\n  ... and {len(wrong) - _SHOWN} more" if len(wrong) > _SHOWN else ""
-        raise CheckpointError(
-            f"{what} do not fit the model, {len(wrong)} differences:\n  " + "\n  ".join(wrong[:_SHOWN]) + rest
-        )
-    module.load_state_dict(weights)
+        raise CheckpointError(f"{what}, {len(wrong)} differences:{as_lines(wrong)}")
 
 
 class Saver:

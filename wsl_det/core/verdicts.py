@@ -9,11 +9,11 @@ credit. The format stands in ``docs/duplicates.md``.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
@@ -28,8 +28,7 @@ CHOICES = (YES, NO, UNSURE)
 _AGAIN = "save it again from review.html"
 
 
-@dataclass(frozen=True)
-class SearchedSet:
+class SearchedSet(msgspec.Struct, frozen=True):
     """One set of test images that was searched for: its name and the hash that identifies it.
 
     ``sha256`` is of the annotation file for a COCO set ("coco"), of the sorted image hashes for a
@@ -42,8 +41,7 @@ class SearchedSet:
     images: int
 
 
-@dataclass(frozen=True)
-class Judged:
+class Judged(msgspec.Struct, frozen=True):
     """One judged pair. ``image`` names the test image in its set (``image_id`` too for COCO sets)."""
 
     pair: int
@@ -53,7 +51,7 @@ class Judged:
     train: str  # key of the training image
     train_row: int  # its number in the shard folder's index
     score: float
-    verdict: str
+    verdict: Literal["yes", "no", "unsure"]
 
 
 @dataclass(frozen=True)
@@ -94,19 +92,15 @@ def read(path: str | Path) -> Verdicts:
         raise DataError(f"{path} has schema {value.get('schema')!r}; this version reads {SCHEMA}")
     try:
         made = value["made_from"]
-        found = Verdicts(
-            path=path,
-            sha256=files.sha256(path),
-            reader=_text(value["reader"]),
-            candidates=_text(made["candidates"]["sha256"]),
-            train_sha256=_text(made["train"]["sha256"]),
-            sets=tuple(_searched(one) for one in value["sets"]),
-            pairs=_whole(value["pairs"]),
-            rows=tuple(_judged(row) for row in value["verdicts"]),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        texts = (value["reader"], made["candidates"]["sha256"], made["train"]["sha256"])
+        reader, candidates, train = msgspec.convert(texts, tuple[str, str, str])
+        sets = msgspec.convert(value["sets"], tuple[SearchedSet, ...])
+        rows = msgspec.convert([{"image_id": None, **row} for row in value["verdicts"]], tuple[Judged, ...])
+        pairs = msgspec.convert(value["pairs"], int)
+    except (KeyError, TypeError, msgspec.ValidationError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
         raise DataError(f"{path} is no whole verdicts file ({what}); {_AGAIN}") from None
+    found = Verdicts(path, files.sha256(path), reader, candidates, train, sets, pairs, rows)
     _check(found)
     return found
 
@@ -122,44 +116,6 @@ def _check(found: Verdicts) -> None:
         if row.pair in seen:
             raise DataError(f"{found.path}: pair {row.pair} is judged twice; {_AGAIN}")
         seen.add(row.pair)
-
-
-def _judged(row: Mapping[str, Any]) -> Judged:
-    if row["verdict"] not in CHOICES:
-        raise ValueError(f"a verdict is {row['verdict']!r:.40}; expected one of {', '.join(CHOICES)}")
-    image_id = row.get("image_id")
-    return Judged(
-        pair=_whole(row["pair"]),
-        set=_text(row["set"]),
-        image=_text(row["image"]),
-        image_id=None if image_id is None else _whole(image_id),
-        train=_text(row["train"]),
-        train_row=_whole(row["train_row"]),
-        score=_number(row["score"]),
-        verdict=row["verdict"],
-    )
-
-
-def _searched(one: Mapping[str, Any]) -> SearchedSet:
-    return SearchedSet(_text(one["name"]), _text(one["kind"]), _text(one["sha256"]), _whole(one["images"]))
-
-
-def _text(value: Any) -> str:
-    if not isinstance(value, str):
-        raise TypeError(f"{value!r:.40} is a {type(value).__name__}, expected a text")
-    return value
-
-
-def _whole(value: Any) -> int:
-    if type(value) is not int or not -(2**63) <= value < 2**63:
-        raise TypeError(f"{value!r:.40} is a {type(value).__name__}, expected a whole number of 64 bits")
-    return value
-
-
-def _number(value: Any) -> float:
-    if type(value) not in (int, float) or not abs(value) < 2**63:
-        raise TypeError(f"{value!r:.40} is a {type(value).__name__}, expected a finite number")
-    return float(value)
 
 
 def check_mode(mode: str) -> str:
@@ -217,12 +173,11 @@ def agreement(a: Verdicts, b: Verdicts) -> dict[str, Any]:
     one and the same verdict throughout). ``table[i][j]`` counts verdict i of ``a`` with j of ``b``.
     """
     same_review(a, b)
-    other = {row.pair: row for row in b.rows}
+    other = {row.pair: row.verdict for row in b.rows}
     common = [(row, other[row.pair]) for row in a.rows if row.pair in other]
-    place = {choice: i for i, choice in enumerate(CHOICES)}
     table = np.zeros((len(CHOICES), len(CHOICES)), dtype=np.int64)
     for ours, theirs in common:
-        table[place[ours.verdict], place[theirs.verdict]] += 1
+        table[CHOICES.index(ours.verdict), CHOICES.index(theirs)] += 1
     n = len(common)
     raw = float(np.trace(table) / n) if n else None
     chance = float((table.sum(1) * table.sum(0)).sum() / n**2) if n else 1.0
@@ -233,7 +188,7 @@ def agreement(a: Verdicts, b: Verdicts) -> dict[str, Any]:
         "kappa": kappa,
         "choices": list(CHOICES),
         "table": table.tolist(),
-        "disagreements": [ours.pair for ours, theirs in common if ours.verdict != theirs.verdict],
+        "disagreements": [ours.pair for ours, theirs in common if ours.verdict != theirs],
     }
 
 
@@ -252,16 +207,14 @@ def settled(a: Verdicts, b: Verdicts) -> list[Judged]:
     A pair that only one of them judged is unsure too.
     """
     same_review(a, b)
-    rows: Sequence[Judged] = (*a.rows, *b.rows)
     given: dict[int, list[Judged]] = {}
-    for row in rows:
+    for row in (*a.rows, *b.rows):
         given.setdefault(row.pair, []).append(row)
-    done = []
-    for _, both in sorted(given.items()):
-        agreed = len(both) == 2 and both[0].verdict == both[1].verdict
-        verdict = both[0].verdict if agreed else UNSURE
-        done.append(Judged(**{**vars(both[0]), "verdict": verdict}))
-    return done
+    alike = {pair: len(both) == 2 and both[0].verdict == both[1].verdict for pair, both in given.items()}
+    return [
+        both[0] if alike[pair] else msgspec.structs.replace(both[0], verdict=UNSURE)
+        for pair, both in sorted(given.items())
+    ]
 
 
 def write_settled(path: str | Path, a: Verdicts, b: Verdicts) -> None:
@@ -271,8 +224,8 @@ def write_settled(path: str | Path, a: Verdicts, b: Verdicts) -> None:
     head["made_from"] |= {"candidates": {"sha256": a.candidates}, "train": {"sha256": a.train_sha256}}
     rest = {
         "reader": f"{a.reader} and {b.reader}",
-        "sets": [asdict(one) for one in a.sets],
+        "sets": msgspec.to_builtins(a.sets),
         "pairs": a.pairs,
-        "verdicts": [asdict(row) for row in rows],
+        "verdicts": msgspec.to_builtins(rows),
     }
     files.write_json(path, head | rest)

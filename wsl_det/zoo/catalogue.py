@@ -2,30 +2,25 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from wsl_det.core import files
 from wsl_det.errors import ConfigError, DataError
 
 SCHEMA = 1
 PATH = Path(__file__).with_name("catalogue.json")
-_DIGITS = {"sha256": 64, "md5": 32}
-_CHOICES = {
-    "kind": ("trunk", "detector"),
-    "convention": ("torchvision", "fair", "msra", "caffe2"),
-    "bn": ("statistics", "folded", None),
-    "fine_tuned_on_in1k": ("yes", "no", "unknown"),
-}
+_Digits = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{64}$")]
+_Prefix = Annotated[str, msgspec.Meta(pattern="^[0-9a-f]{6,64}$")]
+_Percent = Annotated[float, msgspec.Meta(gt=0, lt=100)]
 
 
-@dataclass(frozen=True)
-class Licence:
+class Licence(msgspec.Struct, frozen=True):
     """A licence by name, with the address of its text."""
 
     name: str
@@ -33,8 +28,7 @@ class Licence:
     non_commercial: bool
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """One published file and what is known about it.
 
     bytes, hash_prefix and sha256 are None where nobody has published them: then the first download
@@ -45,18 +39,18 @@ class Entry:
 
     name: str
     family: str
-    kind: str
-    url: str
-    bytes: int | None
-    hash_algorithm: str | None
-    hash_prefix: str | None
-    sha256: str | None
-    arch: dict[str, int]
-    convention: str
-    bn: str | None
-    accuracy: dict[str, Any] | None
-    training_data: str
-    fine_tuned_on_in1k: str
+    kind: Literal["trunk", "detector"]
+    url: Annotated[str, msgspec.Meta(pattern="^https://")]
+    bytes: Annotated[int, msgspec.Meta(ge=1)] | None
+    hash_algorithm: Literal["sha256", "md5"] | None
+    hash_prefix: _Prefix | None
+    sha256: _Digits | None
+    arch: Annotated[dict[Literal["depth", "groups", "width_per_group"], int], msgspec.Meta(min_length=3)]
+    convention: Literal["torchvision", "fair", "msra", "caffe2"]
+    bn: Literal["statistics", "folded"] | None
+    accuracy: dict[str, str | _Percent | None] | None
+    training_data: Annotated[str, msgspec.Meta(min_length=1)]
+    fine_tuned_on_in1k: Literal["yes", "no", "unknown"]
     licence: Licence
     note: str | None = None
 
@@ -131,51 +125,14 @@ def _entry(record: Mapping[str, Any], licences: Mapping[str, Licence], where: st
     name = record.get("name", "?")
     try:
         published = record["hash"] or {"algorithm": None, "prefix": None}
-        fields = {k: v for k, v in record.items() if k not in ("hash", "licence")}
-        entry = Entry(
-            **fields,
-            hash_algorithm=published["algorithm"],
-            hash_prefix=published["prefix"],
-            licence=licences[record["licence"]],
-        )
-    except (KeyError, TypeError) as error:
+        fields = {k: v for k, v in record.items() if k != "hash"}
+        fields |= {f"hash_{k}": v for k, v in published.items()}
+        entry = msgspec.convert({**fields, "licence": licences[record["licence"]]}, Entry)
+    except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise DataError(f"{where}: entry {name!r} is not whole ({type(error).__name__}: {error})") from None
-    for problem in _problems(entry):
-        raise DataError(f"{where}: entry {name!r}: {problem}")
-    return entry
-
-
-def _problems(entry: Entry) -> list[str]:
-    wrong = [
-        f"{field} is {getattr(entry, field)!r}, expected one of {choices}"
-        for field, choices in _CHOICES.items()
-        if getattr(entry, field) not in choices
-    ]
-    if not entry.url.startswith("https://"):
-        wrong.append(f"url {entry.url} is not https")
-    if entry.bytes is not None and entry.bytes < 1:
-        wrong.append(f"bytes is {entry.bytes}")
-    if entry.hash_prefix is not None and not _is_prefix(entry.hash_prefix, entry.hash_algorithm):
-        wrong.append(f"hash prefix {entry.hash_prefix!r} is no {entry.hash_algorithm} prefix")
     if entry.hash_prefix and entry.hash_prefix not in entry.file_name:
-        wrong.append(f"the file name {entry.file_name} does not carry the hash prefix {entry.hash_prefix}")
-    if entry.sha256 is not None and not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
-        wrong.append(f"sha256 {entry.sha256!r} is not 64 hex digits")
-    if set(entry.arch) != {"depth", "groups", "width_per_group"}:
-        wrong.append(f"arch {entry.arch}")
-    if not entry.training_data or not isinstance(entry.note, str | None):
-        wrong.append(f"training_data {entry.training_data!r} or note {entry.note!r} is no text")
-    if entry.accuracy is not None and not _is_accuracy(entry.accuracy):
-        wrong.append(f"accuracy {entry.accuracy} lacks dataset, source or a percentage")
-    return wrong
-
-
-def _is_accuracy(value: Mapping[str, Any]) -> bool:
-    percent = [v for k, v in value.items() if k not in ("dataset", "source") and v is not None]
-    named = value.get("dataset") and value.get("source")
-    return bool(named and percent) and all(isinstance(v, int | float) and 0 < v < 100 for v in percent)
-
-
-def _is_prefix(prefix: str, algorithm: str | None) -> bool:
-    longest = _DIGITS.get(algorithm or "", 0)
-    return bool(re.fullmatch(r"[0-9a-f]{6,}", prefix)) and len(prefix) <= longest
+        raise DataError(f"{where}: {name!r}: {entry.file_name} does not carry the hash {entry.hash_prefix}")
+    told = {type(v) for k, v in (entry.accuracy or {}).items() if k not in ("dataset", "source")}
+    if entry.accuracy and not (float in told and entry.accuracy.keys() > {"dataset", "source"}):
+        raise DataError(f"{where}: {name!r}: accuracy {entry.accuracy} lacks dataset, source or a percentage")
+    return entry

@@ -5,13 +5,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import pickle
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import yaml
+from msgspec.structs import replace
 
 from wsl_det import errors
 from wsl_det.core import checkpoint, files

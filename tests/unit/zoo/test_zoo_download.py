@@ -15,11 +15,11 @@ import textwrap
 import time
 import urllib.error
 import urllib.request
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
+from msgspec.structs import replace
 
 from wsl_det import errors
 from wsl_det.backbone import published
