@@ -48,7 +48,7 @@ for _place, _room in enumerate(ROOMS):
 ONLY_HERE = {  # an outside name -> the places that may import it
     "detectron2": ("wsl_det/detector/d2/",),
     "torch.distributed": ("wsl_det/core/dist.py",),
-    "urllib": ("wsl_det/zoo/addresses.py", "wsl_det/zoo/fetch.py"),
+    "urllib": ("wsl_det/zoo/fetch.py",),
     "pycocotools.cocoeval": (),
     "timm": ("pretrain/", "wsl_det/backbone/"),
 }

@@ -7,6 +7,7 @@ load it strictly through ``transfer``.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,7 +25,6 @@ from wsl_det.errors import CheckpointError
 
 SCHEMA = 1
 _META = ("kind", "schema", "arch", "pixel_mean", "pixel_std", "channel_order", "stride_in_1x1", "bn")
-_PLAIN = (str, int, float, bool, type(None))
 
 
 @dataclass(frozen=True)
@@ -53,10 +53,10 @@ def write(path: str | Path, weights: Mapping[str, Tensor], meta: Mapping[str, An
         # Detectron2 chooses its reader by the suffix; .pkl would be unpickled by another rule.
         raise CheckpointError(f"a backbone is written as .pth, not {path.name!r}; name it {path.stem}.pth")
     assert not (lacking := [k for k in _META if k not in meta]), lacking
-    _check_plain(meta, "meta")
+    # Numpy numbers and tuples would not survive weights_only or would come back as something else.
+    assert json.loads(json.dumps(meta)) == meta, meta
     model = {k: v.detach().to("cpu", torch.float32).contiguous().clone() for k, v in weights.items()}
-    with files.atomic_path(path) as scratch:
-        checkpoint.save(scratch, {"model": model, "matching_heuristics": True, "meta": dict(meta)})
+    checkpoint.save(path, {"model": model, "matching_heuristics": True, "meta": dict(meta)})
 
 
 def looks_like(payload: Mapping[str, Any]) -> bool:
@@ -111,22 +111,18 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
 
 def _proof(certified: Mapping[str, Any] | None) -> dict[str, Any] | None:
     """What of a certificate is worth a line in a report."""
-    if certified is None:
+    try:
+        parity, counts = (certified or {})["parity"], (certified or {})["counts"]
+        worst = [v for v in parity["largest_relative_error"].values() if isinstance(v, float)]
+        return {
+            "keys used": counts.get("used"),
+            "keys dropped on purpose": counts.get("dropped"),
+            "keys missing": counts.get("missing"),
+            "largest relative error of features": max(worst, default=None),
+            "reference": parity.get("reference"),
+        }
+    except (KeyError, TypeError, AttributeError):
         return None
-    parity, counts = certified.get("parity"), certified.get("counts")
-    by_stage = parity.get("largest_relative_error") if isinstance(parity, Mapping) else None
-    if (
-        not isinstance(by_stage, Mapping)
-        or not isinstance(parity, Mapping)
-        or not isinstance(counts, Mapping)
-    ):
-        return None
-    worst = max((v for v in by_stage.values() if isinstance(v, float)), default=None)
-    return {"keys used": counts.get("used"), "keys dropped on purpose": counts.get("dropped")} | {
-        "keys missing": counts.get("missing"),
-        "largest relative error of features": worst,
-        "reference": parity.get("reference"),
-    }
 
 
 def certificate_path(path: str | Path) -> Path:
@@ -150,16 +146,3 @@ def read_certificate(path: str | Path, sha256: str) -> dict[str, Any] | None:
             "the weights were changed after their export: export them again"
         )
     return value
-
-
-def _check_plain(value: Any, where: str) -> None:
-    # numpy numbers and tuples would not survive weights_only or would come back as something else.
-    if isinstance(value, Mapping):
-        for key, item in value.items():
-            assert type(key) is str, f"{where}: key {key!r}"
-            _check_plain(item, f"{where}.{key}")
-    elif type(value) is list:
-        for item in value:
-            _check_plain(item, where)
-    else:
-        assert type(value) in _PLAIN, f"{where} is a {type(value).__name__}"

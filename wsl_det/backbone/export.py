@@ -66,17 +66,13 @@ def meta(source: Source, facts: Facts) -> dict[str, Any]:
         "arch": source.arch.to_dict(),
         **source.convention.to_meta(),
         "bn": source.bn,
-        "licence": _licence(source.origin, facts),
+        "licence": {"name": facts.licence, "url": facts.licence_url}
+        if facts.licence
+        else _plain(source.origin.get("licence")) or dict(UNKNOWN),
         "provenance": _provenance(source, facts),
         # What curves over many runs need to know, and how the run was tested.
         **{key: told for key in ("pretraining", "view") if (told := _plain(source.origin.get(key)))},
     }
-
-
-def _licence(origin: Mapping[str, Any], facts: Facts) -> dict[str, Any]:
-    if facts.licence:
-        return {"name": facts.licence, "url": facts.licence_url}
-    return _plain(origin.get("licence")) or dict(UNKNOWN)
 
 
 def _provenance(source: Source, facts: Facts) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from wsl_det.backbone import arch as arches
 from wsl_det.backbone import names, soundness
-from wsl_det.core import checkpoint, files
+from wsl_det.core import checkpoint
 from wsl_det.errors import CheckpointError
 
 
@@ -27,8 +27,7 @@ def decode_file(source: str | Path, output: str | Path) -> dict[str, Tensor]:
     weights = decode(checkpoint.load_weights(source), str(source))
     trunk = {names.to_detectron2(k): tuple(v.shape) for k, v in weights.items() if not k.startswith("fc.")}
     arches.infer(trunk, str(source))
-    with files.atomic_path(output) as scratch:
-        checkpoint.save(scratch, weights)
+    checkpoint.save(output, weights)
     return weights
 
 

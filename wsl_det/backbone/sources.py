@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from wsl_det.backbone import arch as arches
 from wsl_det.backbone import artifact, batch_norm, conventions, formats, layouts, pickles, signs, soundness
 from wsl_det.backbone.arch import Architecture
 from wsl_det.backbone.conventions import Convention
-from wsl_det.backbone.layouts import KeyFate, Located
+from wsl_det.backbone.layouts import Located
 from wsl_det.core import checkpoint, files, foreign, yaml_files
 from wsl_det.errors import CheckpointError, WslError
 
@@ -25,23 +26,18 @@ _SHARD = re.compile(r"-\d{5}-of-(\d{5})\.safetensors$")
 _TORCH = (".pth", ".pt", ".bin", ".torch", ".pyth", ".tar")
 
 
-@dataclass(frozen=True)
-class Source:
+@dataclass(frozen=True, kw_only=True)
+class Source(Located):
     """A trunk and everything known about it.
 
-    ``weights``: whole, float32, Detectron2's names. ``originals``: the same tensors by the file's own
-    names without prefix, for the model that the file was made for. ``because`` says where the input
-    ``convention`` comes from; ``origin`` is what the file itself tells about its making.
+    ``weights``: whole, float32, Detectron2's names; ``originals``: for the model that the file was made
+    for. ``because`` says where the input ``convention`` comes from; ``origin`` is what the file itself
+    tells about its making.
     """
 
     path: Path
     sha256: str
-    layout: str
-    wrapper: str
-    prefix: str
     weights: dict[str, Tensor]
-    originals: dict[str, Tensor]
-    fates: list[KeyFate]
     arch: Architecture
     bn: str
     convention: Convention
@@ -90,14 +86,10 @@ def read(
     else:
         chosen, because = _convention(file, payload, found=found, weights=weights, arch=arch, bn=bn)
     return Source(
+        **vars(found),
         path=file,
         sha256=sha256,
-        layout=found.layout,
-        wrapper=found.wrapper,
-        prefix=found.prefix,
         weights=weights,
-        originals=found.originals,
-        fates=found.fates,
         arch=arch,
         bn=bn,
         convention=chosen,
@@ -142,7 +134,9 @@ def _file(path: Path) -> Path:
 def _load(file: Path) -> dict[str, Any]:
     suffix = file.suffix.lower()
     if suffix == ".pkl":
-        return _unblob(pickles.read(file))
+        payload = pickles.read(file)
+        # Caffe2's own files hold their arrays under "blobs" or at the top; Detectron2's under "model".
+        return {"model": payload["blobs"]} if isinstance(payload.get("blobs"), dict) else payload
     if suffix == ".safetensors":
         return _load_safetensors(file)
     if suffix in _TORCH:
@@ -150,11 +144,6 @@ def _load(file: Path) -> dict[str, Any]:
     raise CheckpointError(
         f"{file} ends in {suffix!r}; expected a folder, {', '.join(_TORCH)}, .safetensors or .pkl"
     )
-
-
-def _unblob(payload: dict[str, Any]) -> dict[str, Any]:
-    # Caffe2's own files hold their arrays under "blobs" or at the top; Detectron2's under "model".
-    return {"model": payload["blobs"]} if isinstance(payload.get("blobs"), dict) else payload
 
 
 def _load_safetensors(file: Path) -> dict[str, Any]:
@@ -176,17 +165,13 @@ def _load_safetensors(file: Path) -> dict[str, Any]:
             f"{file} is not a whole safetensors file ({error}); copy or download it again"
         ) from None
     if formats.METADATA in about:
-        return {"model": tensors, "meta": _parsed(about[formats.METADATA], file)}
+        try:
+            return {"model": tensors, "meta": json.loads(about[formats.METADATA])}
+        except (ValueError, RecursionError) as error:
+            raise CheckpointError(
+                f"{file}: what it says about itself is no JSON ({error}); it is damaged"
+            ) from None
     return {"model": tensors, "metadata": about} if about.keys() - {"format"} else tensors
-
-
-def _parsed(text: str, file: Path) -> Any:
-    try:
-        return json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(
-            f"{file}: what it says about itself is no JSON ({error}); it is damaged"
-        ) from None
 
 
 def _beside(file: Path, sha256: str) -> dict[str, Any]:
@@ -286,14 +271,9 @@ def _convention(
         kind = "ResNeXt" if arch.groups > 1 else "ResNet"
         chosen = of_resnext if arch.groups > 1 else conventions.MSRA
         return chosen, f"Detectron2's configuration of its Caffe2 {kind} with bn: {bn}"
-    if pixels := _configured(_config_beside(file)):
+    beside = None
+    with suppress(WslError):  # what Detectron2 and we write into a run's folder
+        beside = yaml_files.read(file.parent / "config.yaml", "config")
+    if pixels := _configured(beside):
         return conventions.from_meta(pixels, str(file)), "the config.yaml of the run it lies in"
     raise CheckpointError(f"{file} has Detectron2's names and does not say which pixels it wants; {choose}")
-
-
-def _config_beside(file: Path) -> Any:
-    """The configuration that Detectron2 and we write into a run's folder, or None."""
-    try:
-        return yaml_files.read(file.parent / "config.yaml", "config")
-    except WslError:
-        return None

@@ -118,8 +118,7 @@ class RunFolder:
     def save(self, iteration: int, state: Mapping[str, Any]) -> Path:
         """Write ``model_<iteration>.pth`` whole, then drop old ones but milestones; rank 0 only."""
         path = self.path / f"model_{iteration:07d}.pth"
-        with files.atomic_path(path) as scratch:
-            save(scratch, {**state, "iteration": iteration})
+        save(path, {**state, "iteration": iteration})
         for number, old in self._numbered()[: -self.keep]:
             if not self.milestone or (number + 1) % self.milestone:
                 old.unlink(missing_ok=True)
@@ -127,10 +126,8 @@ class RunFolder:
 
     def save_final(self, payload: Mapping[str, Any]) -> Path:
         """Write ``model_final.pth`` whole; rank 0 only."""
-        path = self.path / FINAL
-        with files.atomic_path(path) as scratch:
-            save(scratch, dict(payload))
-        return path
+        save(self.path / FINAL, payload)
+        return self.path / FINAL
 
     def load_latest(self) -> dict[str, Any] | None:
         """The newest checkpoint that is whole, None in a folder without any.
@@ -162,11 +159,11 @@ class RunFolder:
 
 
 def save(path: Path, payload: Mapping[str, Any]) -> None:
-    """``torch.save`` whose failures, a full disk's above all, are CheckpointErrors."""
+    """``torch.save``, whole or not at all; its failures, a full disk's above all, are CheckpointErrors."""
     try:
         # By its name torch would write that name into the file: equal states would not be equal files.
-        with open(path, "wb") as file:
-            torch.save(payload, file)
+        with files.atomic_path(path) as scratch, open(scratch, "wb") as file:
+            torch.save(dict(payload), file)
     except RuntimeError as error:
         first = str(error).strip().splitlines()[0]
         raise CheckpointError(
@@ -282,7 +279,7 @@ def load_exactly(module: nn.Module, weights: Mapping[str, Tensor], what: str = "
 
 
 def check_shapes(found: Mapping[str, Any], expected: Mapping[str, Any], what: str, of: str) -> None:
-    """Raise CheckpointError, ``what`` and each difference, unless names and shapes are those ``of`` a model."""
+    """Raise CheckpointError, ``what`` and all differences, unless names and shapes are those ``of`` it."""
     wrong = [f"missing     {k}" for k in expected if k not in found]
     wrong += [f"unexpected  {k}" for k in found if k not in expected]
     wrong += [

@@ -72,8 +72,6 @@ def write_bytes(path: str | Path, data: bytes) -> None:
 def write_json(path: str | Path, value: Any, *, indent: int | None = 1) -> None:
     """Write ``value`` as JSON, whole or not at all; NaN and infinity are refused."""
     text = json.dumps(value, indent=indent, ensure_ascii=False, allow_nan=False)
-    # Half a character, which names from elsewhere may hold, has no UTF-8: it is written escaped.
-    text = text.encode(errors="backslashreplace").decode()
     write_text(path, text + "\n")
 
 

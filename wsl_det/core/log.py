@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import operator
 import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, Protocol, TextIO, TypeVar
+from typing import Any, TextIO, TypeVar
 
 from wsl_det.core import files
 from wsl_det.errors import printable
@@ -17,11 +18,6 @@ from wsl_det.errors import printable
 T = TypeVar("T")
 _ROOT = "wsl_det"
 _PLAIN_SECONDS = 5.0
-
-
-class _Writer(Protocol):
-    def add_scalar(self, tag: str, value: float, step: int) -> None: ...
-    def close(self) -> None: ...
 
 
 def get(name: str = "") -> logging.Logger:
@@ -79,8 +75,9 @@ class MetricSink:
             self._file = self.path.open("a", encoding="utf-8")
         self._file.write(json.dumps(clean, allow_nan=False) + "\n")
         self._file.flush()
-        if self._tensorboard_dir is not None:
-            self._write_board(clean)
+        for name, value in clean.items() if self.board is not None else ():
+            if name != "iteration" and isinstance(value, int | float) and not isinstance(value, bool):
+                self.board.add_scalar(name, value, int(clean.get("iteration", 0)))
 
     def rewind(self, iteration: int) -> None:
         """Forget records at or after ``iteration`` (those a resumed run will make again).
@@ -126,20 +123,10 @@ class MetricSink:
             self._board = SummaryWriter(str(self._tensorboard_dir), purge_step=self._purge)
         return self._board
 
-    def _write_board(self, record: Mapping[str, Any]) -> None:
-        writer: _Writer = self.board
-        step = int(record.get("iteration", 0))
-        for name, value in record.items():
-            if name != "iteration" and isinstance(value, int | float) and not isinstance(value, bool):
-                writer.add_scalar(name, value, step)
-
 
 def _plain(value: Any) -> Any:
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, float) and value - value != 0:
-        return None
-    return value
+    value = value.item() if hasattr(value, "item") else value
+    return None if isinstance(value, float) and value - value != 0 else value
 
 
 def progress(items: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
@@ -150,10 +137,7 @@ def progress(items: Iterable[T], total: int | None = None, what: str = "") -> It
 
         yield from tqdm(items, total=total, desc=what, dynamic_ncols=True)
         return
-    yield from _plain_progress(items, total if total is not None else _length(items), what)
-
-
-def _plain_progress(items: Iterable[T], total: int | None, what: str) -> Iterator[T]:
+    total = total or operator.length_hint(items) or None
     start = last = time.monotonic()
     for done, item in enumerate(items, 1):
         yield item
@@ -162,10 +146,3 @@ def _plain_progress(items: Iterable[T], total: int | None, what: str) -> Iterato
             last = now
             left = f", {(now - start) / done * (total - done):.0f} s left" if total else ""
             print(f"{what}: {done}{f'/{total}' if total else ''}{left}", file=sys.stderr, flush=True)
-
-
-def _length(items: Iterable[Any]) -> int | None:
-    try:
-        return len(items)  # type: ignore[arg-type]
-    except TypeError:
-        return None

@@ -11,6 +11,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Protocol
 
 import torch
@@ -18,7 +19,7 @@ from torch import Tensor, nn
 
 from wsl_det.core import dist, log, signals
 from wsl_det.core.checkpoint import RunFolder, Saver
-from wsl_det.errors import CheckpointError, DataError, WslError
+from wsl_det.errors import CheckpointError, DataError, WslError, as_lines
 
 Losses = Callable[[Any, int], Mapping[str, Tensor]]
 _DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16}
@@ -225,25 +226,17 @@ class Loop:
         heard = self._agreed = set(self._heard)
         self._heard -= heard
         finite = all(v - v == 0 for k, v in values.items() if k.startswith(("loss", "total_loss")))
-        if dist.world_size() > 1:
-            told = {f"_sig{s}": float(s in heard) for s in signals.ALL}
-            mean = dist.all_reduce_mean({**values, **told, "_bad": float(not finite)})
-            self._agreed = {s for s in signals.ALL if mean[f"_sig{s}"] > 0}
-            anywhere = mean.pop("_bad") > 0
-            values_mean = {k: mean[k] for k in values}
-        else:
-            anywhere, values_mean = not finite, values
-        if anywhere:
-            self._stop_non_finite(values, finite, batch, iteration)
-        return values_mean
-
-    def _stop_non_finite(self, values: dict[str, float], finite: bool, batch: Any, iteration: int) -> None:
-        seen = "" if finite else f" of {self.plan.describe(batch)}"
-        parts = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
-        raise DataError(
-            f"the loss is not finite at iteration {iteration} (rank {dist.rank()}{seen}): {parts}; lower the "
-            "learning rate, lengthen the warm-up or clip gradients. The last checkpoint is untouched."
-        )
+        told = {f"_sig{s}": float(s in heard) for s in signals.ALL}
+        mean = dist.all_reduce_mean({**values, **told, "_bad": float(not finite)})
+        self._agreed = {s for s in signals.ALL if mean[f"_sig{s}"] > 0}
+        if mean["_bad"] > 0:
+            seen = "" if finite else f" of {self.plan.describe(batch)}"
+            parts = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
+            raise DataError(
+                f"the loss is not finite at iteration {iteration} (rank {dist.rank()}{seen}): {parts}; lower "
+                "the learning rate, lengthen the warm-up or clip gradients. The last checkpoint is untouched."
+            )
+        return {k: mean[k] for k in values}
 
     def _tell(self, record: dict[str, Any], samples: int) -> None:
         if self.metrics is not None:
@@ -264,7 +257,7 @@ class Loop:
             seconds,
             100 * record["data_time"] / max(record["time"], 1e-9),
             samples * dist.world_size() / max(seconds, 1e-9),
-            _clock(left),
+            timedelta(seconds=round(left)),
             _memory(self.device),
         )
 
@@ -337,13 +330,10 @@ class Loop:
         ]
         if changed:
             longer = any(line.startswith(_LENGTHS) for line in changed)
+            why = "\nA run's length is in the learning rate of every step: it cannot be changed on the way"
             raise CheckpointError(
                 f"{self.folder.path} holds a run with other settings; use those, or another OUTPUT_DIR:"
-                + "".join(f"\n  {line}" for line in changed)
-                + (
-                    "\nA run's length is in the learning rate of every step: it cannot be changed on the way"
-                    * longer
-                )
+                f"{as_lines(changed, len(changed))}{why if longer else ''}"
             )
 
     def _load_buffers(self, saved: list[dict[str, Tensor]] | None) -> None:
@@ -363,13 +353,5 @@ def _statistics(model: nn.Module) -> dict[str, Tensor]:
     return {k: v.detach().cpu() for k, v in _bare(model).named_buffers() if k in kept}
 
 
-def _clock(seconds: float) -> str:
-    minutes, left = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{left:02d}"
-
-
 def _memory(device: torch.device) -> str:
-    if device.type != "cuda":
-        return ""
-    return f"  {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB"
+    return f"  {torch.cuda.max_memory_allocated(device) / 2**30:.1f} GiB" if device.type == "cuda" else ""

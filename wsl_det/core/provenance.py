@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 import shlex
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -51,13 +51,9 @@ def header(
 
 
 def _command(free: Collection[str]) -> list[str]:
-    name = Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"
-    return [name, *_without(sys.argv[1:], {*free, *_FREE})]
-
-
-def _without(words: Sequence[str], options: Collection[str]) -> list[str]:
-    kept, value = [], False
-    for word in words:
+    options, value = {*free, *_FREE}, False
+    kept = [Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"]
+    for word in sys.argv[1:]:
         if not value and word not in _FREE_FLAGS and word.partition("=")[0] not in options:
             kept.append(word)
         value = not value and word in options

@@ -69,7 +69,7 @@ class Verdicts:
 
     def counts(self) -> dict[str, int]:
         """How many pairs were judged yes, no, unsure, and not at all."""
-        given = Counter(row.verdict for row in self.rows)
+        given = Counter[str](row.verdict for row in self.rows)
         return {**{choice: given[choice] for choice in CHOICES}, "unjudged": self.pairs - len(self.rows)}
 
     def duplicates(self) -> list[Judged]:

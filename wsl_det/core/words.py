@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 
 def signed(value: float | None, digits: int = 1) -> str:
@@ -20,18 +20,16 @@ def plain(value: float | None, digits: int = 1) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def span(bounds: Sequence[float | None] | None, digits: int = 1) -> str:
+def span(bounds: Sequence[float | None] | None, digits: int = 1, write: Callable[..., str] = signed) -> str:
     """An interval of a difference, with signs; a dash where there is none."""
     if bounds is None or bounds[0] is None:
         return "–"
-    return f"{signed(bounds[0], digits)} to {signed(bounds[1], digits)}"
+    return f"{write(bounds[0], digits)} to {write(bounds[1], digits)}"
 
 
 def interval(bounds: Sequence[float | None] | None, digits: int = 1) -> str:
     """An interval of a value, without signs; a dash where there is none."""
-    if bounds is None or bounds[0] is None:
-        return "–"
-    return f"{plain(bounds[0], digits)} to {plain(bounds[1], digits)}"
+    return span(bounds, digits, plain)
 
 
 def p_value(value: float | None, floor: float = 0.0) -> str:

@@ -1,14 +1,17 @@
-"""One address into one partial file, resumed and retried until it is whole."""
+"""One address into one partial file, resumed and retried until it is whole; https only, mirrors included."""
 
 from __future__ import annotations
 
 import email.utils
 import http.client
+import ipaddress
 import shutil
 import ssl
 import time
 import urllib.error
-from collections.abc import Callable, Iterator
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -17,7 +20,6 @@ from typing import Any
 from wsl_det import __version__
 from wsl_det.core import files, log
 from wsl_det.errors import DataError, DownloadError
-from wsl_det.zoo import addresses
 
 CHUNK = 1 << 20
 _RETRIED = (408, 425, 429, 500, 502, 503, 504)
@@ -55,7 +57,7 @@ def download(url: str, part: Path, *, size: int | None = None, patience: Patienc
     whole. Never falls from https to http. Raises DownloadError; the partial file stays for the next
     attempt unless it can be of no use.
     """
-    addresses.check_scheme(url)
+    _check_scheme(url)
     patience = patience or Patience()
     failures, best = 0, _length(part)
     while True:
@@ -90,7 +92,7 @@ def _transfer(url: str, part: Path, size: int | None, timeout: float) -> None:
         if known.get("validator"):
             headers["If-Range"] = known["validator"]
     try:
-        with addresses.open_url(url, headers, timeout) as response:
+        with open_url(url, headers, timeout) as response:
             start, total = _position(response, have)
             if size is not None and total is not None and total != size:
                 discard(part)
@@ -129,7 +131,12 @@ def _copy(response: Any, part: Path, start: int, total: int | None) -> None:
     name = part.name.removesuffix(".part").lstrip(".")
     if start:
         log.get("zoo").info("%s: going on after %.1f of %.1f MiB", name, start / CHUNK, (total or 0) / CHUNK)
-    _check_room(part, None if total is None else total - start)
+    free = shutil.disk_usage(part.parent).free
+    if total is not None and total - start > free:
+        raise DownloadError(
+            f"{part.parent} has {free / CHUNK:.0f} MiB left, {(total - start) / CHUNK:.0f} MiB are needed; "
+            "make room or choose another --dest"
+        )
     with _open_part(part, start) as file:
         for _ in log.progress(_write_pieces(response, file), left, f"{name} (MiB)"):
             pass
@@ -139,15 +146,6 @@ def _copy(response: Any, part: Path, start: int, total: int | None) -> None:
     if total is not None and arrived > total:
         part.unlink()
         raise DownloadError(f"{arrived} bytes arrived where the server promised {total}; nothing was kept")
-
-
-def _check_room(part: Path, needed: int | None) -> None:
-    free = shutil.disk_usage(part.parent).free
-    if needed is not None and needed > free:
-        raise DownloadError(
-            f"{part.parent} has {free / CHUNK:.0f} MiB left, {needed / CHUNK:.0f} MiB are needed; make room "
-            "or choose another --dest"
-        )
 
 
 def _open_part(part: Path, start: int) -> FileIO:
@@ -249,3 +247,50 @@ def discard(part: Path) -> None:
     """Remove a partial file and its notes."""
     part.unlink(missing_ok=True)
     _notes_path(part).unlink(missing_ok=True)
+
+
+class NoDowngrade(urllib.request.HTTPRedirectHandler):
+    """Follows redirects, but never from https to anything else."""
+
+    def redirect_request(  # noqa: PLR0917 - urllib's signature
+        self, req: urllib.request.Request, fp: Any, code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if req.type == "https" and not newurl.startswith("https://"):
+            raise DownloadError(f"{req.full_url} redirects to {newurl}, which is not https; refused")
+        _check_scheme(newurl)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def open_url(url: str, headers: Mapping[str, str], timeout: float) -> Any:
+    # file:, ftp: and data: addresses are not part of a download.
+    opener = urllib.request.OpenerDirector()
+    for handler in (
+        urllib.request.ProxyHandler(),
+        urllib.request.HTTPHandler(),
+        urllib.request.HTTPSHandler(),
+        NoDowngrade(),
+        urllib.request.HTTPDefaultErrorHandler(),
+        urllib.request.HTTPErrorProcessor(),
+    ):
+        opener.add_handler(handler)
+    return opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout)
+
+
+def mirrored(url: str, mirror: str) -> str:
+    """The address of ``url`` on a mirror that keeps hosts as folders (``wget --mirror``'s layout)."""
+    parts = urllib.parse.urlsplit(url)
+    return f"{mirror.rstrip('/')}/{parts.netloc}{parts.path}"
+
+
+def _check_scheme(url: str) -> None:
+    parts = urllib.parse.urlsplit(url)
+    if parts.scheme == "https" or (parts.scheme == "http" and _is_this_machine(parts.hostname)):
+        return
+    raise DownloadError(f"{url} is not https; only https (and http on this machine) is fetched")
+
+
+def _is_this_machine(host: str | None) -> bool:
+    try:
+        return host == "localhost" or ipaddress.ip_address(host or "").is_loopback
+    except ValueError:
+        return False

@@ -13,7 +13,7 @@ from typing import Any
 
 from wsl_det.core import files, foreign, locks, log
 from wsl_det.errors import CheckpointError, ConfigError, DownloadError
-from wsl_det.zoo import addresses, fetch, listing
+from wsl_det.zoo import fetch, listing
 from wsl_det.zoo.catalogue import Entry, Licence
 
 LOCK = "zoo.lock.json"
@@ -63,13 +63,13 @@ class Store:
                 raise ConfigError(
                     f"{self.dest} cannot be written and holds no {path.name}; choose another --dest"
                 )
-            self._check_kept(entry, path)  # nothing to wait for, and no room for a lock
+            self._checked(entry, path, str(path))  # nothing to wait for, and no room for a lock
             return path
         with self.alone(entry.file_name):
             if not path.is_file():
                 self._download(entry, path)
             elif not self._unchanged(path):
-                self._record(path.name, path, self._check_kept(entry, path), _facts(entry))
+                self._record(path.name, path, self._checked(entry, path, str(path)), _facts(entry))
         return path
 
     def verify(self, path: str | Path, entry: Entry | None) -> str:
@@ -77,7 +77,7 @@ class Store:
         path = Path(path)
         if not path.is_file():
             raise ConfigError(f"{path} does not exist; name a downloaded file")
-        locked = self._lock()["files"].get(path.name)
+        locked = self._locked(path.name)
         if entry is None and locked is None:
             raise ConfigError(
                 f"{path.name} is in no catalogue and no lock file; nothing is known to compare it with"
@@ -88,7 +88,7 @@ class Store:
 
     def _unchanged(self, path: Path) -> bool:
         """Whether a file is as it was when it was verified."""
-        locked = self._lock()["files"].get(path.name)
+        locked = self._locked(path.name)
         if locked is None or not path.is_file():
             return False
         stat = path.stat()
@@ -104,26 +104,22 @@ class Store:
             return False
         return True
 
-    def _check_kept(self, entry: Entry, path: Path) -> str:
-        locked = self._lock()["files"].get(path.name)
-        sha256 = _check_content(entry, path, str(path))
-        self._check_locked(path.name, sha256, locked)
+    def _checked(self, entry: Entry, path: Path, where: str) -> str:
+        """The hash of a file that is what it should be; DownloadError, which names ``where``, otherwise."""
+        sha256, locked = _check_content(entry, path, where), self._locked(entry.file_name)
+        self._check_locked(entry.file_name, sha256, locked)
         if locked is None:
-            _check_first(entry, path, str(path))
+            _check_first(entry, path, where)
         return sha256
 
     def _download(self, entry: Entry, path: Path) -> None:
         part = path.with_name(f".{path.name}.part")
         mirror = os.environ.get(MIRROR)
-        url = addresses.mirrored(entry.url, mirror) if mirror else entry.url
+        url = fetch.mirrored(entry.url, mirror) if mirror else entry.url
         continued = part.exists()
         fetch.download(url, part, size=entry.bytes, patience=self.patience)
         try:
-            sha256 = _check_content(entry, part, url)
-            locked = self._lock()["files"].get(path.name)
-            self._check_locked(path.name, sha256, locked)
-            if locked is None:
-                _check_first(entry, part, url)
+            sha256 = self._checked(entry, part, url)
         except DownloadError:
             fetch.discard(part)
             if not continued:
@@ -147,11 +143,11 @@ class Store:
 
     def pinned(self, name: str) -> dict[str, Any]:
         """What the lock file holds of something that came under ``name`` from elsewhere."""
-        return dict(self._lock()["files"].get(name, {}))
+        return self._locked(name) or {}
 
     def pin(self, name: str, path: Path, facts: dict[str, Any]) -> None:
         """Hold ``name`` to the file that came under it first; DownloadError when this is another."""
-        locked = self._lock()["files"].get(name)
+        locked = self._locked(name)
         sha256 = files.sha256(path)
         self._check_locked(name, sha256, locked)
         if locked is None:
@@ -194,30 +190,30 @@ class Store:
 
     def proof(self, entry: Entry, path: Path) -> str:
         """A line that says what is known of a file that ``get`` has given."""
-        locked = self._lock()["files"].get(path.name)
+        locked = self._locked(path.name)
         kept = f"; kept in {self.dest / LOCK}" if locked else ""
         return f"{path}: sha256 {self.sha256(path)}, {_proof(entry, locked)}{kept}"
 
     def sha256(self, path: Path) -> str:
         """The hash of a file; of one in this folder, unchanged since it was verified, the recorded one."""
         if path.parent == self.dest and self._unchanged(path):
-            return str(self._lock()["files"][path.name]["sha256"])
+            return str((self._locked(path.name) or {})["sha256"])
         return files.sha256(path)
 
     def knows(self, path: Path, sha256: str) -> str | None:
         """The catalogue's name of a file that was downloaded into this folder and is unchanged, or None."""
-        locked = self._lock()["files"].get(path.name)
+        locked = self._locked(path.name)
         return str(locked["name"]) if locked and locked["sha256"] == sha256 else None
+
+    def _locked(self, name: str) -> dict[str, Any] | None:
+        found: dict[str, Any] | None = self._lock()["files"].get(name)
+        return found
 
     def _lock(self) -> dict[str, Any]:
         path = self.dest / LOCK
         value = files.read_json(path, "lock file") if path.is_file() else {}
-        lock = {
-            "schema": 1,
-            "files": {},
-            "licences": {},
-            **(value if isinstance(value, dict) else {"files": 0}),
-        }
+        told = value if isinstance(value, dict) else {"files": 0}
+        lock = {"schema": 1, "files": {}, "licences": {}, **told}
         tables = isinstance(lock["files"], dict) and isinstance(lock["licences"], dict)
         if not tables or not all(isinstance(v, dict) and _is_record(v) for v in lock["files"].values()):
             raise DownloadError(f"{path} is not a whole lock file of the zoo; mend it or move it away")
@@ -261,16 +257,12 @@ def _check_first(entry: Entry, path: Path, where: str) -> None:
         )
     from wsl_det.backbone import sources
 
-    options: dict[str, Any] = {
-        "expect": entry.arch_name,
-        "convention": entry.convention,
-        "bn_folded": entry.bn == "folded",
-    }
     # Readers are chosen by the suffix, which a file that is not yet trusted does not have.
     named = path if path.name == entry.file_name else path.with_name(f".{os.getpid()}.{entry.file_name}")
     os.replace(path, named)
     try:
-        sources.read(named, **options)
+        folded = entry.bn == "folded"
+        sources.read(named, expect=entry.arch_name, convention=entry.convention, bn_folded=folded)
     except CheckpointError as error:
         raise DownloadError(f"{where} is not the weights of {entry.name}: {error}") from None
     finally:
@@ -280,27 +272,26 @@ def _check_first(entry: Entry, path: Path, where: str) -> None:
 def _check_content(entry: Entry, path: Path, where: str) -> str:
     """The full SHA-256 of a file whose size and known digits are right; DownloadError otherwise."""
     size = path.stat().st_size
-    if found := foreign.instead_of_weights(path):
-        raise DownloadError(f"{where}: what came {found}")
+    if instead := foreign.instead_of_weights(path):
+        raise DownloadError(f"{where}: what came {instead}")
     if entry.bytes is not None and size != entry.bytes:
         raise DownloadError(
             f"{where} has {size} bytes, the catalogue says {entry.bytes}; delete it, download again"
         )
-    digests = {"sha256": files.sha256(path)}
-    if entry.hash_algorithm and entry.hash_algorithm not in digests:
-        with open(path, "rb") as file:
-            digests[entry.hash_algorithm] = hashlib.file_digest(file, entry.hash_algorithm).hexdigest()
-    expected = [("sha256", entry.sha256)] if entry.sha256 else []
-    expected += (
-        [(entry.hash_algorithm, entry.hash_prefix)] if entry.hash_algorithm and entry.hash_prefix else []
-    )
-    for algorithm, digits in expected:
-        if not digests[algorithm].startswith(digits or ""):
+    sha256 = files.sha256(path)
+    for algorithm, digits in (("sha256", entry.sha256), (entry.hash_algorithm, entry.hash_prefix)):
+        if not algorithm or not digits:
+            continue
+        found = sha256
+        if algorithm != "sha256":
+            with open(path, "rb") as file:
+                found = hashlib.file_digest(file, algorithm).hexdigest()
+        if not found.startswith(digits):
             raise DownloadError(
-                f"{where} has {algorithm} {digests[algorithm][:16]}..., published is {digits}...; "
+                f"{where} has {algorithm} {found[:16]}..., published is {digits}...; "
                 "it is damaged or another file: delete it and download again"
             )
-    return digests["sha256"]
+    return sha256
 
 
 def _proof(entry: Entry | None, locked: dict[str, Any] | None) -> str:

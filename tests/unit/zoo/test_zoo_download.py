@@ -24,7 +24,7 @@ from msgspec.structs import replace
 from wsl_det import errors
 from wsl_det.backbone import published
 from wsl_det.errors import ConfigError, DownloadError, WslError
-from wsl_det.zoo import addresses, catalogue, fetch
+from wsl_det.zoo import catalogue, fetch
 from wsl_det.zoo.catalogue import Entry, Licence
 from wsl_det.zoo.store import LOCK, Store
 
@@ -227,7 +227,7 @@ def test_a_redirect_loop_ends(server, store):
 
 
 def test_https_never_becomes_http():
-    handler = addresses.NoDowngrade()
+    handler = fetch.NoDowngrade()
     request = urllib.request.Request("https://example.org/a")
     with pytest.raises(DownloadError, match="redirects to http://127"):
         handler.redirect_request(request, None, 302, "Found", {}, "http://127.0.0.1/a")
@@ -451,7 +451,7 @@ def test_an_untrusted_certificate_is_not_asked_again(server, store, waits, monke
     def refuse(*_):
         raise urllib.error.URLError(ssl.SSLCertVerificationError(1, "self-signed certificate"))
 
-    monkeypatch.setattr(addresses, "open_url", refuse)
+    monkeypatch.setattr(fetch, "open_url", refuse)
     with pytest.raises(DownloadError, match=r"not trusted.*SSL_CERT_FILE"):
         store.get(entry_for(server))
     assert waits == []
