@@ -75,6 +75,12 @@ def _cut(line: re.Match[str]) -> str:
     return f"{line[0][:1500]} ... {line[0][-400:]}"
 
 
+def first_line(error: BaseException) -> str:
+    """What an error says first, or its kind; without torch's advice to execute what a file holds."""
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
+    return lines[0] if lines and "weights_only" not in lines[0] else type(error).__name__
+
+
 def as_lines(items: Sequence[object], most: int = 20) -> str:
     """``items`` for a message, a line each below what was said; of many the first, and how many follow."""
     rest = [f"... and {len(items) - most} more"] if len(items) > most else []

@@ -5,10 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import numpy as np
 
 from pretrain.duplicates import calibration, page, rmac, search
@@ -68,7 +69,7 @@ def candidates(found: Found, request: Request, options: Options, backbone: str) 
     pairs = sorted(_pairs(found), key=lambda p: (-p["score"], p["set"], p["image"], p["train_row"]))
     shown = [{"pair": number, **pair} for number, pair in enumerate(pairs[: request.max_pairs])]
     train = {"path": str(request.train), "sha256": found.train.posts.sha256}
-    sets = [asdict(one.searched) for one in found.sets]
+    sets = msgspec.to_builtins([one.searched for one in found.sets])
     settings = rmac.identity(backbone, options.settings)
     made_from = {"backbone": f"sha256:{backbone}", "train": f"sha256:{train['sha256']}"}
     made_from |= {f"against {one['name']}": f"sha256:{one['sha256']}" for one in sets}

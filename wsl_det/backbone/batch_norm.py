@@ -52,7 +52,12 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
         raise CheckpointError(
             f"{where}: negative variance in {as_words(negative, _SHOWN)}; the file is damaged"
         )
-    untouched = [n for n in norms if _untouched(weights, n)]
+    untouched = [
+        n
+        for n in norms
+        if not weights[f"{n}.running_mean"].any()
+        and bool(((weights[f"{n}.running_var"] - 1).abs() <= _ONE).all())
+    ]
     if not untouched:
         return STATISTICS
     if len(untouched) == len(norms):
@@ -62,8 +67,3 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
         f"({as_words(untouched, _SHOWN)}) while the others are trained; part of the statistics is lost: "
         "get the complete file"
     )
-
-
-def _untouched(weights: Mapping[str, Tensor], norm: str) -> bool:
-    mean, var = weights[f"{norm}.running_mean"], weights[f"{norm}.running_var"]
-    return not bool(mean.any()) and bool(((var - 1).abs() <= _ONE).all())

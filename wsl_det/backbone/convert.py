@@ -55,27 +55,24 @@ def usage(artifact: Artifact, certified: Mapping[str, Any]) -> str:
     """The lines that load the file where it is meant for, or the config keys for Detectron2."""
     if certified["format"] == "detectron2":
         return export.config_lines(certified)
-    meta, blocks = artifact.meta, list(artifact.arch.blocks)
+    meta, arch = artifact.meta, artifact.arch
+    widths = reference.timm_widths(arch)
+    if certified["library"] == "torchvision":
+        widths = {"groups": arch.groups, "width_per_group": arch.width_per_group}
+    told = ", ".join(f"{k}={v}" for k, v in widths.items())
     mean, std = ([round(v / 255, 6) for v in meta[k]] for k in ("pixel_mean", "pixel_std"))
-    block = "BasicBlock" if artifact.arch.block == "basic" else "Bottleneck"
+    block = "BasicBlock" if arch.block == "basic" else "Bottleneck"
     read = f'torch.load("{artifact.path}", weights_only=True)'
     if certified["format"] == "safetensors":
         read = f'safetensors.torch.load_file("{artifact.path}")'
     lines = [
-        f"model = ResNet({block}, {blocks}, {_widths(certified['library'], artifact)})",
+        f"model = ResNet({block}, {list(arch.blocks)}, {told})",
         "model.fc = torch.nn.Identity()  # the file holds the trunk alone",
         f"model.load_state_dict({read})",
     ]
     home = "timm.models.resnet" if certified["library"] == "timm" else "torchvision.models.resnet"
     loaded = "\n".join(f"  {line}" for line in (f"from {home} import {block}, ResNet", *lines))
     return f"load it with:\n{loaded}\n  # input: RGB, pixels 0-1, mean {mean}, std {std}"
-
-
-def _widths(library: str, artifact: Artifact) -> str:
-    arch = artifact.arch
-    if library == "torchvision":
-        return f"groups={arch.groups}, width_per_group={arch.width_per_group}"
-    return ", ".join(f"{k}={v}" for k, v in reference.timm_widths(arch).items())
 
 
 def _expressed(

@@ -84,16 +84,15 @@ def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
         known.setdefault("original", known["source"])
         known.setdefault("original_sha256", known.get("source_sha256"))
     own_run = "vocabulary" in origin or "dataset" in origin
+    own = {key: origin[key] for key in ("vocabulary", "dataset") if isinstance(origin.get(key), str)}
     known |= {"source": source.path.name, "source_sha256": source.sha256}
     known["training_data"] = (
-        facts.training_data or known.get("training_data") or _text(origin.get("dataset")) or "unknown"
+        facts.training_data or known.get("training_data") or own.get("dataset") or "unknown"
     )
     known["fine_tuned_on_in1k"] = (
         facts.fine_tuned_on_in1k or known.get("fine_tuned_on_in1k") or ("no" if own_run else "unknown")
     )
-    for key in ("vocabulary", "dataset"):
-        if isinstance(origin.get(key), str):
-            known[key] = origin[key]
+    known |= own
     if isinstance(origin.get("verdicts"), Mapping):
         known["verdicts"] = dict(origin["verdicts"])  # copies of test images that were not trained on
     return known
@@ -105,10 +104,6 @@ def _plain(found: Any) -> dict[str, Any]:
         return {}
     kept = (str, int, float, bool, type(None))
     return {k: v for k, v in found.items() if type(k) is str and type(v) in kept}
-
-
-def _text(found: Any) -> str | None:
-    return found if isinstance(found, str) else None
 
 
 def describe(artifact: Artifact, certified: Mapping[str, Any]) -> str:

@@ -84,7 +84,8 @@ def locate(
     """
     found = _candidates(payload, wrapper, prefix)
     if not found:
-        keys = ", ".join(str(k) for k in list(_first_dict(payload))[:6])
+        inside = next((v for v in payload.values() if isinstance(v, Mapping) and v), payload)
+        keys = ", ".join(str(k) for k in list(inside)[:6])
         raise CheckpointError(
             f"{where} holds no ResNe(X)t trunk under a known name (keys: {keys}, ...); expected "
             f"{', '.join(_LANDMARK.values())} behind any prefix"
@@ -134,10 +135,6 @@ def _beside(payload: Mapping[str, Any], wrapper: str) -> list[KeyFate]:
     return fates
 
 
-def _first_dict(payload: Mapping[str, Any]) -> Mapping[str, Any]:
-    return next((v for v in payload.values() if isinstance(v, Mapping) and v), payload)
-
-
 def _candidates(
     payload: Mapping[str, Any], wrapper: str | None, prefix: str | None
 ) -> list[tuple[str, str, str]]:
@@ -181,7 +178,8 @@ def _account(state: Mapping[str, Any], where: str, *, prefix: str, layout: str) 
     for key, raw in state.items():
         value = as_tensor(raw)
         inside, rest = key.startswith(prefix), key.removeprefix(prefix)
-        if reason := _reason(rest if inside else key):
+        named = rest if inside else key
+        if reason := next((why for pattern, why in _DROPPED if pattern.fullmatch(named)), None):
             fates.append(_fate(key, value, reason=reason))
         elif inside and (became := _renamed(layout, rest)):
             fates.append(_fate(key, value, became=became))
@@ -220,7 +218,3 @@ def _fate(key: str, value: Any, *, became: str | None = None, reason: str | None
     dtype = str(value.dtype).removeprefix("torch.") if isinstance(value, Tensor) else type(value).__name__
     shape = list(value.shape) if isinstance(value, Tensor) else []
     return KeyFate(key, "used" if became else "dropped", shape, dtype, became=became, reason=reason)
-
-
-def _reason(key: str) -> str | None:
-    return next((reason for pattern, reason in _DROPPED if pattern.fullmatch(key)), None)

@@ -62,9 +62,6 @@ class FrozenBatchNorm2d(nn.Module):
         # The affine is computed in float32 and applied in the input's type, which may be half.
         return x * scale.view(1, -1, 1, 1).to(x.dtype) + shift.view(1, -1, 1, 1).to(x.dtype)
 
-    def extra_repr(self) -> str:
-        return f"{self.num_features}, eps={self.eps}"
-
 
 def freeze(module: nn.Module) -> None:
     """Freeze ``module`` in place as Detectron2 does: nothing in it trains, batch norms become frozen ones.

@@ -100,17 +100,9 @@ def _from_buffer(raw: Any, dtype: Any, shape: Any, order: Any = "C") -> _Array:
     return array
 
 
-def _scalar(dtype: Any, raw: Any = b"") -> Any:
-    return _checked((), dtype, raw, "C").item()
-
-
 def _ordered(pairs: Any = ()) -> OrderedDict[Any, Any]:
     _check_keys(pair[0] for pair in pairs)
     return OrderedDict(pairs)
-
-
-def _no_bytes() -> bytes:
-    return b""
 
 
 _ALLOWED: dict[tuple[str, str], Any] = {
@@ -119,9 +111,12 @@ _ALLOWED: dict[tuple[str, str], Any] = {
     ("collections", "OrderedDict"): _ordered,
     ("_codecs", "encode"): _Encoded,
     # The empty bytes of protocol 2.
-    **{(module, "bytes"): _no_bytes for module in ("__builtin__", "builtins")},
+    **{(module, "bytes"): lambda: b"" for module in ("__builtin__", "builtins")},
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _reconstruct for core in ("core", "_core")},
-    **{(f"numpy.{core}.multiarray", "scalar"): _scalar for core in ("core", "_core")},
+    **{
+        (f"numpy.{core}.multiarray", "scalar"): lambda dtype, raw=b"": _checked((), dtype, raw, "C").item()
+        for core in ("core", "_core")
+    },
     **{(f"numpy.{core}.numeric", "_frombuffer"): _from_buffer for core in ("core", "_core")},
 }
 

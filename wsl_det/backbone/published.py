@@ -11,7 +11,7 @@ from torch import nn
 from wsl_det.backbone import arch, names
 from wsl_det.backbone.conventions import Convention
 from wsl_det.core import foreign
-from wsl_det.errors import CheckpointError, ConfigError, DownloadError
+from wsl_det.errors import CheckpointError, ConfigError, DownloadError, first_line
 
 SCHEME = "timm:"
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
@@ -91,11 +91,10 @@ def _fetched(name: str, hub_id: str, pins: Pins) -> Path:
             hf_hub_download(repository, "model.safetensors", revision=revision, local_files_only=offline)
         )
     except (OSError, ValueError, RuntimeError) as error:
-        first = (str(error).strip().splitlines() or [type(error).__name__])[0]
         asking = f" ({foreign.OFFLINE} is set: nobody was asked)" if offline else ""
         raise DownloadError(
-            f"{SCHEME}{name} is not in the cache and cannot be downloaded{asking} ({first}); copy the file "
-            "here and give its path"
+            f"{SCHEME}{name} is not in the cache and cannot be downloaded{asking} ({first_line(error)}); "
+            "copy the file here and give its path"
         ) from None
     # Hugging Face's cache keeps a file in a folder called after its revision.
     pins.pin(SCHEME + name, path, {"revision": path.parent.name})

@@ -5,6 +5,7 @@ Nothing here uses our trunk: what is proved against it would otherwise prove its
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Mapping
 from importlib import metadata
 from typing import Any
@@ -65,8 +66,9 @@ def build(
     with torch.device("meta"):
         model, maker = _empty(arch, library)
     model.fc = nn.Identity()
-    if stride_in_1x1:
-        _move_strides(model)
+    if stride_in_1x1:  # the original MSRA models; torchvision and timm only know the stride in the 3x3
+        for stage in (model.layer2, model.layer3, model.layer4):
+            stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, (1, 1)
     cast = {k: v.detach().to(torch.float32) for k, v in weights.items()}
     result = model.load_state_dict(cast, strict=False, assign=True)
     missing = [k for k in result.missing_keys if not k.endswith("num_batches_tracked")]
@@ -79,7 +81,7 @@ def build(
     return model.eval(), f"{maker} as {arch.name}{moved}"
 
 
-def _empty(arch: Architecture, library: str | None) -> tuple[nn.Module, str]:
+def _empty(arch: Architecture, library: str | None) -> tuple[Any, str]:
     if arch.stem_channels != 64:
         raise CheckpointError(
             f"a stem of {arch.stem_channels} channels has no counterpart in torchvision or timm, "
@@ -90,21 +92,12 @@ def _empty(arch: Architecture, library: str | None) -> tuple[nn.Module, str]:
         raise CheckpointError(
             f"torchvision has no {arch.name}: its res2 always has the usual channels; use --to timm"
         )
-    if library == "timm" or not usual:
-        return _empty_timm(arch)
-    from torchvision.models import resnet
-
+    name = "timm" if library == "timm" or not usual else "torchvision"
+    resnet: Any = importlib.import_module(f"{name}.models.resnet")
+    widths = {"groups": arch.groups, "width_per_group": arch.width_per_group}
     block = resnet.BasicBlock if arch.block == "basic" else resnet.Bottleneck
-    model = resnet.ResNet(block, list(arch.blocks), groups=arch.groups, width_per_group=arch.width_per_group)
-    return model, f"torchvision {metadata.version('torchvision')} ResNet"
-
-
-def _empty_timm(arch: Architecture) -> tuple[nn.Module, str]:
-    from timm.models import resnet
-
-    block: Any = resnet.Bottleneck if arch.block == "bottleneck" else resnet.BasicBlock
-    model = resnet.ResNet(block, arch.blocks, **timm_widths(arch))
-    return model, f"timm {metadata.version('timm')} ResNet"
+    model = resnet.ResNet(block, list(arch.blocks), **(timm_widths(arch) if name == "timm" else widths))
+    return model, f"{name} {metadata.version(name)} ResNet"
 
 
 def timm_widths(arch: Architecture) -> dict[str, Any]:
@@ -118,12 +111,6 @@ def timm_widths(arch: Architecture) -> dict[str, Any]:
         "base_width": int(base) if base.is_integer() else base * (1 + 1e-9),
         "channels": tuple(planes * 2**stage for stage in range(4)),
     }
-
-
-def _move_strides(model: Any) -> None:
-    # The original MSRA models; torchvision and timm only know the stride in the 3x3.
-    for stage in (model.layer2, model.layer3, model.layer4):
-        stage[0].conv1.stride, stage[0].conv2.stride = stage[0].conv2.stride, (1, 1)
 
 
 @torch.no_grad()

@@ -154,7 +154,8 @@ class ResNet(nn.Module):
         self.channels: dict[str, int] = {"stem": stem_channels}
         self.strides: dict[str, int] = {"stem": 4}
         inputs = stem_channels
-        for stage in range(_depth(out_features)):
+        depth = max((_STAGES.index(name) + 1 for name in out_features if name in _STAGES), default=0)
+        for stage in range(depth):
             # R-FCN's convention, kept by Detectron2: a dilated res5 keeps the resolution of res4.
             dilation = res5_dilation if stage == 3 else 1
             shape = _Shape(
@@ -211,10 +212,6 @@ class ResNet(nn.Module):
                 drawn = torch.empty(module.weight.shape)
                 nn.init.kaiming_normal_(drawn, mode="fan_out", nonlinearity="relu", generator=own)
                 module.weight.copy_(drawn)
-
-
-def _depth(out_features: Sequence[str]) -> int:
-    return max((_STAGES.index(name) + 1 for name in out_features if name in _STAGES), default=0)
 
 
 def _check_stages(blocks: Sequence[int], out_features: Sequence[str]) -> None:

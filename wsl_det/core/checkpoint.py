@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from wsl_det.core import dist, files, foreign, locks, log
-from wsl_det.errors import CheckpointError, ConfigError, as_lines, as_words
+from wsl_det.errors import CheckpointError, ConfigError, as_lines, as_words, first_line
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
 FINAL, LOCK = "model_final.pth", ".run.lock"
@@ -165,9 +165,8 @@ def save(path: Path, payload: Mapping[str, Any]) -> None:
         with files.atomic_path(path) as scratch, open(scratch, "wb") as file:
             torch.save(dict(payload), file)
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0]
         raise CheckpointError(
-            f"{path.parent} cannot be written ({first}); is there room on the disk?"
+            f"{path.parent} cannot be written ({first_line(error)}); is there room on the disk?"
         ) from None
 
 
@@ -182,25 +181,18 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     foreign.refuse_others(path)
     try:
         _check_zip(path)
-        _check_pickles(path)
         value = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise CheckpointError(_beside_tensors(path, error)) from None
     except _DAMAGED as error:
         raise CheckpointError(
-            f"{path} cannot be read ({_first_line(error)}); it may be truncated: copy or download it again"
+            f"{path} cannot be read ({first_line(error)}); it may be truncated: copy or download it again"
         ) from None
     if not isinstance(value, dict):
         raise CheckpointError(
             f"{path} holds a {type(value).__name__}; expected a dict such as {{'model': …}}"
         )
     return value
-
-
-def _first_line(error: Exception) -> str:
-    """What an error says first, without torch's advice, which is to execute what the file holds."""
-    lines = re.sub(r"\x1b\[[0-9;]*m", "", str(error)).strip().splitlines()
-    return lines[0] if lines and "weights_only" not in lines[0] else type(error).__name__
 
 
 def _beside_tensors(path: Path, error: pickle.UnpicklingError) -> str:
@@ -216,21 +208,32 @@ def _beside_tensors(path: Path, error: pickle.UnpicklingError) -> str:
     )
     return (
         f"{path} is not a checkpoint of tensors and plain values "
-        f"({f'it holds {named}' if objects else _first_line(error)}); nothing in it was executed"
+        f"({f'it holds {named}' if objects else first_line(error)}); nothing in it was executed"
         f"{remedy if objects else ''}"
     )
 
 
 def _check_zip(path: Path) -> None:
-    """Refuse a zip that is no checkpoint, or would unpack to more than the file holds.
+    """Refuse a zip that is no checkpoint, or would unpack to more than the file holds; follow the pickles.
 
     PyTorch stores its records uncompressed and side by side, so a compressed or overlapping record
-    is the mark of a zip bomb. Files of before PyTorch 1.6 are no zips.
+    is the mark of a zip bomb. Files of before PyTorch 1.6 are no zips but five pickles in a row.
     """
     if not zipfile.is_zipfile(path):
+        with open(path, "rb") as file:
+            for _ in range(5):
+                foreign.check_tuples(file)
         return
     with zipfile.ZipFile(path) as archive:
         records = archive.infolist()
+        _check_records(path, records)
+        for record in records:
+            if record.filename.rpartition("/")[2] == "data.pkl":
+                with archive.open(record) as pickled:
+                    foreign.check_tuples(pickled)
+
+
+def _check_records(path: Path, records: list[zipfile.ZipInfo]) -> None:
     inside = {r.filename.rpartition("/")[2] for r in records}
     if "constants.pkl" in inside:
         raise CheckpointError(
@@ -249,20 +252,6 @@ def _check_zip(path: Path) -> None:
             f"{path} is a zip whose records {how}; "
             "PyTorch never writes such files, and unpacking one can fill the memory: refused"
         )
-
-
-def _check_pickles(path: Path) -> None:
-    """Follow the pickles of a checkpoint before torch does: one in a zip, five in a row in older files."""
-    if not zipfile.is_zipfile(path):
-        with open(path, "rb") as file:
-            for _ in range(5):
-                foreign.check_tuples(file)
-        return
-    with zipfile.ZipFile(path) as archive:
-        for record in archive.infolist():
-            if record.filename.rpartition("/")[2] == "data.pkl":
-                with archive.open(record) as pickled:
-                    foreign.check_tuples(pickled)
 
 
 def state_bytes(model: nn.Module) -> int:

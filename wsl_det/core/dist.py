@@ -19,7 +19,7 @@ import torch.multiprocessing as mp
 from torch import Tensor, nn
 
 from wsl_det.core import parents, signals
-from wsl_det.errors import ConfigError, WslError
+from wsl_det.errors import ConfigError, WslError, first_line
 
 T = TypeVar("T")
 _TIMEOUT = timedelta(minutes=30)
@@ -169,9 +169,8 @@ def _meet(job: _Job, backend: str, rank_: int) -> None:
             backend, init_method=job.address, rank=rank_, world_size=job.world, timeout=_TIMEOUT
         )
     except (RuntimeError, ValueError, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"--dist-url {job.address}: the processes cannot meet there ({reason:.300}); give "
+            f"--dist-url {job.address}: the processes cannot meet there ({first_line(error):.300}); give "
             "tcp://HOST:PORT of machine 0 with a free port, the same on every machine"
         ) from None
 
@@ -182,12 +181,11 @@ def _lost_told() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        first = str(error).strip().splitlines()[0] if str(error).strip() else ""
-        if not isinstance(error, td.DistError) and "gloo" not in first:
+        if not isinstance(error, td.DistError) and "gloo" not in first_line(error):
             raise
         raise WslError(
-            f"rank {rank()} lost the other processes of the job ({first:.200}): one ended first, see what it "
-            "said. Checkpoints are kept: --resume"
+            f"rank {rank()} lost the other processes of the job ({first_line(error):.200}): one ended "
+            "first, see what it said. Checkpoints are kept: --resume"
         ) from None
 
 
@@ -308,9 +306,9 @@ def device(name: str, asked_by: str = "MODEL.DEVICE") -> torch.device:
             raise RuntimeError("it holds no numbers")
         torch.empty(1, device=found)
     except (RuntimeError, AssertionError, ImportError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise ConfigError(
-            f"{asked_by} {name} cannot be used here ({reason[:200]}); put {asked_by} cpu on the command line"
+            f"{asked_by} {name} cannot be used here ({first_line(error):.200}); "
+            f"put {asked_by} cpu on the command line"
         ) from None
     return found
 

@@ -86,7 +86,8 @@ def fit(value: Any, default: Any, rule: Rule) -> Any:
         raise ValueError(_expected(like, rule))
     if like is None or (rule is LENIENT and like == []):
         return value
-    if not _fits(value, like, rule) or (_sized(like) and not rule.length[0] <= len(value) <= rule.length[1]):
+    sized = isinstance(like, str | list | tuple)
+    if not _fits(value, like, rule) or (sized and not rule.length[0] <= len(value) <= rule.length[1]):
         raise ValueError(_expected(like, rule))
     try:
         return float(value) if isinstance(like, float) else value
@@ -105,10 +106,6 @@ def shown(value: Any) -> str:
 _INT_BOUND, _FLOAT_BOUND = 2**31 - 1, 1e100
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
-
-
-def _sized(like: Any) -> bool:
-    return isinstance(like, str | list | tuple)
 
 
 def _fits(value: Any, like: Any, rule: Rule) -> bool:

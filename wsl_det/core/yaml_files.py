@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import stat
 from collections import Counter
 from collections.abc import Callable
@@ -19,6 +20,7 @@ _MOST_BYTES = 1 << 19
 _DEEPEST = 50
 _MOST_VALUES = 200_000  # with every alias written out
 _LARGEST = 1 << 63
+_OCTAL = re.compile("[+-]?0[0-7_]")
 _TAG = "tag:yaml.org,2002:"
 _SCALARS = frozenset(_TAG + name for name in ("str", "int", "float", "bool", "null", "timestamp", "value"))
 
@@ -135,7 +137,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode, as_written: bool) -> Any:
         return None if tag == "null" and text in ("", "~") else text
     if tag in ("str", "timestamp", "value"):
         return text
-    if tag in ("int", "float") and (":" in text or (tag == "int" and _octal(text))):
+    if tag in ("int", "float") and (":" in text or (tag == "int" and _OCTAL.match(text))):
         raise _error(
             node, f"{text} reads as another number in YAML; write it in decimal, or in quotes as text"
         )
@@ -152,8 +154,3 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode, as_written: bool) -> Any:
     if tag == "int" and abs(value) >= _LARGEST:
         raise _error(node, "a whole number beyond 64 bits")
     return value
-
-
-def _octal(text: str) -> bool:
-    digits = text.lstrip("+-")
-    return len(digits) > 1 and digits[0] == "0" and digits[1] in "01234567_"

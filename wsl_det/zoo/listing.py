@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from wsl_det.backbone import conventions
-from wsl_det.zoo.catalogue import Entry, entries
+from wsl_det.zoo.catalogue import Entry, Licence, entries
 
 
 def table(markdown: bool = False) -> str:
     """The catalogue as a table a person can choose from; a size with ~ is computed, not published."""
     head = ("name", "architecture", "accuracy", "MB", "licence", "trained on")
-    rows = [head, *(_row(e) for e in entries().values())]
+    rows = [head] + [
+        (e.name, e.arch_name, _accuracy(e), _size(e), _licence(e.licence), e.training_data)
+        for e in entries().values()
+    ]
     if markdown:
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
@@ -33,8 +36,7 @@ def card(entry: Entry) -> str:
         if accuracy
         else None,
         "note": entry.note,
-        "licence": f"{entry.licence.name}, {entry.licence.url}"
-        + (" (non-commercial)" if entry.licence.non_commercial else ""),
+        "licence": _licence(entry.licence, f", {entry.licence.url}"),
         "input": f"{pixels.channel_order}, mean {list(pixels.pixel_mean)}, std {list(pixels.pixel_std)}",
         "stride": "in the 1x1 convolution" if pixels.stride_in_1x1 else "in the 3x3 convolution",
         "batch norm": entry.bn,
@@ -45,9 +47,8 @@ def card(entry: Entry) -> str:
     return "\n".join(f"{name:<11} {value}" for name, value in facts.items() if value is not None)
 
 
-def _row(entry: Entry) -> tuple[str, ...]:
-    licence = entry.licence.name + (" (non-commercial)" if entry.licence.non_commercial else "")
-    return (entry.name, entry.arch_name, _accuracy(entry), _size(entry), licence, entry.training_data)
+def _licence(licence: Licence, more: str = "") -> str:
+    return licence.name + more + (" (non-commercial)" if licence.non_commercial else "")
 
 
 def _accuracy(entry: Entry) -> str:

@@ -11,17 +11,26 @@ from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from wsl_det.core import files, foreign, locks, log
 from wsl_det.errors import CheckpointError, ConfigError, DownloadError
 from wsl_det.zoo import fetch, listing
 from wsl_det.zoo.catalogue import Entry, Licence
 
 LOCK = "zoo.lock.json"
-_LOCKED = {"name": str, "sha256": str, "bytes": int, "mtime_ns": int, "downloaded": str}
 MIRROR = "WSL_DET_MIRROR"
 _NEAR = (0.8, 2.5)
 """Sizes told by the architecture alone: a file may lack a head, or hold the optimiser's state beside it."""
 Ask = Callable[[Licence], bool]
+
+
+class _Locked(msgspec.Struct):
+    name: str
+    sha256: str
+    bytes: int
+    mtime_ns: int
+    downloaded: str
 
 
 class Store:
@@ -214,9 +223,12 @@ class Store:
         value = files.read_json(path, "lock file") if path.is_file() else {}
         told = value if isinstance(value, dict) else {"files": 0}
         lock = {"schema": 1, "files": {}, "licences": {}, **told}
-        tables = isinstance(lock["files"], dict) and isinstance(lock["licences"], dict)
-        if not tables or not all(isinstance(v, dict) and _is_record(v) for v in lock["files"].values()):
-            raise DownloadError(f"{path} is not a whole lock file of the zoo; mend it or move it away")
+        try:
+            msgspec.convert((lock["files"], lock["licences"]), tuple[dict[str, _Locked], dict[str, Any]])
+        except msgspec.ValidationError:
+            raise DownloadError(
+                f"{path} is not a whole lock file of the zoo; mend it or move it away"
+            ) from None
         return lock
 
     def alone(self, what: str) -> AbstractContextManager[None]:
@@ -235,10 +247,6 @@ def ask(licence: Licence) -> bool:
     print(f"  {licence.url}", file=sys.stderr)
     print('Type "yes" to accept: ', end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() == "yes"
-
-
-def _is_record(value: dict[str, Any]) -> bool:
-    return all(isinstance(value.get(key), kind) for key, kind in _LOCKED.items())
 
 
 def _facts(entry: Entry) -> dict[str, Any]:
