@@ -23,7 +23,7 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from wsl_det.core import log, parents
+    from wsl_det.core import log, processes
     from wsl_det.detector import datasets, defaults
     from wsl_det.study import run
 
@@ -32,7 +32,7 @@ def run(args: Namespace) -> None:
     if args.dry_run:
         lines = run.dry_run(args.study, defaults.TREE, datasets.locate)
     else:
-        parents.refuse_strangers()
+        processes.refuse_strangers()
         lines = run.run(args.study, defaults.TREE, datasets.locate, job=args.job)
     print("\n".join(lines))
 

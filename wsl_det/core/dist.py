@@ -18,7 +18,7 @@ import torch.distributed as td
 import torch.multiprocessing as mp
 from torch import Tensor, nn
 
-from wsl_det.core import parents, signals
+from wsl_det.core import processes
 from wsl_det.errors import ConfigError, WslError, first_line
 
 T = TypeVar("T")
@@ -41,7 +41,7 @@ def launch(
     ``num_gpus`` processes are started here (gloo on the CPU, NCCL on GPUs). With one process
     ``fn`` simply runs. An error of ours in a child is raised again here with its text.
     """
-    if parents.joined():
+    if processes.joined():
         if num_gpus * num_machines != 1:
             raise ConfigError(
                 "torchrun already started the processes; leave out --num-gpus and --num-machines"
@@ -52,7 +52,7 @@ def launch(
             f"--num-gpus {num_gpus} --num-machines {num_machines} --machine-rank {machine_rank}: "
             "counts start at 1 and the rank lies in 0..machines-1"
         )
-    parents.refuse_strangers(num_machines)
+    processes.refuse_strangers(num_machines)
     world = num_gpus * num_machines
     if world == 1:
         return fn(*args)
@@ -87,7 +87,7 @@ def _wait(children: Any, failures: Any) -> None:
             kind, text = failures.get()
             raise kind(text) from error
         code = getattr(error, "exit_code", None)
-        if code is not None and code - 128 in signals.ENDING:  # it has saved
+        if code is not None and code - 128 in processes.ENDING:  # it has saved
             raise SystemExit(code) from error
         raise
 
@@ -127,7 +127,7 @@ def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
     if int(os.environ["WORLD_SIZE"]) == 1:
         return fn(*args)
     # torchrun killed at one stroke leaves its workers: they save and end.
-    parents.end_with_parent(os.getppid())
+    processes.end_with_parent(os.getppid())
     td.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_TIMEOUT)
     try:
         with _lost_told():

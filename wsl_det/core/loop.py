@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, log, signals
+from wsl_det.core import dist, log, processes
 from wsl_det.core.checkpoint import RunFolder, Saver
 from wsl_det.errors import CheckpointError, DataError, WslError, as_lines
 
@@ -140,7 +140,7 @@ class Loop:
         if self.metrics is not None:
             self.metrics.rewind(start)
         try:
-            with signals.Listening(self._heard, speaks=dist.is_main()):
+            with processes.Listening(self._heard, speaks=dist.is_main()):
                 if start > 0:
                     self._catch_up(start - 1)
                 for iteration in range(start, self.plan.max_iter):
@@ -226,9 +226,9 @@ class Loop:
         heard = self._agreed = set(self._heard)
         self._heard -= heard
         finite = all(v - v == 0 for k, v in values.items() if k.startswith(("loss", "total_loss")))
-        told = {f"_sig{s}": float(s in heard) for s in signals.ALL}
+        told = {f"_sig{s}": float(s in heard) for s in processes.ALL}
         mean = dist.all_reduce_mean({**values, **told, "_bad": float(not finite)})
-        self._agreed = {s for s in signals.ALL if mean[f"_sig{s}"] > 0}
+        self._agreed = {s for s in processes.ALL if mean[f"_sig{s}"] > 0}
         if mean["_bad"] > 0:
             seen = "" if finite else f" of {self.plan.describe(batch)}"
             parts = ", ".join(f"{k} {v:.4g}" for k, v in values.items())
@@ -272,10 +272,10 @@ class Loop:
         self._call_hooks(iteration)
 
     def _end_if_told(self) -> None:
-        told = next((number for number in signals.ENDING if number in self._agreed), None)
+        told = next((number for number in processes.ENDING if number in self._agreed), None)
         if told is not None:
             self._saver.wait()
-            log.get("loop").info("%s: %s", signals.ENDING[told], self._newest())
+            log.get("loop").info("%s: %s", processes.ENDING[told], self._newest())
             raise SystemExit(128 + told)
 
     def _newest(self) -> str:

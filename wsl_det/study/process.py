@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from wsl_det.core import parents
+from wsl_det.core import processes
 from wsl_det.errors import WslError
 
 _TAIL = 12
@@ -51,7 +51,7 @@ def call(command: Sequence[str]) -> tuple[int, list[str]]:
         env={**os.environ, "PYTHONPATH": path},
         # A session of its own: Ctrl-C reaches it once, through us. It ends with us, even with kill -9.
         start_new_session=True,
-        preexec_fn=functools.partial(parents.end_with_parent, os.getpid()),  # noqa: PLW1509 (one thread here)
+        preexec_fn=functools.partial(processes.end_with_parent, os.getpid()),  # noqa: PLW1509 (one thread here)
     )
     with child, _handing_down(child) as received:
         assert child.stderr is not None

@@ -10,24 +10,20 @@ from wsl_det.core import files, log
 from wsl_det.errors import CheckpointError, DataError
 from wsl_det.zoo import catalogue
 from wsl_det.zoo.catalogue import Entry
-from wsl_det.zoo.store import Ask, Store, asker
+from wsl_det.zoo.store import Store, asker
 
 SCHEME = "zoo://"
 DEST = "weights"
 
 
-def file(text: str, *, dest: str | Path = DEST, accept_licence: bool = False, ask: Ask | None = None) -> str:
+def file(text: str, *, dest: str | Path = DEST) -> str:
     """``text``, unless it is ``zoo://NAME``: then the published file's path under ``dest``."""
     if not text.startswith(SCHEME):
         return text
-    entry = catalogue.find(text.removeprefix(SCHEME))
-    ask = ask or asker()
-    return str(Store(dest).get(entry, accept_licence=accept_licence, ask=ask))
+    return str(Store(dest).get(catalogue.find(text.removeprefix(SCHEME)), ask=asker()))
 
 
-def weights(
-    text: str, *, dest: str | Path = DEST, accept_licence: bool = False, ask: Ask | None = None
-) -> str:
+def weights(text: str, *, dest: str | Path = DEST) -> str:
     """``text``, unless it is ``zoo://NAME``: then what MODEL.WEIGHTS can be set to.
 
     A detector is the published file itself; a trunk becomes the artifact ``dest/NAME.pth``, exported
@@ -36,7 +32,7 @@ def weights(
     if not text.startswith(SCHEME):
         return text
     entry = catalogue.find(text.removeprefix(SCHEME))
-    fetched = Path(file(text, dest=dest, accept_licence=accept_licence, ask=ask))
+    fetched = Path(file(text, dest=dest))
     if entry.kind == "detector":
         return str(fetched)
     exported = Path(dest) / f"{entry.name}.pth"
@@ -59,8 +55,15 @@ def source(text: str, **options: Any) -> tuple[sources.Source, export.Facts]:
     filled in from its entry.
     """
     path, options = described(text, **options)
-    entry = known(path)
-    return sources.read(path, **options), export.Facts() if entry is None else facts(entry)
+    told = export.Facts()
+    if entry := known(path):
+        told = export.Facts(
+            licence=entry.licence.name,
+            licence_url=entry.licence.url,
+            training_data=entry.training_data,
+            fine_tuned_on_in1k=entry.fine_tuned_on_in1k,
+        )
+    return sources.read(path, **options), told
 
 
 def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:
@@ -74,16 +77,6 @@ def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:
         options["convention"] = options.get("convention") or entry.convention
         options["bn_folded"] = options.get("bn_folded") or entry.bn == "folded"
     return path, options
-
-
-def facts(entry: Entry) -> export.Facts:
-    """What the catalogue adds to a certificate."""
-    return export.Facts(
-        licence=entry.licence.name,
-        licence_url=entry.licence.url,
-        training_data=entry.training_data,
-        fine_tuned_on_in1k=entry.fine_tuned_on_in1k,
-    )
 
 
 def known(path: str | Path) -> Entry | None:

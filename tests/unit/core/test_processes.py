@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from wsl_det.core import dist, parents
+from wsl_det.core import dist, processes
 from wsl_det.errors import ConfigError
 
 PLACE = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "h", "MASTER_PORT": "1"}
@@ -12,7 +12,7 @@ PLACE = {"RANK": "0", "LOCAL_RANK": "0", "MASTER_ADDR": "h", "MASTER_PORT": "1"}
 
 @pytest.fixture(autouse=True)
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in {*PLACE, *parents._COUNTS, "SLURM_NTASKS"}:
+    for name in {*PLACE, *processes._COUNTS, "SLURM_NTASKS"}:
         monkeypatch.delenv(name, raising=False)
 
 
@@ -52,7 +52,7 @@ def test_one_process_and_those_with_a_place_run(env, monkeypatch: pytest.MonkeyP
 
 def test_one_task_a_machine_is_what_num_machines_speaks_of(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
-    parents.refuse_strangers(2)
+    processes.refuse_strangers(2)
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "16")
     with pytest.raises(ConfigError, match="srun started 16 processes"):
-        parents.refuse_strangers(2)
+        processes.refuse_strangers(2)
