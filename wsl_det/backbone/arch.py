@@ -35,7 +35,7 @@ class Architecture:
     def depth(self) -> int | None:
         """Detectron2's DEPTH, or None when no DEPTH stands for these blocks."""
         same = (
-            d for d, blocks in BLOCKS.items() if blocks == self.blocks and (d < 50) == (self.block == "basic")
+            d for d, found in BLOCKS.items() if found == self.blocks and (d < 50) == (self.block == "basic")
         )
         return next(same, None)
 
@@ -78,7 +78,7 @@ def from_dict(value: Any) -> Architecture:
         return msgspec.convert({**told, "block": block}, Architecture)
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise CheckpointError(
-            f"architecture {value!r} is not readable ({type(error).__name__}: {error})"
+            f"architecture {value!r} cannot be read ({type(error).__name__}: {error})"
         ) from None
 
 

@@ -101,7 +101,7 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
     arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, str(path))
     if arch != arches.from_dict(meta["arch"]):
         raise CheckpointError(
-            f"{path} says it is {meta['arch']}, its tensors are a {arch.name}; export it again"
+            f"{path} says it is {meta['arch']}, its tensors are {arch.name}; export it again"
         )
     if (bn := batch_norm.judge(weights, str(path))) != meta["bn"]:
         raise CheckpointError(f"{path} says bn: {meta['bn']}, its statistics are {bn}; export it again")

@@ -49,9 +49,7 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
     norms = sorted(k.removesuffix(".weight") for k in weights if k.endswith(".norm.weight"))
     negative = [n for n in norms if bool((weights[f"{n}.running_var"] < 0).any())]
     if negative:
-        raise CheckpointError(
-            f"{where}: negative variance in {as_words(negative, _SHOWN)}; the file is damaged"
-        )
+        raise CheckpointError(f"{where}: negative variance in {as_words(negative, _SHOWN)}; it is damaged")
     untouched = [
         n
         for n in norms

@@ -97,9 +97,7 @@ def _read_back(path: Path, weights: Mapping[str, Tensor], meta: dict[str, Any], 
     back = sources.read(path, expect="any", convention="torchvision")
     differing = [k for k in weights if not torch.equal(back.weights[k], weights[k])]
     if differing or back.weights.keys() != weights.keys():
-        raise CheckpointError(
-            f"the written file does not hold what was given: {differing[:5]}; write it again"
-        )
+        raise CheckpointError(f"the written file does not hold what was given: {differing[:5]}; try again")
     if form.library is not None:
         reference.build(back.arch, back.originals, stride_in_1x1=False, library=form.library)
     return Artifact(path, back.sha256, back.weights, meta, back.arch)
@@ -111,9 +109,8 @@ def _certified(source: Source, made: Artifact, form: Format) -> dict[str, Any]:
         if "became" in fate:
             fate["became"] = form.key(fate["became"])
     certified["filled"] = [form.key(k) for k in certified["filled"]]
-    certified["input_channels_flipped"] = (
-        certified["input"]["channel_order"] != source.convention.channel_order
-    )
+    order = certified["input"]["channel_order"]
+    certified["input_channels_flipped"] = order != source.convention.channel_order
     if form.library is not None:
         certified["library"] = form.library
         del certified["config"]

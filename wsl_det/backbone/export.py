@@ -41,7 +41,7 @@ def export(source: Source, output: str | Path, facts: Facts | None = None) -> tu
     if output.suffix != ".pth":
         # Detectron2 chooses its reader by the suffix.
         raise ConfigError(
-            f"OUTPUT is {output.name!r}; a backbone is written as .pth: {output.with_suffix('.pth')}"
+            f"OUTPUT is {output.name!r}; a backbone is a .pth file: {output.with_suffix('.pth')}"
         )
     if output.is_dir():
         raise ConfigError(f"OUTPUT {output} is a folder; name a file in it: {output / 'backbone.pth'}")
@@ -86,12 +86,9 @@ def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
     own_run = "vocabulary" in origin or "dataset" in origin
     own = {key: origin[key] for key in ("vocabulary", "dataset") if isinstance(origin.get(key), str)}
     known |= {"source": source.path.name, "source_sha256": source.sha256}
-    known["training_data"] = (
-        facts.training_data or known.get("training_data") or own.get("dataset") or "unknown"
-    )
-    known["fine_tuned_on_in1k"] = (
-        facts.fine_tuned_on_in1k or known.get("fine_tuned_on_in1k") or ("no" if own_run else "unknown")
-    )
+    unknown = {"training_data": own.get("dataset"), "fine_tuned_on_in1k": "no" if own_run else None}
+    for key, told in unknown.items():
+        known[key] = getattr(facts, key) or known.get(key) or told or "unknown"
     known |= own
     if isinstance(origin.get("verdicts"), Mapping):
         known["verdicts"] = dict(origin["verdicts"])  # copies of test images that were not trained on

@@ -187,9 +187,7 @@ def _account(state: Mapping[str, Any], where: str, *, prefix: str, layout: str) 
         elif inside and _OF_TRUNK.fullmatch(rest.partition(".")[0]):
             strange.append(key)
         else:
-            why = (
-                "of no module of a trunk" if inside else f"outside the prefix {prefix!r}, where the trunk is"
-            )
+            why = "of no module of a trunk" if inside else f"not behind {prefix!r}, where the trunk is"
             fates.append(_fate(key, value, reason=why))
     if strange:
         raise CheckpointError(

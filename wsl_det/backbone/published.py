@@ -15,9 +15,8 @@ from wsl_det.errors import CheckpointError, ConfigError, DownloadError, first_li
 
 SCHEME = "timm:"
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
-_PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear} | {
-    *(nn.AdaptiveAvgPool2d, nn.Flatten),
-}
+_PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear}
+_PLAIN |= {nn.AdaptiveAvgPool2d, nn.Flatten}
 
 
 class Pins(Protocol):
@@ -48,9 +47,8 @@ def described(name: str, pins: Pins, options: dict[str, Any]) -> tuple[str, dict
     published = get_pretrained_cfg(name) if name in timm.list_pretrained(f"{model}.*") else None
     if published is None:
         known = ", ".join(timm.list_pretrained(f"{model}.*")[:8])
-        raise ConfigError(
-            f"this timm publishes no {name}" + (f"; of this model: {known}" if known else ", nor that model")
-        )
+        others = f"; of this model: {known}" if known else ", nor that model"
+        raise ConfigError(f"this timm publishes no {name}{others}")
     _check_plain(model)
     path = _fetched(name, str(published.hf_hub_id), pins)
     mean, std = (tuple(255 * float(v) for v in (values or ())) for values in (published.mean, published.std))
@@ -87,9 +85,7 @@ def _fetched(name: str, hub_id: str, pins: Pins) -> Path:
     repository = hub_id + name if hub_id.endswith("/") else hub_id
     revision, offline = pins.pinned(SCHEME + name).get("revision"), foreign.offline()
     try:
-        path = Path(
-            hf_hub_download(repository, "model.safetensors", revision=revision, local_files_only=offline)
-        )
+        found = hf_hub_download(repository, "model.safetensors", revision=revision, local_files_only=offline)
     except (OSError, ValueError, RuntimeError) as error:
         asking = f" ({foreign.OFFLINE} is set: nobody was asked)" if offline else ""
         raise DownloadError(
@@ -97,5 +93,5 @@ def _fetched(name: str, hub_id: str, pins: Pins) -> Path:
             "copy the file here and give its path"
         ) from None
     # Hugging Face's cache keeps a file in a folder called after its revision.
-    pins.pin(SCHEME + name, path, {"revision": path.parent.name})
-    return path
+    pins.pin(SCHEME + name, Path(found), {"revision": Path(found).parent.name})
+    return Path(found)

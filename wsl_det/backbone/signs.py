@@ -97,7 +97,5 @@ def of_other_pixels(weights: Mapping[str, Tensor]) -> str | None:
         return f"its stem hardly answers to pixels of deviation 1 ({behind:.1g}): it expects 0-255"
     red, _, blue = stem.square().sum(dim=(0, 2, 3)).tolist()
     if 0 < red < _BLUISH * blue:
-        return (
-            f"its stem looks at the first channel less than at the third ({red / blue:.2f}): it expects BGR"
-        )
+        return f"its stem looks at the first channel less than the third ({red / blue:.2f}): it expects BGR"
     return None

@@ -125,9 +125,7 @@ def _file(path: Path) -> Path:
     if not final.is_file():
         saved = sorted(p.name for p in path.glob("model_*.pth"))
         more = f"; to take an unfinished run, name its file: {path / saved[-1]}" if saved else ""
-        raise CheckpointError(
-            f"folder {path} has no model_final.pth, so it is no finished pretraining run{more}"
-        )
+        raise CheckpointError(f"folder {path} has no model_final.pth, so it is no finished run{more}")
     return final
 
 
@@ -168,9 +166,7 @@ def _load_safetensors(file: Path) -> dict[str, Any]:
         try:
             return {"model": tensors, "meta": json.loads(about[formats.METADATA])}
         except (ValueError, RecursionError) as error:
-            raise CheckpointError(
-                f"{file}: what it says about itself is no JSON ({error}); it is damaged"
-            ) from None
+            raise CheckpointError(f"{file}: what it says about itself is no JSON ({error})") from None
     return {"model": tensors, "metadata": about} if about.keys() - {"format"} else tensors
 
 
@@ -226,9 +222,7 @@ def _of_detector(backbone: Any) -> dict[str, Any]:
 def _check_claims(arch: Architecture, file: Path, expect: str | None, origin: Mapping[str, Any]) -> None:
     if "arch" in origin and arches.from_dict(origin["arch"]) != arch:
         said = arches.from_dict(origin["arch"]).name
-        raise CheckpointError(
-            f"{file} says it is a {said}, its tensors are a {arch.name}; the file is damaged"
-        )
+        raise CheckpointError(f"{file} says it is a {said}, its tensors are a {arch.name}; it is damaged")
     if expect != "any" and (expect or not origin):
         arches.check_claim(arch, expect or file.stem, str(file))
 

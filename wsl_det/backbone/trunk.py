@@ -77,15 +77,18 @@ class _Shape:
     stride_in_1x1: bool
 
 
+def _shortcut(shape: _Shape, norm: str | None) -> NormedConv2d | None:
+    same = shape.inputs == shape.outputs
+    return None if same else _conv(norm, shape.inputs, shape.outputs, 1, stride=shape.stride)
+
+
 class BasicBlock(nn.Module):
     """Two 3x3 convolutions and a shortcut (ResNet-18 and -34)."""
 
     def __init__(self, shape: _Shape, norm: str | None) -> None:
         super().__init__()
         s = shape
-        self.shortcut = (
-            _conv(norm, s.inputs, s.outputs, 1, stride=s.stride) if s.inputs != s.outputs else None
-        )
+        self.shortcut = _shortcut(s, norm)
         self.conv1 = _conv(norm, s.inputs, s.outputs, 3, stride=s.stride, padding=1)
         self.conv2 = _conv(norm, s.outputs, s.outputs, 3, padding=1)
 
@@ -105,9 +108,7 @@ class BottleneckBlock(nn.Module):
     def __init__(self, shape: _Shape, norm: str | None) -> None:
         super().__init__()
         s = shape
-        self.shortcut = (
-            _conv(norm, s.inputs, s.outputs, 1, stride=s.stride) if s.inputs != s.outputs else None
-        )
+        self.shortcut = _shortcut(s, norm)
         first, middle = (s.stride, 1) if s.stride_in_1x1 else (1, s.stride)
         self.conv1 = _conv(norm, s.inputs, s.bottleneck, 1, stride=first)
         spread = {"padding": s.dilation, "dilation": s.dilation, "groups": s.groups}
@@ -226,9 +227,7 @@ def _check_block(block: str, groups: int, width: int, dilation: int) -> None:
     if block not in ("basic", "bottleneck"):
         raise ConfigError(f"unknown block {block!r}; expected 'basic' or 'bottleneck'")
     if block == "basic" and (groups != 1 or dilation != 1):
-        raise ConfigError(
-            f"basic blocks have no groups ({groups}) and no dilation ({dilation}); set both to 1"
-        )
+        raise ConfigError(f"basic blocks have no groups ({groups}) or dilation ({dilation}); set both to 1")
     if dilation not in (1, 2):
         raise ConfigError(f"RES5_DILATION {dilation}: expected 1 or 2")
     if groups < 1 or width < groups:

@@ -142,9 +142,8 @@ class RunFolder:
             except CheckpointError as error:
                 log.get("checkpoint").warning("%s; trying the one before it", error)
         if found or (self.path / FINAL).exists():
-            left = (
-                f"{len(found)} checkpoints, none of them readable" if found else f"{FINAL} but no checkpoint"
-            )
+            none = f"{len(found)} checkpoints, none of them readable"
+            left = none if found else f"{FINAL} but no checkpoint"
             raise CheckpointError(
                 f"{self.path} holds {left}: nothing can be continued; to start over, move that away or "
                 "choose another OUTPUT_DIR"
@@ -189,9 +188,7 @@ def load_weights(path: str | Path) -> dict[str, Any]:
             f"{path} cannot be read ({first_line(error)}); it may be truncated: copy or download it again"
         ) from None
     if not isinstance(value, dict):
-        raise CheckpointError(
-            f"{path} holds a {type(value).__name__}; expected a dict such as {{'model': …}}"
-        )
+        raise CheckpointError(f"{path} holds a {type(value).__name__}; expected a dict like {{'model': …}}")
     return value
 
 
@@ -242,9 +239,7 @@ def _check_records(path: Path, records: list[zipfile.ZipInfo]) -> None:
         )
     if "data.pkl" not in inside:
         shown = ", ".join(r.filename for r in records[:3])
-        raise CheckpointError(
-            f"{path} is a zip of other files ({shown}), no checkpoint: give one from inside"
-        )
+        raise CheckpointError(f"{path} is a zip of other files ({shown}), no checkpoint; give one of them")
     packed = [r.filename for r in records if r.compress_type != zipfile.ZIP_STORED]
     if packed or sum(r.file_size for r in records) > path.stat().st_size:
         how = f"are compressed ({', '.join(packed[:3])})" if packed else "overlap"

@@ -43,9 +43,7 @@ def launch(
     """
     if processes.joined():
         if num_gpus * num_machines != 1:
-            raise ConfigError(
-                "torchrun already started the processes; leave out --num-gpus and --num-machines"
-            )
+            raise ConfigError("torchrun has started the processes; leave out --num-gpus and --num-machines")
         return _joined(fn, args, device)
     if num_gpus < 1 or num_machines < 1 or not 0 <= machine_rank < num_machines:
         raise ConfigError(

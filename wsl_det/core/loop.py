@@ -208,12 +208,11 @@ class Loop:
 
     def _backward(self, batch: Any, iteration: int, share: float) -> dict[str, Tensor]:
         with torch.autocast(
-            self.device.type, dtype=_DTYPES.get(self.plan.amp), enabled=self.plan.amp != "none"
+            self.device.type, dtype=_DTYPES.get(self.plan.amp), enabled=self.plan.amp in _DTYPES
         ):
             named = self.losses(batch, iteration)
-        total = sum(
-            (v for k, v in named.items() if k.startswith("loss")), torch.zeros((), device=self.device)
-        )
+        zero = torch.zeros((), device=self.device)
+        total = sum((v for k, v in named.items() if k.startswith("loss")), zero)
         # Backward comes before the check, so that ranks stay in step until all of them know.
         self.scaler.scale(total * share).backward()
         return {"total_loss": total, **named}

@@ -97,10 +97,8 @@ def _values(node: yaml.Node, known: dict[int, int]) -> int:
         if isinstance(node, yaml.MappingNode):
             _check_keys(node)
         known[id(node)] = -1
-        inside = (
-            [x for pair in node.value for x in pair] if isinstance(node, yaml.MappingNode) else node.value
-        )
-        known[id(node)] = 1 + sum(_values(x, known) for x in inside)
+        pairs = node.value if isinstance(node, yaml.MappingNode) else [node.value]
+        known[id(node)] = 1 + sum(_values(x, known) for pair in pairs for x in pair)
     number = known[id(node)]
     if number < 0:
         raise _error(node, "an alias stands inside what it stands for")
@@ -138,9 +136,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode, as_written: bool) -> Any:
     if tag in ("str", "timestamp", "value"):
         return text
     if tag in ("int", "float") and (":" in text or (tag == "int" and _OCTAL.match(text))):
-        raise _error(
-            node, f"{text} reads as another number in YAML; write it in decimal, or in quotes as text"
-        )
+        raise _error(node, f"{text} is another number in YAML; write it in decimal, or in quotes as text")
     try:
         value = loader.construct_object(node)
     except (

@@ -131,7 +131,7 @@ def _entry(record: Mapping[str, Any], licences: Mapping[str, Licence], where: st
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:
         raise DataError(f"{where}: entry {name!r} is not whole ({type(error).__name__}: {error})") from None
     if entry.hash_prefix and entry.hash_prefix not in entry.file_name:
-        raise DataError(f"{where}: {name!r}: {entry.file_name} does not carry the hash {entry.hash_prefix}")
+        raise DataError(f"{where}: {name!r}: {entry.file_name} does not carry the hash prefix")
     told = {type(v) for k, v in (entry.accuracy or {}).items() if k not in ("dataset", "source")}
     if entry.accuracy and not (float in told and entry.accuracy.keys() > {"dataset", "source"}):
         raise DataError(f"{where}: {name!r}: accuracy {entry.accuracy} lacks dataset, source or a percentage")

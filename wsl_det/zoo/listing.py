@@ -17,18 +17,15 @@ def table(markdown: bool = False) -> str:
         lines = ["| " + " | ".join(row) + " |" for row in rows]
         return "\n".join([lines[0], "|" + "---|" * len(head), *lines[1:]])
     widths = [max(len(row[i]) for row in rows) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
 
 
 def card(entry: Entry) -> str:
     """All that is known of one entry, a line each."""
     pixels = conventions.named(entry.convention)
     accuracy = entry.accuracy or {}
-    prefix = (
-        f"{entry.hash_algorithm} begins with {entry.hash_prefix}" if entry.hash_prefix else "not published"
-    )
+    begins = f"{entry.hash_algorithm} begins with {entry.hash_prefix}"
+    prefix = begins if entry.hash_prefix else "not published"
     facts = {
         "name": f"{entry.name} ({entry.kind}, {entry.arch_name})",
         "trained on": f"{entry.training_data}; fine-tuned on IN-1k: {entry.fine_tuned_on_in1k}",

@@ -88,9 +88,7 @@ class Store:
             raise ConfigError(f"{path} does not exist; name a downloaded file")
         locked = self._locked(path.name)
         if entry is None and locked is None:
-            raise ConfigError(
-                f"{path.name} is in no catalogue and no lock file; nothing is known to compare it with"
-            )
+            raise ConfigError(f"{path.name} is in no catalogue and no lock file: nothing is known about it")
         sha256 = _check_content(entry, path, path.name) if entry else files.sha256(path)
         self._check_locked(path.name, sha256, locked)
         return f"{path}: {_proof(entry, locked)}, sha256 {sha256}"
@@ -226,9 +224,7 @@ class Store:
         try:
             msgspec.convert((lock["files"], lock["licences"]), tuple[dict[str, _Locked], dict[str, Any]])
         except msgspec.ValidationError:
-            raise DownloadError(
-                f"{path} is not a whole lock file of the zoo; mend it or move it away"
-            ) from None
+            raise DownloadError(f"{path} is not a whole lock file; mend it or move it away") from None
         return lock
 
     def alone(self, what: str) -> AbstractContextManager[None]:
@@ -283,9 +279,7 @@ def _check_content(entry: Entry, path: Path, where: str) -> str:
     if instead := foreign.instead_of_weights(path):
         raise DownloadError(f"{where}: what came {instead}")
     if entry.bytes is not None and size != entry.bytes:
-        raise DownloadError(
-            f"{where} has {size} bytes, the catalogue says {entry.bytes}; delete it, download again"
-        )
+        raise DownloadError(f"{where} has {size} bytes, the catalogue says {entry.bytes}; download it again")
     sha256 = files.sha256(path)
     for algorithm, digits in (("sha256", entry.sha256), (entry.hash_algorithm, entry.hash_prefix)):
         if not algorithm or not digits:
