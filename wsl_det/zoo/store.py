@@ -279,7 +279,9 @@ def _check_content(entry: Entry, path: Path, where: str) -> str:
     if instead := foreign.instead_of_weights(path):
         raise DownloadError(f"{where}: what came {instead}")
     if entry.bytes is not None and size != entry.bytes:
-        raise DownloadError(f"{where} has {size} bytes, the catalogue says {entry.bytes}; download it again")
+        raise DownloadError(
+            f"{where} has {size} bytes, the catalogue says {entry.bytes}; delete it, download it"
+        )
     sha256 = files.sha256(path)
     for algorithm, digits in (("sha256", entry.sha256), (entry.hash_algorithm, entry.hash_prefix)):
         if not algorithm or not digits:
