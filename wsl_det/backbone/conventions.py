@@ -6,7 +6,7 @@ None of it is written in the weights, so it is named, recorded, and proved again
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
@@ -25,9 +25,7 @@ class Convention:
 
     def to_meta(self) -> dict[str, Any]:
         """Plain values, as an artifact's ``meta`` holds them."""
-        plain = {**asdict(self), "pixel_mean": list(self.pixel_mean), "pixel_std": list(self.pixel_std)}
-        del plain["name"]
-        return plain
+        return {k: list(v) if isinstance(v, tuple) else v for k, v in vars(self).items() if k != "name"}
 
 
 # torchvision, timm and WSL: (0.485, 0.456, 0.406) and (0.229, 0.224, 0.225) of pixels 0-1, times 255 exactly.

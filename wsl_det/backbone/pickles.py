@@ -213,15 +213,7 @@ def read(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(
             f"{path} is not a pickle of numpy arrays ({error}); nothing in it was executed"
         ) from None
-    except (
-        EOFError,
-        ValueError,
-        TypeError,
-        KeyError,
-        IndexError,
-        AttributeError,
-        UnicodeDecodeError,
-    ) as error:
+    except (EOFError, ValueError, TypeError, LookupError, AttributeError) as error:
         raise CheckpointError(
             f"{path} cannot be read as a pickle ({type(error).__name__}: {error}); "
             "it may be truncated: copy or download it again"

@@ -7,9 +7,9 @@ import pickle
 import re
 import shutil
 import struct
-import threading
 import zipfile
 from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import Any
@@ -284,25 +284,20 @@ class Saver:
 
     def __init__(self, folder: RunFolder) -> None:
         self._folder = folder
-        self._thread: threading.Thread | None = None
-        self._failure: BaseException | None = None
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._pending: Future[None] | None = None
 
     def save(self, iteration: int, state: Mapping[str, Any]) -> None:
         """Begin to write the state after ``iteration``, once the one before has been written."""
         self.wait()
-        copied = _copied(state)
-        # Not a daemon: an interpreter that ends waits for a file that has been begun.
-        self._thread = threading.Thread(target=self._write, args=(iteration, copied), name="checkpoint")
-        self._thread.start()
+        # An interpreter that ends waits for a file that has been begun.
+        self._pending = self._writer.submit(self._write, iteration, _copied(state))
 
     def wait(self) -> None:
         """Return when nothing is being written; raises what was no trouble with the disk."""
-        if self._thread is not None:
-            self._thread.join()
-            self._thread = None
-        if self._failure is not None:
-            failure, self._failure = self._failure, None
-            raise failure
+        pending, self._pending = self._pending, None
+        if pending is not None:
+            pending.result()
 
     def _write(self, iteration: int, state: Mapping[str, Any]) -> None:
         try:
@@ -313,8 +308,6 @@ class Saver:
                 iteration,
                 error,
             )
-        except BaseException as error:  # a thread's own would only be printed
-            self._failure = error
 
 
 def _copied(value: Any) -> Any:

@@ -16,7 +16,7 @@ from typing import Any
 
 import yaml
 
-from wsl_det.core import files, keys, log, yaml_files
+from wsl_det.core import files, keys, log, rows, yaml_files
 from wsl_det.errors import ConfigError
 
 BASE_KEY = "_BASE_"
@@ -157,7 +157,7 @@ def _lay(
         elif isinstance(base[key], dict):
             if not isinstance(value, Mapping):
                 raise ConfigError(
-                    f"{where}: {dotted} is a section; expected keys below it, found {keys.shown(value)}"
+                    f"{where}: {dotted} is a section; expected keys below it, found {rows.short(value)}"
                 )
             _lay(base[key], value, f"{dotted}.", kinds, where)
         else:
@@ -188,7 +188,7 @@ def _checked(value: Any, key: str, kinds: Mapping[str, Any], where: str) -> Any:
     try:
         return keys.fit(value, _thaw(default), keys.rule_of(kinds, key))
     except ValueError as error:
-        found = "is empty" if value is None else f"is {keys.shown(value)}"
+        found = "is empty" if value is None else f"is {rows.short(value)}"
         raise ConfigError(f"{where}: {key} {found}; expected {error}") from None
 
 

@@ -244,7 +244,8 @@ def all_reduce_mean(values: Mapping[str, float | Tensor]) -> dict[str, float]:
     names = sorted(values)
     packed = torch.tensor([float(values[n]) for n in names], dtype=torch.float64)
     if _active():
-        packed = packed.to(_wire_device())
+        # NCCL takes nothing from the CPU.
+        packed = packed.to(torch.device("cuda", local_rank()) if td.get_backend() == "nccl" else "cpu")
         td.all_reduce(packed)
         packed = (packed / world_size()).cpu()
     return dict(zip(names, packed.tolist(), strict=True))
@@ -333,7 +334,3 @@ def gradients_kept(model: nn.Module, *, travel: bool) -> AbstractContextManager[
     if travel or not isinstance(model, nn.parallel.DistributedDataParallel):
         return nullcontext()
     return model.no_sync()
-
-
-def _wire_device() -> torch.device:
-    return torch.device("cuda", local_rank()) if td.get_backend() == "nccl" else torch.device("cpu")

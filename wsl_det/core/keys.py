@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import reprlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -95,17 +94,7 @@ def fit(value: Any, default: Any, rule: Rule) -> Any:
         raise ValueError(_expected(like, rule)) from None
 
 
-def shown(value: Any) -> str:
-    """A value for a message, short whatever it is."""
-    try:
-        return _SHORT.repr(value)
-    except ValueError:  # a whole number of more digits than Python writes
-        return f"a {type(value).__name__} of thousands of digits"
-
-
 _INT_BOUND, _FLOAT_BOUND = 2**31 - 1, 1e100
-_SHORT = reprlib.Repr()
-_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 80
 
 
 def _fits(value: Any, like: Any, rule: Rule) -> bool:

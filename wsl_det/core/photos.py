@@ -120,10 +120,8 @@ def jpeg_info(data: bytes) -> JpegInfo | None:
     while place + 9 <= len(data) and data[place] == 0xFF:
         marker, length = data[place + 1], int.from_bytes(data[place + 2 : place + 4], "big")
         if marker in _FRAMES:
-            height = int.from_bytes(data[place + 5 : place + 7], "big")
-            return JpegInfo(
-                int.from_bytes(data[place + 7 : place + 9], "big"), height, oriented, data[place + 4]
-            )
+            height, width = struct.unpack(">HH", data[place + 5 : place + 9])
+            return JpegInfo(width, height, oriented, data[place + 4])
         if marker == 0xE1 and data[place + 4 : place + 8] == b"Exif":
             oriented |= not _upright(data[place + 10 : place + 2 + length])
         place += 2 + length

@@ -5,6 +5,7 @@ from __future__ import annotations
 import email.utils
 import http.client
 import ipaddress
+import re
 import shutil
 import ssl
 import time
@@ -118,12 +119,10 @@ def _position(response: Any, have: int) -> tuple[int, int | None]:
     if response.status != http.client.PARTIAL_CONTENT:
         return 0, int(length) if length and length.isdigit() else None
     span = response.headers.get("Content-Range", "")
-    unit, _, rest = span.partition(" ")
-    first, _, whole = rest.partition("/")
-    start = first.partition("-")[0]
-    if unit != "bytes" or start != str(have):
+    told = re.fullmatch(r"bytes (\d+)-[^/]*(?:/(\d+))?.*", span, re.ASCII)
+    if told is None or told[1] != str(have):
         raise _Interrupted(f"the server answered with the range {span!r}, asked for {have}-")
-    return have, int(whole) if whole.isdigit() else None
+    return have, int(told[2]) if told[2] else None
 
 
 def _copy(response: Any, part: Path, start: int, total: int | None) -> None:
@@ -262,17 +261,7 @@ class NoDowngrade(urllib.request.HTTPRedirectHandler):
 
 
 def open_url(url: str, headers: Mapping[str, str], timeout: float) -> Any:
-    # file:, ftp: and data: addresses are not part of a download.
-    opener = urllib.request.OpenerDirector()
-    for handler in (
-        urllib.request.ProxyHandler(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(),
-        NoDowngrade(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        urllib.request.HTTPErrorProcessor(),
-    ):
-        opener.add_handler(handler)
+    opener = urllib.request.build_opener(NoDowngrade)
     return opener.open(urllib.request.Request(url, headers=dict(headers)), timeout=timeout)
 
 

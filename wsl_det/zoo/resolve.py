@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsl_det.backbone import artifact, export, published, sources
+from wsl_det.backbone import artifact, export, sources
 from wsl_det.core import files, log
 from wsl_det.errors import CheckpointError, DataError
-from wsl_det.zoo import catalogue
+from wsl_det.zoo import catalogue, published
 from wsl_det.zoo.catalogue import Entry
 from wsl_det.zoo.store import Store, asker
 

@@ -22,9 +22,8 @@ import torch
 from msgspec.structs import replace
 
 from wsl_det import errors
-from wsl_det.backbone import published
 from wsl_det.errors import ConfigError, DownloadError, WslError
-from wsl_det.zoo import catalogue, fetch
+from wsl_det.zoo import catalogue, fetch, published
 from wsl_det.zoo.catalogue import Entry, Licence
 from wsl_det.zoo.store import LOCK, Store
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import nn
@@ -12,6 +12,7 @@ from wsl_det.backbone import arch, names
 from wsl_det.backbone.conventions import Convention
 from wsl_det.core import foreign
 from wsl_det.errors import CheckpointError, ConfigError, DownloadError, first_line
+from wsl_det.zoo.store import Store
 
 SCHEME = "timm:"
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
@@ -19,21 +20,11 @@ _PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Line
 _PLAIN |= {nn.AdaptiveAvgPool2d, nn.Flatten}
 
 
-class Pins(Protocol):
-    """Where the hash of what came first under a name is kept (the zoo's lock file)."""
-
-    def pinned(self, name: str) -> dict[str, Any]:
-        """What is kept under ``name``; nothing before something came."""
-
-    def pin(self, name: str, path: Path, facts: dict[str, Any]) -> None:
-        """Keep the hash and ``facts`` of the file at ``path``; DownloadError when another came first."""
-
-
-def described(name: str, pins: Pins, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+def described(name: str, pins: Store, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
     """The file of timm's model ``name``, from its cache or downloaded, and ``options`` for ``sources.read``.
 
     Anything but a plain ResNe(X)t is refused before a byte is fetched. The first download's revision and
-    hash are kept in ``pins``, and later ones must equal it.
+    hash are kept in ``pins``, the zoo's lock file, and later ones must equal it.
     """
     import timm
     from timm.models import get_pretrained_cfg
@@ -78,7 +69,7 @@ def _check_plain(model: str) -> None:
         )
 
 
-def _fetched(name: str, hub_id: str, pins: Pins) -> Path:
+def _fetched(name: str, hub_id: str, pins: Store) -> Path:
     from huggingface_hub import hf_hub_download
 
     # timm's own repositories are called after the model; the id is completed as timm does.
