@@ -128,12 +128,10 @@ def _our_features(artifact: Artifact, pictures: np.ndarray) -> dict[str, Tensor]
 def _relative_error(ours: Tensor, theirs: Tensor) -> float:
     if ours.shape != theirs.shape:
         return float("inf")
-    largest = float(theirs.abs().max())
-    error = float((ours - theirs).abs().max())
-    if largest == 0:
-        # A dead stage (all zero after ReLU) can only be equalled by another.
-        return 0.0 if error == 0 else float("inf")
-    return error / largest
+    largest, error = float(theirs.abs().max()), float((ours - theirs).abs().max())
+    if largest:
+        return error / largest
+    return 0.0 if error == 0 else float("inf")  # a dead stage, all zero after ReLU, is equalled by another
 
 
 def _file(path: Any, sha256: str) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from torch import Tensor
 
@@ -60,7 +60,7 @@ def _write_pickle(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, 
     model = {k: v.numpy() for k, v in weights.items()}
     payload = {"model": model, "__author__": "wsl_det", "matching_heuristics": True, "meta": dict(meta)}
     with open(path, "wb") as file:
-        _ArrayPickler(file).dump(payload)
+        _ArrayPickler(file, 4).dump(payload)
 
 
 # The Python implementation: the C one cannot be told how to name a function.
@@ -70,9 +70,6 @@ class _ArrayPickler(pickle._Pickler):
     write: Callable[[bytes], Any]
     save: Callable[[Any], None]
     memoize: Callable[[Any], None]
-
-    def __init__(self, file: BinaryIO) -> None:
-        super().__init__(file, protocol=4)
 
     def save_global(self, obj: Any, name: str | None = None) -> None:
         module = str(getattr(obj, "__module__", ""))

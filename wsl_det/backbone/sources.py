@@ -220,9 +220,11 @@ def _of_detector(backbone: Any) -> dict[str, Any]:
 
 
 def _check_claims(arch: Architecture, file: Path, expect: str | None, origin: Mapping[str, Any]) -> None:
-    if "arch" in origin and arches.from_dict(origin["arch"]) != arch:
-        said = arches.from_dict(origin["arch"]).name
-        raise CheckpointError(f"{file} says it is a {said}, its tensors are a {arch.name}; it is damaged")
+    told = arches.from_dict(origin["arch"]) if "arch" in origin else arch
+    if told != arch:
+        raise CheckpointError(
+            f"{file} says it is a {told.name}, its tensors are a {arch.name}; it is damaged"
+        )
     if expect != "any" and (expect or not origin):
         arches.check_claim(arch, expect or file.stem, str(file))
 
