@@ -90,8 +90,7 @@ def _wait(children: Any, failures: Any) -> None:
         raise
 
 
-@contextmanager
-def _forwarding(pids: list[int]) -> Iterator[None]:
+def _forwarding(pids: list[int]) -> AbstractContextManager[None]:
     """Pass signals on to the children, who save at their next step; a second Ctrl-C ends them at once."""
     interrupts = 0
 
@@ -105,12 +104,7 @@ def _forwarding(pids: list[int]) -> Iterator[None]:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    old = {n: signal.signal(n, forward) for n in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)}
-    try:
-        yield
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
+    return processes.handling((signal.SIGTERM, signal.SIGINT, signal.SIGUSR1), forward)
 
 
 def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:

@@ -140,7 +140,7 @@ class Loop:
         if self.metrics is not None:
             self.metrics.rewind(start)
         try:
-            with processes.Listening(self._heard, speaks=dist.is_main()):
+            with processes.listening(self._heard, speaks=dist.is_main()):
                 if start > 0:
                     self._catch_up(start - 1)
                 for iteration in range(start, self.plan.max_iter):

@@ -8,8 +8,9 @@ import signal
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from types import FrameType
-from typing import Any
 
 from wsl_det.errors import ConfigError
 
@@ -62,32 +63,37 @@ def end_with_parent(parent: int) -> None:
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-class Listening:
-    """Collects signals while training, and gives the old handlers back."""
+Handler = Callable[[int, FrameType | None], None]
 
-    def __init__(self, heard: set[int], *, speaks: bool = True) -> None:
-        self.heard, self.speaks = heard, speaks
-        self.old: dict[int, Any] = {}
-        self.interrupted: float | None = None
 
-    def __enter__(self) -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in ALL:
-                # Whoever started us ignoring it (nohup, a shell's background) wants it ignored.
-                if signal.getsignal(number) is not signal.SIG_IGN:
-                    self.old[number] = signal.signal(number, self._note)
+@contextmanager
+def handling(numbers: Iterable[int], handler: Handler) -> Iterator[None]:
+    """While inside, ``handler`` is called on these signals; only the main thread can hear any."""
+    mine = threading.current_thread() is threading.main_thread()
+    # Whoever started us ignoring one (nohup, a shell's background) wants it ignored.
+    heard = [n for n in numbers if mine and signal.getsignal(n) is not signal.SIG_IGN]
+    old = {number: signal.signal(number, handler) for number in heard}
+    try:
+        yield
+    finally:
+        for number, before in old.items():
+            signal.signal(number, before)
 
-    def __exit__(self, *exc: object) -> None:
-        for number, handler in self.old.items():
-            signal.signal(number, handler)
 
-    def _note(self, number: int, frame: FrameType | None) -> None:
-        self.heard.add(number)
+def listening(heard: set[int], *, speaks: bool = True) -> AbstractContextManager[None]:
+    """While inside, signals are collected in ``heard``; a second Ctrl-C ends the process at once."""
+    interrupted: float | None = None
+
+    def note(number: int, frame: FrameType | None) -> None:
+        nonlocal interrupted
+        heard.add(number)
         if number != signal.SIGINT:
             return
-        if self.interrupted is None:
-            self.interrupted = time.monotonic()
-            if self.speaks:
+        if interrupted is None:
+            interrupted = time.monotonic()
+            if speaks:
                 os.write(2, b"Ctrl-C: saving after this step; once more ends at once\n")
-        elif "TORCHELASTIC_RUN_ID" not in os.environ or time.monotonic() - self.interrupted > _ECHO_S:
+        elif "TORCHELASTIC_RUN_ID" not in os.environ or time.monotonic() - interrupted > _ECHO_S:
             raise KeyboardInterrupt
+
+    return handling(ALL, note)

@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,17 +70,10 @@ def _handing_down(child: subprocess.Popen[str]) -> Iterator[list[int]]:
     A second SIGINT ends the child at once.
     """
     received: list[int] = []
-    if threading.current_thread() is not threading.main_thread():
-        yield received
-        return
 
     def hand_down(number: int, frame: FrameType | None) -> None:
         received.append(number)
         child.send_signal(signal.SIGKILL if received.count(signal.SIGINT) > 1 else signal.SIGTERM)
 
-    old = {number: signal.signal(number, hand_down) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
+    with processes.handling((signal.SIGTERM, signal.SIGINT), hand_down):
         yield received
-    finally:
-        for number, handler in old.items():
-            signal.signal(number, handler)
