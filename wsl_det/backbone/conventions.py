@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any
 
-from wsl_det.errors import CheckpointError, ConfigError
+from wsl_det.errors import CheckpointError
 
 
 @dataclass(frozen=True)
@@ -42,13 +42,6 @@ KNOWN = {c.name: c for c in (TORCHVISION, MSRA, FAIR, CAFFE2)}
 
 ASSUMED = "assumed torchvision (not proven by the file)"
 """Where the convention comes from when a file has torchvision's names and nothing speaks against it."""
-
-
-def named(name: str) -> Convention:
-    """The convention called ``name``."""
-    if name not in KNOWN:
-        raise ConfigError(f"unknown input convention {name!r}; expected one of {', '.join(KNOWN)}")
-    return KNOWN[name]
 
 
 def from_meta(meta: Mapping[str, Any], where: str) -> Convention:

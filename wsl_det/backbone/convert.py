@@ -30,7 +30,7 @@ def convert(
     a BGR trunk goes to a library that feeds RGB. The library's own model must take the file. If
     anything fails, neither file is written and old ones stay.
     """
-    form = formats.named(to)
+    form = formats.KNOWN[to]
     output = Path(output)
     if output.suffix != form.suffix or output.is_dir():
         raise ConfigError(

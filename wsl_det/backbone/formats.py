@@ -13,7 +13,6 @@ from torch import Tensor
 
 from wsl_det.backbone import names
 from wsl_det.core import checkpoint
-from wsl_det.errors import ConfigError
 
 METADATA = "wsl_det"
 """The entry of a safetensors file's metadata that holds ``meta`` as JSON."""
@@ -35,13 +34,6 @@ class Format:
     def key(self, name: str) -> str:
         """The name in the file of a tensor that Detectron2 calls ``name``."""
         return names.to_torchvision(name) if self.library else name
-
-
-def named(name: str) -> Format:
-    """The format called ``name``."""
-    if name not in KNOWN:
-        raise ConfigError(f"unknown format {name!r}; expected one of {', '.join(KNOWN)}")
-    return KNOWN[name]
 
 
 def _write_torch(path: Path, weights: Mapping[str, Tensor], meta: Mapping[str, Any]) -> None:

@@ -80,7 +80,7 @@ def read(
     if isinstance(convention, Convention):
         chosen, because = convention, convention.name
     elif convention:
-        chosen, because = conventions.named(convention), "given on the command line"
+        chosen, because = conventions.KNOWN[convention], "given on the command line"
     elif "pixel_mean" in origin:
         chosen, because = conventions.from_meta(origin, where), "written in the file or its certificate"
     else:

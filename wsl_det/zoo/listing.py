@@ -22,7 +22,7 @@ def table(markdown: bool = False) -> str:
 
 def card(entry: Entry) -> str:
     """All that is known of one entry, a line each."""
-    pixels = conventions.named(entry.convention)
+    pixels = conventions.KNOWN[entry.convention]
     accuracy = entry.accuracy or {}
     begins = f"{entry.hash_algorithm} begins with {entry.hash_prefix}"
     prefix = begins if entry.hash_prefix else "not published"

@@ -90,7 +90,7 @@ class Store:
         if entry is None and locked is None:
             raise ConfigError(f"{path.name} is in no catalogue and no lock file: nothing is known about it")
         sha256 = _check_content(entry, path, path.name) if entry else files.sha256(path)
-        self._check_locked(path.name, sha256, locked)
+        self._check_locked(path.name, sha256)
         return f"{path}: {_proof(entry, locked)}, sha256 {sha256}"
 
     def _unchanged(self, path: Path) -> bool:
@@ -113,9 +113,8 @@ class Store:
 
     def _checked(self, entry: Entry, path: Path, where: str) -> str:
         """The hash of a file that is what it should be; DownloadError, which names ``where``, otherwise."""
-        sha256, locked = _check_content(entry, path, where), self._locked(entry.file_name)
-        self._check_locked(entry.file_name, sha256, locked)
-        if locked is None:
+        sha256 = _check_content(entry, path, where)
+        if self._check_locked(entry.file_name, sha256) is None:
             _check_first(entry, path, where)
         return sha256
 
@@ -140,13 +139,15 @@ class Store:
         fetch.discard(part)
         self._record(path.name, path, sha256, _facts(entry))
 
-    def _check_locked(self, name: str, sha256: str, locked: dict[str, Any] | None) -> None:
+    def _check_locked(self, name: str, sha256: str) -> dict[str, Any] | None:
+        locked = self._locked(name)
         if locked and locked["sha256"] != sha256:
             raise DownloadError(
                 f"the file changed: {name} has sha256 {sha256[:16]}..., but {self.dest / LOCK} has "
                 f"{locked['sha256'][:16]}... from its first download ({locked['downloaded']}); "
                 "delete it and download again, or, if the publisher replaced it, remove it from the lock file"
             )
+        return locked
 
     def pinned(self, name: str) -> dict[str, Any]:
         """What the lock file holds of something that came under ``name`` from elsewhere."""
@@ -154,10 +155,8 @@ class Store:
 
     def pin(self, name: str, path: Path, facts: dict[str, Any]) -> None:
         """Hold ``name`` to the file that came under it first; DownloadError when this is another."""
-        locked = self._locked(name)
         sha256 = files.sha256(path)
-        self._check_locked(name, sha256, locked)
-        if locked is None:
+        if self._check_locked(name, sha256) is None:
             self.dest.mkdir(parents=True, exist_ok=True)
             if self._writable():
                 self._record(name, path, sha256, {"name": name, **facts})
