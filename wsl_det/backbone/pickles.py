@@ -197,8 +197,6 @@ def read(path: str | Path) -> dict[str, Any]:
     array that lies about its size, an object array or a truncated file is a CheckpointError.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
     foreign.refuse_others(path)
     if foreign.is_zip(path):
         raise CheckpointError(

@@ -175,8 +175,6 @@ def load_weights(path: str | Path) -> dict[str, Any]:
     Raises CheckpointError for an absent, truncated, foreign or code-carrying file.
     """
     path = Path(path)
-    if not path.is_file():
-        raise CheckpointError(f"checkpoint {path} does not exist")
     foreign.refuse_others(path)
     try:
         _check_zip(path)

@@ -71,7 +71,9 @@ def is_zip(path: Path) -> bool:
 
 
 def refuse_others(path: str | Path) -> None:
-    """Raise CheckpointError for a file that is no weights by its first bytes."""
+    """Raise CheckpointError for a file that is absent, or no weights by its first bytes."""
+    if not Path(path).is_file():
+        raise CheckpointError(f"checkpoint {path} does not exist")
     if found := instead_of_weights(path):
         raise CheckpointError(f"{path} {found}")
 
