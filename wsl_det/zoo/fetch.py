@@ -13,6 +13,7 @@ import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from io import FileIO
 from pathlib import Path
@@ -147,35 +148,34 @@ def _copy(response: Any, part: Path, start: int, total: int | None) -> None:
         raise DownloadError(f"{arrived} bytes arrived where the server promised {total}; nothing was kept")
 
 
-def _open_part(part: Path, start: int) -> FileIO:
+@contextmanager
+def _writing(part: Path) -> Iterator[None]:
     try:
+        yield
+    except OSError as error:
+        raise DownloadError(
+            f"{part.parent} cannot be written ({error.strerror}); what has arrived is kept: make room or "
+            "mend its rights and run the same command again"
+        ) from None
+
+
+def _open_part(part: Path, start: int) -> FileIO:
+    with _writing(part):
         # Unbuffered: what has arrived is in the file, and closing a full disk's file raises nothing more.
         file = open(part, "r+b" if start else "wb", buffering=0)  # noqa: SIM115 - the caller closes it
-        if start:
-            file.truncate(start)
-            file.seek(start)
-    except OSError as error:
-        raise _unwritable(part, error) from None
+        file.truncate(start)
+        file.seek(start)
     return file
-
-
-def _unwritable(part: Path, error: OSError) -> DownloadError:
-    return DownloadError(
-        f"{part.parent} cannot be written ({error.strerror}); what has arrived is kept: make room or mend "
-        "its rights and run the same command again"
-    )
 
 
 def _write_pieces(response: Any, file: FileIO) -> Iterator[None]:
     """Write what arrives as it arrives, so that nothing is lost when it stops; one item for each CHUNK."""
     pending = 0
     while piece := response.read1(CHUNK):
-        try:
+        with _writing(Path(str(file.name))):
             rest = memoryview(piece)
             while rest:
                 rest = rest[file.write(rest) :]
-        except OSError as error:
-            raise _unwritable(Path(str(file.name)), error) from None
         pending += len(piece)
         while pending >= CHUNK:
             pending -= CHUNK
