@@ -99,6 +99,7 @@ def read(path: str | Path) -> Verdicts:
         pairs = msgspec.convert(value["pairs"], int)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
+        what = what.replace("Expected `int`", "expected a whole number")
         raise DataError(f"{path} is no whole verdicts file ({what}); {_AGAIN}") from None
     found = Verdicts(path, files.sha256(path), reader, candidates, train, sets, pairs, rows)
     _check(found)
