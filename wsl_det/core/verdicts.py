@@ -11,13 +11,13 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_det.core import files, provenance
+from wsl_det.core import files, provenance, rows
 from wsl_det.core.arguments import MODES
 from wsl_det.errors import ConfigError, DataError
 
@@ -26,6 +26,12 @@ KIND = "duplicate verdicts"
 YES, NO, UNSURE = "yes", "no", "unsure"
 CHOICES = (YES, NO, UNSURE)
 _AGAIN = "save it again from review.html"
+_Whole = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+_EXPECTED = {
+    **dict.fromkeys(("set", "image", "train", "name", "kind", "sha256"), "a text"),
+    **dict.fromkeys(("pair", "image_id", "train_row", "images"), "a whole number of 64 bits"),
+    **{"score": "a finite number", "verdict": ", ".join(CHOICES)},
+}
 
 
 class SearchedSet(msgspec.Struct, frozen=True):
@@ -38,19 +44,19 @@ class SearchedSet(msgspec.Struct, frozen=True):
     name: str
     kind: str
     sha256: str
-    images: int
+    images: _Whole
 
 
 class Judged(msgspec.Struct, frozen=True):
     """One judged pair. ``image`` names the test image in its set (``image_id`` too for COCO sets)."""
 
-    pair: int
+    pair: _Whole
     set: str
     image: str
-    image_id: int | None
+    image_id: _Whole | None
     train: str  # key of the training image
-    train_row: int  # its number in the shard folder's index
-    score: float
+    train_row: _Whole  # its number in the shard folder's index
+    score: Annotated[float, msgspec.Meta(ge=-(2.0**63), le=2.0**63)]
     verdict: Literal["yes", "no", "unsure"]
 
 
@@ -90,18 +96,20 @@ def read(path: str | Path) -> Verdicts:
         raise DataError(f"{path} is no verdicts file; expected what review.html saves (kind {KIND!r})")
     if value.get("schema") != SCHEMA:
         raise DataError(f"{path} has schema {value.get('schema')!r}; this version reads {SCHEMA}")
+    where = f"{path} is no whole verdicts file ({_AGAIN})"
     try:
         made = value["made_from"]
         texts = (value["reader"], made["candidates"]["sha256"], made["train"]["sha256"])
         reader, candidates, train = msgspec.convert(texts, tuple[str, str, str])
-        sets = msgspec.convert(value["sets"], tuple[SearchedSet, ...])
-        rows = msgspec.convert([{"image_id": None, **row} for row in value["verdicts"]], tuple[Judged, ...])
-        pairs = msgspec.convert(value["pairs"], int)
+        pairs = msgspec.convert(value["pairs"], _Whole)
+        sets = rows.typed(value["sets"], SearchedSet, lambda at, _: f"{where}: set {at}", _EXPECTED)
+        judged = [{"image_id": None, **row} for row in value["verdicts"]]
+        given = rows.typed(judged, Judged, lambda at, _: f"{where}: verdict {at}", _EXPECTED)
     except (KeyError, TypeError, msgspec.ValidationError) as error:
         what = f"lacks {error}" if isinstance(error, KeyError) else str(error)
-        what = what.replace("Expected `int`", "expected a whole number")
-        raise DataError(f"{path} is no whole verdicts file ({what}); {_AGAIN}") from None
-    found = Verdicts(path, files.sha256(path), reader, candidates, train, sets, pairs, rows)
+        raise DataError(f"{where}: {what}") from None
+    sha256 = files.sha256(path)
+    found = Verdicts(path, sha256, reader, candidates, train, tuple(sets), pairs, tuple(given))
     _check(found)
     return found
 
