@@ -163,8 +163,9 @@ def _open_part(part: Path, start: int) -> FileIO:
     with _writing(part):
         # Unbuffered: what has arrived is in the file, and closing a full disk's file raises nothing more.
         file = open(part, "r+b" if start else "wb", buffering=0)  # noqa: SIM115 - the caller closes it
-        file.truncate(start)
-        file.seek(start)
+        if start:
+            file.truncate(start)
+            file.seek(start)
     return file
 
 
