@@ -50,7 +50,7 @@ ONLY_HERE = {  # an outside name -> the places that may import it
     "torch.distributed": ("wsl_det/core/dist.py",),
     "urllib": ("wsl_det/zoo/fetch.py",),
     "pycocotools.cocoeval": (),
-    "timm": ("pretrain/", "wsl_det/backbone/"),
+    "timm": ("pretrain/", "wsl_det/backbone/", "wsl_det/zoo/published.py"),
 }
 WITHOUT_TORCH = (
     "wsl_det",
