@@ -63,8 +63,7 @@ def read(path: str | Path) -> tuple[str, list[Entry]]:
 
 def _entry(row: Any, where: str, folder: Path) -> Entry:
     entry = fields.section(row, Entry, where, files=())
-    listed = [entry.results] if isinstance(entry.results, str) else entry.results
-    return msgspec.structs.replace(entry, files=tuple(folder / name for name in listed))
+    return msgspec.structs.replace(entry, files=fields.files(entry.results, folder))
 
 
 def write(title: str, entries: Sequence[Entry], folder: Path) -> Path:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar, get_args
 
@@ -66,6 +66,11 @@ def value(given: Any, kind: Any, where: str) -> Any:
         except (msgspec.ValidationError, OverflowError):
             continue
     raise wrong(where, given, _expected(kind))
+
+
+def files(named: Sequence[str] | str, folder: Path) -> tuple[Path, ...]:
+    """The paths of one file or a list of them; relative ones start at ``folder``, an empty text is none."""
+    return tuple(folder / name for name in ([named] if isinstance(named, str) else named) if name)
 
 
 def wrong(where: str, given: Any, expected: str) -> ConfigError:

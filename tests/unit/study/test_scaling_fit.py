@@ -20,12 +20,12 @@ def _seen(y: np.ndarray, x: np.ndarray = X, w: np.ndarray | None = None) -> Obse
 
 def test_points_on_a_line_give_the_line_and_no_scatter() -> None:
     lines, scatter = fit.together([_seen(3 + 7 * X), _seen(50 - 2 * X)])
-    assert [(line.intercept, line.slope) for line in lines] == [
+    assert [tuple(line.found) for line in lines] == [
         pytest.approx((3, 7)),
         pytest.approx((50, -2)),
     ]
     assert (scatter.variance, scatter.df) == (0, 4)
-    estimate = scatter.estimate(lines[0].slope, lines[0].slope_factor)
+    estimate = scatter.estimate(*lines[0].at(1))
     assert estimate.p is None
     assert estimate.interval == pytest.approx((7, 7))
 
@@ -38,13 +38,13 @@ def test_weights_covariance_and_band_agree_with_the_matrix_formulas() -> None:
     inverse = np.linalg.inv(design.T @ (w[:, None] * design))
     found = inverse @ design.T @ (w * y)
     variance = w @ (y - design @ found) ** 2 / 2
-    assert (line.intercept, line.slope) == pytest.approx(tuple(found))
+    assert tuple(line.found) == pytest.approx(tuple(found))
     assert scatter.variance == pytest.approx(variance)
-    np.testing.assert_allclose(line.covariance(scatter), variance * inverse, rtol=1e-8)
+    np.testing.assert_allclose(scatter.variance * line.factors, variance * inverse, rtol=1e-8)
     at = np.array([2.5, 3.7, 5.0])
     points = np.stack([np.ones(3), at], axis=1)
     half = stats.t.ppf(0.975, 2) * np.sqrt(np.diag(points @ (variance * inverse) @ points.T))
-    value, low, high = line.band(at, scatter)
+    value, low, high = fit.band(line, at, scatter)
     np.testing.assert_allclose(value, points @ found)
     np.testing.assert_allclose([value - low, high - value], [half, half], rtol=1e-8)
 
@@ -53,8 +53,8 @@ def test_lines_and_their_errors_are_scipys() -> None:
     y = np.array([10, 14, 15, 19.0])
     (line,), scatter = fit.together([_seen(y)])
     known = stats.linregress(X, y)
-    found = scatter.estimate(line.slope, line.slope_factor)
-    assert (line.slope, line.intercept) == pytest.approx((known.slope, known.intercept), rel=1e-10)
+    found = scatter.estimate(*line.at(1))
+    assert tuple(line.found) == pytest.approx((known.intercept, known.slope), rel=1e-10)
     assert (found.error, found.p) == pytest.approx((known.stderr, known.pvalue), rel=1e-10)
     half = stats.t.ppf(0.975, 2) * known.stderr
     assert found.interval == pytest.approx((known.slope - half, known.slope + half), rel=1e-10)
@@ -65,7 +65,7 @@ def test_a_weight_of_two_is_two_runs() -> None:
     twice = np.append(X, X[2]), np.append(y, y[2])
     weighted = fit.line(_seen(y, w=np.array([1, 1, 2, 1.0])))
     doubled = fit.line(_seen(twice[1], x=twice[0]))
-    assert (weighted.slope, weighted.intercept) == pytest.approx((doubled.slope, doubled.intercept))
+    assert tuple(weighted.found) == pytest.approx(tuple(doubled.found))
 
 
 def test_curvature_is_found_with_its_sign_and_needs_four_sizes() -> None:
@@ -88,7 +88,7 @@ def test_the_t_of_the_squared_term_is_the_f_of_leaving_it_out() -> None:
     x = np.append(X, 4.4)
     seen = _seen(y, x=x)
     (bent,) = fit.curvatures([seen])
-    straight, curve = fit.line(seen).solved.rss, fit.about_curves([seen])
+    straight, curve = fit.line(seen).rss, fit.about_curves([seen])
     assert bent is not None
     f = (straight - curve.variance * curve.df) / curve.variance
     assert (bent.value / bent.error) ** 2 == pytest.approx(f)
@@ -115,10 +115,10 @@ def test_slope_intervals_hold_whatever_all_points_share() -> None:
         shared = rng.normal(0, 0.9)
         seen = [_seen(truth * X + shared + rng.normal(0, 0.4, 4)) for _ in range(2)]
         lines, scatter = fit.together(seen)
-        low, high = scatter.estimate(lines[0].slope, lines[0].slope_factor).interval
+        low, high = scatter.estimate(*lines[0].at(1)).interval
         covered += low <= truth <= high
-        half = 1.96 * math.hypot(0.9, 0.4) * math.sqrt(lines[0].slope_factor)
-        binomial += abs(lines[0].slope - truth) <= half
+        half = 1.96 * math.hypot(0.9, 0.4) * math.sqrt(lines[0].at(1)[1])
+        binomial += abs(lines[0].at(1)[0] - truth) <= half
     # 95% of 1,500 is 1,425; chance keeps within 34 of it 99.99 times in a hundred.
     assert abs(covered - 0.95 * rounds) < 34
     assert binomial == pytest.approx(rounds, abs=5)

@@ -14,7 +14,6 @@ enough would pass for none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
@@ -80,20 +79,18 @@ def compare(groups: Sequence[Group], order: Sequence[str]) -> tuple[list[Compari
     every = [seen for i in solved for seen in usable[i].values()]
     scatter = fit.scatter(list(solved.values()), every)
     about = fit.about_curves(every)
-    gaps = {i: _gaps(usable[i], solved[i]) for i in solved}
     found = [
-        _comparison((i, name), usable[i], scatter.estimate(*gap), scatter.df, about)
-        for i in solved
-        for name, gap in gaps[i].items()
+        _comparison((i, name), usable[i], scatter.estimate(*one.at(2 * rank)), scatter.df, about)
+        for i, one in solved.items()
+        for rank, name in enumerate(list(usable[i])[:-1])
     ]
     family = fit.holm([one.difference.p for one in found])
     found = [replace(one, family_p=p) for one, p in zip(found, family, strict=True)]
     ends = {(next(iter(usable[i])), list(usable[i])[-1]) for i in solved}
     if len(solved) < 2 or len(ends) > 1:
         return found, None
-    pairs = [next(iter(one.values())) for one in gaps.values()]
-    value, factor = (math.fsum(column) / len(pairs) for column in zip(*pairs, strict=True))
-    return found, scatter.estimate(value, factor / len(pairs))
+    value, factor = np.mean([one.at(0) for one in solved.values()], axis=0).tolist()
+    return found, scatter.estimate(value, factor / len(solved))
 
 
 def _usable(group: Group, order: Sequence[str]) -> dict[str, Observed]:
@@ -108,20 +105,15 @@ def _usable(group: Group, order: Sequence[str]) -> dict[str, Observed]:
 
 
 def _solve(group: Group) -> Solved:
-    """Weighted least squares: a line for each capacity but the largest, and a level for each size."""
+    """Weighted least squares: a line for each capacity but the largest, and a level for each size.
+
+    Parameters 0, 2, 4 ... are the largest capacity's slope minus that of each smaller one.
+    """
     names = list(group)
     x, y, w = (np.concatenate([getattr(group[name], part) for name in names]) for part in ("x", "y", "w"))
     whose = np.concatenate([np.full(len(group[name].x), i) for i, name in enumerate(names)])
-    lines = [column for i in range(len(names) - 1) for column in ((whose == i) * (x - x.mean()), whose == i)]
+    lines = [column for i in range(len(names) - 1) for column in ((whose == i) * (x.mean() - x), whose == i)]
     return fit.solve([*lines, *(x == size for size in np.unique(x))], y, w)
-
-
-def _gaps(group: Group, solved: Solved) -> dict[str, tuple[float, float]]:
-    """The largest capacity's slope minus that of each smaller one, and the factor of its variance."""
-    return {
-        name: (-float(solved.found[2 * i]), float(solved.factors[2 * i, 2 * i]))
-        for i, name in enumerate(list(group)[:-1])
-    }
 
 
 def _comparison(
@@ -139,5 +131,5 @@ def _comparison(
         steps=(small, large),
         df=df,
         detectable=reach * difference.error,
-        larger_slope=fit.line(group[larger]).slope,
+        larger_slope=fit.line(group[larger]).at(1)[0],
     )

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,10 +25,8 @@ def collect(study: Study) -> dict[str, Any]:
     Raises what ``points.gather`` and ``layout.figures`` raise.
     """
     figures = [finished(figure) for figure in layout.figures(study)]
-    made_from: dict[str, str | Path | None] = {
-        str(path): path for entry in study.entries for path in entry.files
-    }
-    meta = provenance.header("scaling study", SCHEMA, made_from)
+    used = {str(path): path for entry in study.entries for path in entry.files}
+    meta = provenance.header("scaling study", SCHEMA, used)
     return {"title": study.title, "figures": figures, "meta": meta}
 
 
@@ -69,34 +66,27 @@ def _fitted(series: list[dict[str, Any]]) -> dict[str, Any]:
     """Fits into ``series``; scatter, comparisons and their mean for the panel."""
     chosen = [one for one in series if not one["paper"]]
     weighted = all(error for one in chosen for point in one["points"] for error in point.errors)
-    kept, seen = [], []
-    for one in chosen:
-        observed = _observed(one, weighted)
-        if observed.sizes >= fit.LEAST_SIZES:
-            kept.append(one)
-            seen.append(observed)
-        else:
-            sizes = f"{observed.sizes} size{'s' * (observed.sizes > 1)}"
+    observed = [_observed(one, weighted) for one in chosen]
+    for one, had in zip(chosen, observed, strict=True):
+        if had.sizes < fit.LEAST_SIZES:
+            sizes = f"{had.sizes} size{'s' * (had.sizes > 1)}"
             one["no_fit"] = f"{sizes}, no line is fitted under {fit.LEAST_SIZES}"
+    kept = [one for one in chosen if one["no_fit"] is None]
+    seen = [one for one in observed if one.sizes >= fit.LEAST_SIZES]
     if not kept:
         return {}
     lines, scatter = fit.together(seen)
     curved = fit.curvatures(seen)
     family = fit.holm([one.p if one else None for one in curved])
-    for one, line, observed, bent, p in zip(kept, lines, seen, curved, family, strict=True):
-        one["fit"] = _line(line, scatter, observed, weighted=weighted)
-        one["fit"]["curvature"] = None if bent is None else asdict(bent) | {"family_p": p}
+    for one, line, had, bent, p in zip(kept, lines, seen, curved, family, strict=True):
+        one["fit"] = _line(line, scatter, had, weighted)
+        one["fit"]["curvature"] = bent and asdict(bent) | {"family_p": p}
     groups, names = _groups(kept, seen)
     order = by_width(point.capacity for one in series for point in one["points"])
     comparisons, mean = bound.compare(groups, order)
-    size = math.sqrt(scatter.variance)
     return {
-        "scatter": {
-            "points": None if weighted else size,
-            "ratio": size if weighted else None,
-            "df": scatter.df,
-            "weighted": weighted,
-        },
+        "scatter": {"points": None, "ratio": None, "df": scatter.df, "weighted": weighted}
+        | {"ratio" if weighted else "points": math.sqrt(scatter.variance)},
         "comparisons": [
             asdict(one)
             | {"group": names[one.group], "verdict": one.verdict}
@@ -116,20 +106,19 @@ def _observed(one: Mapping[str, Any], weighted: bool) -> Observed:
     return Observed(*np.array(rows, float).T)
 
 
-def _line(line: fit.Line, scatter: fit.Scatter, seen: Observed, *, weighted: bool) -> dict[str, Any]:
+def _line(line: fit.Solved, scatter: fit.Scatter, seen: Observed, weighted: bool) -> dict[str, Any]:
     x = np.linspace(seen.x.min(), seen.x.max(), _BAND)
-    bounds = zip(("log10_images", "value", "low", "high"), (x, *line.band(x, scatter)), strict=True)
-    alone = math.sqrt(line.slope_factor) * fit.quantile(0.975, math.inf)
+    bounds = zip(("log10_images", "value", "low", "high"), (x, *fit.band(line, x, scatter)), strict=True)
+    slope, factor = line.at(1)
+    alone = math.sqrt(factor) * fit.quantile(0.975, math.inf)
     return {
-        "intercept": line.intercept,
-        "slope": asdict(scatter.estimate(line.slope, line.slope_factor)),
-        "a_doubling": math.log10(2) * line.slope,
-        "covariance": line.covariance(scatter),
+        "intercept": line.at(0)[0],
+        "slope": asdict(scatter.estimate(slope, factor)),
+        "a_doubling": math.log10(2) * slope,
+        "covariance": (scatter.variance * line.factors).tolist(),
         "sizes": seen.sizes,
         "observations": len(seen.x),
-        "slope_interval_if_errors_were_independent": (
-            [line.slope - alone, line.slope + alone] if weighted else None
-        ),
+        "slope_interval_if_errors_were_independent": [slope - alone, slope + alone] if weighted else None,
         "band": {name: values.tolist() for name, values in bounds},
     }
 

@@ -1,14 +1,7 @@
 """A scaling study as its YAML lists it: targets, entries with their result files, figures asked for.
 
-    title: Hashtags at four sizes
-    targets:
-      posts: {label: held-out posts, metric: recall_any@5}
-    entries:
-      - {capacity: 8x4d, images: 1.3k, vocabulary: in1k, sampling: sqrt, results: [a.json, b.json]}
-      - {capacity: 8x4d, images: 2.7k, vocabulary: in1k, sampling: sqrt, value: 14.2, interval: [12.7, 15.8]}
-
-Several files of an entry are runs with different seeds. What a result file says of its pretraining may
-be left out here. docs/scaling.md has the whole of it.
+Several files of an entry are runs with different seeds; what a result file says of its pretraining may
+be left out. docs/scaling.md has the form.
 """
 
 from __future__ import annotations
@@ -31,6 +24,8 @@ KINDS: tuple[str, ...] = get_args(Kind)
 FORM = "a title and a list of entries {capacity, images, target, results}"
 _SUFFIXES = {"": 1.0, "k": 1e3, "M": 1e6, "B": 1e9}
 _COUNT = re.compile(r"([\d.]+(?:[eE][+-]?\d+)?)\s*([kMB]?)")
+_METRIC = "a name such as top1 or AP50, or a list of them"
+_INTERVAL = "[low, high] in percent around the value"
 _IMAGES = "1 image or more, such as 10980 or 940M (left out: none)"
 Fraction = Annotated[float, Meta(ge=0, le=1, description="a fraction of the tags, 0 to 1")]
 
@@ -40,12 +35,7 @@ class Target(msgspec.Struct, frozen=True):
 
     name: str
     label: Text = ""
-    metric: (
-        Annotated[
-            tuple[Text, ...], Meta(min_length=1, description="a name such as top1 or AP50, or a list of them")
-        ]
-        | Text
-    ) = ("top1",)
+    metric: Annotated[tuple[Text, ...], Meta(min_length=1, description=_METRIC)] | Text = ("top1",)
 
     @property
     def metrics(self) -> tuple[str, ...]:
@@ -70,9 +60,7 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True):
     protocol: Text | None = None
     results: Files = ""
     value: Percent | None = None
-    interval: (
-        Annotated[tuple[Percent, Percent], Meta(description="[low, high] in percent around the value")] | None
-    ) = None
+    interval: Annotated[tuple[Percent, Percent], Meta(description=_INTERVAL)] | None = None
     files: tuple[Path, ...] = ()
 
 
@@ -154,16 +142,13 @@ def _entry(row: Any, where: str, targets: Sequence[Target]) -> Entry:
     images = count(entry.images)
     if entry.images is not None and images is None:
         raise fields.wrong(f"{where}: images", entry.images, _IMAGES)
-    if entry.value is None:
-        if entry.interval is not None:
-            raise ConfigError(f"{where}: interval stands without a value")
-        if not entry.results:
-            raise ConfigError(f"{where}: results is missing (or a value in percent)")
-    else:
+    if entry.value is not None:
         _check_inline(entry, next((one for one in targets if one.name == target), None))
-    listed = [entry.results] if isinstance(entry.results, str) else entry.results
-    folder = Path(where.rpartition(": ")[0]).parent
-    files = tuple(folder / name for name in listed if name)
+    elif entry.interval is not None:
+        raise ConfigError(f"{where}: interval stands without a value")
+    elif not entry.results:
+        raise ConfigError(f"{where}: results is missing (or a value in percent)")
+    files = fields.files(entry.results, Path(where.rpartition(": ")[0]).parent)
     return msgspec.structs.replace(entry, target=target, images=images, files=files)
 
 
@@ -173,7 +158,7 @@ def _check_inline(entry: Entry, target: Target | None) -> None:
     if entry.results:
         raise ConfigError(f"{where}: value and results are both given; keep one of them")
     if interval and (not interval[0] <= value <= interval[1] or interval[0] == interval[1]):
-        raise fields.wrong(f"{where}: interval", list(interval), "[low, high] in percent around the value")
+        raise fields.wrong(f"{where}: interval", list(interval), _INTERVAL)
     if target is not None and len(target.metrics) > 1:
         raise ConfigError(f"{where}: value is one number, but target {target.name!r} has several metrics")
     if entry.capacity is None:

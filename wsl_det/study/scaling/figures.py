@@ -18,11 +18,7 @@ from wsl_det.study.scaling.layout import BARS
 from wsl_det.study.scaling.points import short
 
 # Told apart by hue (blue against ochre) or lightness in every kind of colour blindness; markers differ too.
-_COLOURS: dict[int, tuple[str, ...]] = {
-    1: ("#1b4f9c",),
-    2: ("#c46a12", "#1b4f9c"),
-    3: ("#c46a12", "#5b8cc9", "#1b4f9c"),
-}
+_FEW = ((), ("#1b4f9c",), ("#c46a12", "#1b4f9c"), ("#c46a12", "#5b8cc9", "#1b4f9c"))
 _MANY = ("#8b95a3", "#c46a12", "#9dbde6", "#5b8cc9", "#1b4f9c", "#7a4a8c", "#2f7d5b", "#a5371f")
 _PAPER = "#8b95a3"
 _BANDS = 2
@@ -39,9 +35,9 @@ def draw(content: Mapping[str, Any]) -> list[Drawing]:
     ]
 
 
-def colour(index: int, of: int) -> str:
+def _colour(index: int, of: int) -> str:
     """The colour of the ``index``-th of ``of`` names."""
-    palette = _COLOURS.get(of, _MANY)
+    palette = _FEW[of] if of < len(_FEW) else _MANY
     return palette[index % len(palette)]
 
 
@@ -88,7 +84,7 @@ def _title(panel: Mapping[str, Any], *more: str, apart: str = " · ") -> str:
 def _line(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any], one: Mapping[str, Any]) -> None:
     points = one["points"]
     places = _along(panel, one)
-    hue = _PAPER if one["paper"] else colour(one["colour"], len(record["colours"]))
+    hue = _PAPER if one["paper"] else _colour(one["colour"], len(record["colours"]))
     if one["fit"] is not None and any(point["paper"] is None for point in points):
         band = one["fit"]["band"]
         x = [10**value for value in band["log10_images"]]
@@ -139,15 +135,14 @@ def _name_reference(axes: Axes, panel: Mapping[str, Any]) -> None:
 
 def _chance(axes: Axes, panel: Mapping[str, Any]) -> None:
     """What a constant guess scores, where the result files say it."""
-    known = {
-        place: point["chance"]
+    every = [
+        (place, point["chance"])
         for one in panel["series"]
         for place, point in zip(_along(panel, one), one["points"], strict=True)
-        if point["chance"] is not None
-    }
+    ]
+    known = dict(pair for pair in every if pair[1] is not None)
     if known:
-        places = sorted(known)
-        guesses = [known[place] for place in places]
+        places, guesses = zip(*sorted(known.items()), strict=True)
         axes.plot(places, guesses, color=MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
         axes.annotate("a constant guess", (places[0], guesses[0]), (0, 3), textcoords="offset points",
                       fontsize=7, color=MUTED)  # fmt: skip
@@ -223,7 +218,7 @@ def _placed(record: Mapping[str, Any], panel: Mapping[str, Any]) -> Iterator[tup
         shift = (i - (len(panel["series"]) - 1) / 2) * width
         for point in one["points"]:
             at = panel["order"].index(point["place"]) + shift
-            yield at, width, colour(one["colour"], len(record["colours"])), point
+            yield at, width, _colour(one["colour"], len(record["colours"])), point
 
 
 def _legend(figure: Figure, record: Mapping[str, Any], narrow: bool, *, markers: bool) -> None:
@@ -231,16 +226,13 @@ def _legend(figure: Figure, record: Mapping[str, Any], narrow: bool, *, markers:
     names, dashes = record["colours"], record["dashes"]
     handles = [
         Line2D([], [], linestyle="", marker=_MARKERS[i % len(_MARKERS)] if markers else "s", markersize=5.5,
-               color=colour(i, len(names)))
+               color=_colour(i, len(names)))
         for i in range(len(names))
     ]  # fmt: skip
     labels = [name or "all" for name in names]
-    if len(dashes) > 1:
-        handles += [
-            Line2D([], [], color=INK, linewidth=1.3, linestyle=_DASHES[i % len(_DASHES)])
-            for i in range(len(dashes))
-        ]
-        labels += dashes
+    for i, name in enumerate(dashes if len(dashes) > 1 else ()):
+        handles.append(Line2D([], [], color=INK, linewidth=1.3, linestyle=_DASHES[i % len(_DASHES)]))
+        labels.append(name)
     if len(labels) < 2:
         return
     # As many columns as the longest name leaves room for, and height for the rows.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -82,6 +82,10 @@ class Solved:
     rss: float
     df: int
 
+    def at(self, i: int) -> tuple[float, float]:
+        """The i-th parameter and the factor of its variance."""
+        return float(self.found[i]), float(self.factors[i, i])
+
 
 def solve(columns: Sequence[NDArray[Any]], y: Floats, w: Floats) -> Solved:
     """Least squares of ``y`` (N,) on columns (N,) with weights ``w`` (N,)."""
@@ -94,56 +98,29 @@ def solve(columns: Sequence[NDArray[Any]], y: Floats, w: Floats) -> Solved:
     return Solved(found, inverse @ inverse.T, float(rest @ rest), df)
 
 
-@dataclass(frozen=True)
-class Line:
-    """A fitted line; ``solved`` are its value at ``centre`` and its slope a tenfold."""
-
-    centre: float
-    solved: Solved
-
-    @property
-    def slope(self) -> float:
-        """b of value = a + b log10(images)."""
-        return float(self.solved.found[1])
-
-    @property
-    def intercept(self) -> float:
-        """a of value = a + b log10(images)."""
-        return float(self.solved.found[0]) - self.slope * self.centre
-
-    @property
-    def slope_factor(self) -> float:
-        """The slope's variance for a scatter of 1."""
-        return float(self.solved.factors[1, 1])
-
-    def covariance(self, scatter: Scatter) -> list[list[float]]:
-        """(2, 2) of a and b."""
-        move = np.array([[1, -self.centre], [0, 1]])
-        both: list[list[float]] = (scatter.variance * move @ self.solved.factors @ move.T).tolist()
-        return both
-
-    def band(self, x: Floats, scatter: Scatter) -> tuple[Floats, Floats, Floats]:
-        """The line and the bounds of its 95% interval at ``x``, each (len(x),)."""
-        at = np.stack([np.ones_like(x), x - self.centre], axis=1)
-        value = at @ self.solved.found
-        error = np.sqrt(scatter.variance * np.einsum("ij,jk,ik->i", at, self.solved.factors, at))
-        half = quantile(0.975, scatter.df) * error
-        return value, value - half, value + half
-
-
-def line(seen: Observed) -> Line:
-    """Weighted least squares through observations at two or more sizes."""
+def line(seen: Observed) -> Solved:
+    """Weighted least squares through observations at two or more sizes; the parameters are a and b."""
     centre = float(seen.x.mean())
-    return Line(centre, solve([np.ones_like(seen.x), seen.x - centre], seen.y, seen.w))
+    solved = solve([np.ones_like(seen.x), seen.x - centre], seen.y, seen.w)
+    move = np.array([[1, -centre], [0, 1]])
+    return replace(solved, found=move @ solved.found, factors=move @ solved.factors @ move.T)
 
 
-def together(seen: Sequence[Observed]) -> tuple[list[Line], Scatter]:
+def band(one: Solved, x: Floats, about: Scatter) -> tuple[Floats, Floats, Floats]:
+    """A line and the bounds of its 95% interval at ``x``, each (len(x),)."""
+    at = np.stack([np.ones_like(x), x], axis=1)
+    value = at @ one.found
+    half = quantile(0.975, about.df) * np.sqrt(about.variance * np.einsum("ij,jk,ik->i", at, one.factors, at))
+    return value, value - half, value + half
+
+
+def together(seen: Sequence[Observed]) -> tuple[list[Solved], Scatter]:
     """A line through each of the sets, and the scatter about all of them.
 
     Every set needs ``LEAST_SIZES`` different sizes, so that the degrees of freedom are one a line or more.
     """
     lines = [line(one) for one in seen]
-    return lines, scatter([one.solved for one in lines], seen)
+    return lines, scatter(lines, seen)
 
 
 def scatter(solved: Sequence[Solved], seen: Sequence[Observed]) -> Scatter:
@@ -162,13 +139,11 @@ def curvatures(seen: Sequence[Observed]) -> list[Estimate | None]:
     is what then remains; the square of its t is the F of the term with 1 degree of freedom.
     """
     curves = [_curve(one) for one in seen]
-    if not any(len(one.found) == 3 for one in curves) or sum(one.df for one in curves) < 1:
+    if sum(one.df for one in curves) < 1:
         return [None] * len(curves)
     about = scatter(curves, seen)
-    return [
-        about.estimate(float(one.found[2]), float(one.factors[2, 2])) if len(one.found) == 3 else None
-        for one in curves
-    ]
+    bent = [len(one.found) == 3 for one in curves]
+    return [about.estimate(*one.at(2)) if yes else None for one, yes in zip(curves, bent, strict=True)]
 
 
 def about_curves(seen: Sequence[Observed]) -> Scatter:

@@ -13,7 +13,7 @@ from typing import Any, get_args
 from wsl_det.errors import ConfigError
 from wsl_det.study.scaling import paper
 from wsl_det.study.scaling.entries import KINDS, Asked, Kind, Study
-from wsl_det.study.scaling.points import Point, by_policy, by_width, gather, short
+from wsl_det.study.scaling.points import IDENTITY, Point, by_policy, by_width, gather, short
 
 Key = Callable[[Point], Hashable]
 BARS = ("pretraining", "sampling")
@@ -24,15 +24,15 @@ _TITLES = {
     "sampling": "By how hashtags are sampled",
     "capacity": "Against model capacity",
 }
-_NEEDED = {
-    "pretraining": "two pretraining sets on a target at one capacity",
-    "images": "two numbers of images with everything else equal",
-    "noise": "two values of noise with everything else equal",
-    "sampling": "two samplings with everything else equal",
-    "capacity": "two capacities with everything else equal",
+_NEEDED = {"pretraining": "two pretraining sets on a target at one capacity"} | {
+    kind: f"two {of} with everything else equal"
+    for kind, of in (
+        ("images", "numbers of images"),
+        ("noise", "values of noise"),
+        ("sampling", "samplings"),
+        ("capacity", "capacities"),
+    )
 }
-_PLACE = ("target", "metric", "protocol")
-_FREE = ("capacity", "images", "vocabulary", "sampling", "noise", "pretraining")
 _WORDS: dict[str, Callable[[Point], str]] = {
     "capacity": lambda p: p.capacity,
     "vocabulary": lambda p: p.vocabulary or "no vocabulary",
@@ -195,8 +195,8 @@ def _kept(points: Sequence[Point], key: Key, rule: Callable[[list[Point]], Itera
 
 
 def _but(*names: str) -> Key:
-    kept = [name for name in (*_PLACE, *_FREE) if name not in names]
-    return lambda point: tuple(getattr(point, name) for name in kept)
+    """What points that differ in ``names`` alone share."""
+    return lambda point: tuple(getattr(point, name) for name in IDENTITY if name not in names)
 
 
 def _varied(points: Sequence[Point], name: str) -> list[Point]:
@@ -207,12 +207,15 @@ def _varied(points: Sequence[Point], name: str) -> list[Point]:
 
 def _at_largest(points: Sequence[Point], name: str) -> list[Point]:
     """Of points that differ in ``name`` and images alone, those of the largest number of images."""
+    most: dict[Hashable, float] = {}
+    key = _but(name, "images")
+    for point in points:
+        most[key(point)] = max(point.images or 0, most.get(key(point), 0))
+    return [point for point in points if (point.images or 0) == most[key(point)]]
 
-    def largest(group: list[Point]) -> list[Point]:
-        most = max(point.images or 0 for point in group)
-        return [point for point in group if (point.images or 0) == most]
 
-    return _kept(points, _but(name, "images"), largest)
+def _place(point: Point) -> Hashable:
+    return (point.target, point.metric, point.protocol)
 
 
 def _chosen(kind: str, points: Sequence[Point]) -> list[Point]:
@@ -220,12 +223,12 @@ def _chosen(kind: str, points: Sequence[Point]) -> list[Point]:
     if kind == "images":
         varied = _varied(points, "images")
         # A capacity with one size has no curve, but its point belongs beside the curves of its target.
-        places = {(p.target, p.metric, p.protocol) for p in varied}
-        beside = [p for p in points if p.images and (p.target, p.metric, p.protocol) in places]
+        places = {_place(p) for p in varied}
+        beside = [p for p in points if p.images and _place(p) in places]
         return [p for p in beside if p in varied or p.pretraining is None]
     if kind == "pretraining":
         named = [point for point in points if point.pretraining is not None]
-        key: Key = lambda p: (p.target, p.metric, p.protocol, p.capacity, p.noise)  # noqa: E731
+        key = _but("images", "vocabulary", "sampling", "pretraining")
         return _kept(named, key, lambda g: _at_largest(g, "images") if _number(g, kind) > 1 else [])
     return _at_largest(_varied(points, kind), kind)
 

@@ -12,9 +12,6 @@ from wsl_det.study.scaling import content as made
 from wsl_det.study.scaling import figures, words
 from wsl_det.study.scaling.entries import Study
 
-_SENTENCES = 2
-"""Comparisons of a panel that are told in sentences; more stand in a table."""
-
 
 def write(study: Study, folder: Path) -> tuple[Path, list[str]]:
     """Write scaling.json, .html, and each figure as SVG and PNG; the page's path and what it says.
@@ -30,19 +27,19 @@ def write(study: Study, folder: Path) -> tuple[Path, list[str]]:
         files.write_text(folder / f"{name}.svg", one.svg)
         files.write_bytes(folder / f"{name}.png", one.png)
     files.write_text(folder / "scaling.html", page)
-    return folder / "scaling.html", _told(content)
+    told = [
+        f"{panel['title']}, {panel['axis']}: {text}"
+        for figure in content["figures"]
+        for panel in figure["panels"]
+        for text in panel["words"]
+    ]
+    return folder / "scaling.html", told
 
 
 def render(content: Mapping[str, Any], drawn: Sequence[Drawing]) -> str:
     """The page of scaling.json's content."""
-    page = pages.load("page.html", Path(__file__).parent, protocol=words.protocol, noise=_noise)
-    return page.render(
-        content=content,
-        pictures=drawn,
-        notes=_notes(content),
-        meta=content["meta"],
-        sentences=_SENTENCES,
-    )
+    page = pages.load("page.html", Path(__file__).parent, protocol=words.protocol)
+    return page.render(content=content, pictures=drawn, notes=_notes(content))
 
 
 def _notes(content: Mapping[str, Any]) -> list[list[list[str]]]:
@@ -55,16 +52,3 @@ def _notes(content: Mapping[str, Any]) -> list[list[list[str]]]:
             found[-1].append([text for text in panel["notes"] if text not in said])
             said.update(panel["notes"])
     return found
-
-
-def _told(content: Mapping[str, Any]) -> list[str]:
-    return [
-        f"{panel['title']}, {panel['axis']}: {text}"
-        for figure in content["figures"]
-        for panel in figure["panels"]
-        for text in panel["words"]
-    ]
-
-
-def _noise(value: float) -> str:
-    return f"{100 * value:g}%"

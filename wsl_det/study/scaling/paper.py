@@ -32,20 +32,14 @@ def source(figure: int) -> str:
 def points(figure: int) -> list[Point]:
     """The points of the paper's Figure 1 to 5; top-1 accuracy in percent, ``reading`` its reading error."""
     facts = _tree()["figures"][str(figure)]
-    same: dict[str, Any] = {
-        "metric": "top1",
-        "protocol": facts["protocol"],
-        "paper": figure,
-        "reading": facts.get("error"),
-    }
     found = []
     for row in facts["rows"]:
-        for where, value in row["values"].items():
+        for where, given in row["values"].items():
             what: dict[str, Any] = {key: row.get(key, facts.get(key)) for key in _FIXED} | {
                 facts["over"]: where
             }
             what |= _tree()["sets"].get(what["pretraining"], {})
             what |= {"images": entries.count(what["images"]), "noise": float(what["noise"] or 0)}
-            number: dict[str, Any] = {"value": float(value), "runs": (float(value),), "errors": (None,)}
-            found.append(Point(**what, **number, **same))
+            what |= {"metric": "top1", "value": (value := float(given)), "runs": (value,), "errors": (None,)}
+            found.append(Point(**what, protocol=facts["protocol"], paper=figure, reading=facts.get("error")))
     return found

@@ -17,7 +17,10 @@ from wsl_det.study.scaling import entries, fit, results
 from wsl_det.study.scaling.entries import Entry, Study, Target
 
 _WIDTH = re.compile(r"(\d+)x(\d+)d")
-_SAID = ("target", "capacity", "protocol", "images", "vocabulary", "sampling", "pretraining")
+IDENTITY = (
+    "target", "metric", "protocol", "capacity", "images", "vocabulary", "sampling", "noise", "pretraining",
+)  # fmt: skip
+"""What no two points of a study may share."""
 _SAMPLINGS = ("natural", "sqrt", "uniform")
 
 
@@ -52,12 +55,6 @@ class Point:
     chance: float | None = None
 
     @property
-    def identity(self) -> tuple[Any, ...]:
-        """What no two points may share."""
-        return (self.target, self.metric, self.protocol, self.capacity, self.images, self.vocabulary,
-                self.sampling, self.noise, self.pretraining)  # fmt: skip
-
-    @property
     def name(self) -> str:
         """The pretraining set in words: its name, else images and vocabulary."""
         if self.pretraining is not None:
@@ -68,10 +65,8 @@ class Point:
 
 def short(images: float) -> str:
     """A number of images in three digits: 10,980 as 11k, 940 million as 940M."""
-    for size, suffix in ((1e9, "B"), (1e6, "M"), (1e3, "k")):
-        if images >= 0.9995 * size:
-            return f"{images / size:.3g}{suffix}"
-    return f"{images:.3g}"
+    steps = ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, ""))
+    return next(f"{images / size:.3g}{suffix}" for size, suffix in steps if images >= 0.9995 * size)
 
 
 def by_width(capacities: Iterable[str]) -> list[str]:
@@ -98,12 +93,13 @@ def gather(study: Study) -> list[Point]:
     found: dict[tuple[Any, ...], tuple[str, Point]] = {}
     for entry in study.entries:
         for point in _points(entry, targets[entry.target]):
-            if point.identity in found:
+            identity = tuple(getattr(point, name) for name in IDENTITY)
+            if identity in found:
                 raise ConfigError(
-                    f"{found[point.identity][0]} and {entry.where} are the same pretraining on the same "
+                    f"{found[identity][0]} and {entry.where} are the same pretraining on the same "
                     "target; put runs with different seeds into one list of results"
                 )
-            found[point.identity] = (entry.where, point)
+            found[identity] = (entry.where, point)
     every = [point for _, point in found.values()]
     for target in targets:
         own = [(p.files[0], p.test_set) for p in every if p.target == target and p.files]
@@ -123,41 +119,31 @@ def _points(entry: Entry, target: Target) -> list[Point]:
     if entry.capacity is None:
         raise ConfigError(f"{entry.where}: capacity is missing, and {entry.files[0]} does not say it")
     sets = [(str(path), results.test_set(tree)) for path, tree in trees.items()]
-    check_one_test_set(sets, entry.target)
     known = {one for tree in trees.values() if (one := results.vocabulary(tree))}
     bare = _bare(
         entry,
-        test_set=next((one for _, one in sets if one), None),
+        test_set=check_one_test_set(sets, entry.target),
         vocabulary_sha256=", ".join(sorted(known)) or None,
+        files=tuple(map(str, entry.files)),
     )
     return [_measured(bare, trees, metric) for metric in target.metrics]
 
 
 def _bare(entry: Entry, **more: Any) -> Point:
-    said = {key: getattr(entry, key) for key in _SAID}
-    files = tuple(map(str, entry.files))
-    return Point(
-        **{"metric": "", "value": math.nan, **said, "noise": entry.noise or 0.0, "files": files} | more
-    )
+    said = {name: getattr(entry, name) for name in IDENTITY if name != "metric"}
+    said |= {"metric": "", "value": math.nan, "noise": entry.noise or 0.0}
+    return Point(**said | more)
 
 
 def _measured(bare: Point, trees: Mapping[Path, Mapping[str, Any]], metric: str) -> Point:
     read = [results.number(tree, metric, path) for path, tree in trees.items()]
     values = tuple(one.value for one in read)
     errors = tuple(None if one.interval is None else _half(one.interval) for one in read)
-    interval, how = read[0].interval, "test images"
+    interval, how = read[0].interval, "test images" if read[0].interval else None
     if len(values) > 1:
         interval, how = _students(values), "runs"
-    return replace(
-        bare,
-        metric=metric,
-        value=float(np.mean(values)),
-        interval=interval,
-        interval_of=None if interval is None else how,
-        runs=values,
-        errors=errors,
-        chance=read[0].chance,
-    )
+    made = replace(bare, metric=metric, value=float(np.mean(values)), runs=values, errors=errors)
+    return replace(made, interval=interval, interval_of=how, chance=read[0].chance)
 
 
 def _students(values: Sequence[float]) -> tuple[float, float]:
@@ -176,47 +162,35 @@ def _half(interval: tuple[float, float]) -> float:
 
 def _agreed(entry: Entry, said: Mapping[str, Any], path: Path) -> Entry:
     """The entry with what a file says of its pretraining; what differs is an error naming both."""
-    known: dict[str, Any] = {}
     for key, given in said.items():
-        if key == "vocabulary" and results.is_hash(given) and entry.vocabulary is not None:
+        hashed, mine = key == "vocabulary" and results.is_hash(given), getattr(entry, key)
+        if hashed and mine is not None:
             continue  # a name and a hash cannot be compared; _check_vocabularies holds them together
-        value = _understood(key, given, path)
-        mine = getattr(entry, key)
-        if mine is None:
-            known[key] = value
-        elif not _same(key, mine, value):
+        value = given[:8] if hashed else _understood(key, given, path)
+        if mine is not None and not _same(key, mine, value):
             raise ConfigError(
                 f"{entry.where}: {key} is {_shown(mine)}, but {path} says {_shown(value)}; "
                 "correct the entry, or leave it out there"
             )
-        elif key == "images":
-            known[key] = value  # the exact number, where the YAML has it rounded
-    return msgspec.structs.replace(entry, **known)
+        if mine is None or key == "images":  # the exact number, where the YAML has it rounded
+            entry = msgspec.structs.replace(entry, **{key: value})
+    return entry
 
 
 def _understood(key: str, given: Any, path: Path) -> Any:
-    if key == "images":
-        value: Any = entries.count(given)
-    elif key == "noise":
-        usable = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= 1
-        value = float(given) if usable else None
-    elif key == "vocabulary" and results.is_hash(given):
-        value = given[:8]
-    else:
-        value = str(given)
+    if key not in ("images", "noise"):
+        return str(given)
+    usable = isinstance(given, int | float) and not isinstance(given, bool) and 0 <= given <= 1
+    value = entries.count(given) if key == "images" else float(given) if usable else None
     if value is None:
         raise DataError(f"{path}: the pretraining's {key} is {given!r:.60}; expected a number")
     return value
 
 
 def _same(key: str, mine: Any, said: Any) -> bool:
-    if key == "images":
-        return math.isclose(mine, said, rel_tol=0.01)
-    if key == "noise":
-        return math.isclose(mine, said, abs_tol=1e-9)
-    if key == "capacity" and _width(mine) and _width(said):
-        return _width(mine) == _width(said)
-    return bool(mine == said)
+    if key in ("images", "noise"):
+        return math.isclose(mine, said, rel_tol=0.01 if key == "images" else 0, abs_tol=1e-9)
+    return bool(mine == said) or (key == "capacity" and _width(mine) == _width(said) is not None)
 
 
 def _shown(value: Any) -> str:
@@ -242,8 +216,8 @@ def check_files_once(listed: Sequence[tuple[str, Sequence[Path]]]) -> None:
             seen[path.resolve()] = where
 
 
-def check_one_test_set(sets: Sequence[tuple[str, str | None]], target: str) -> None:
-    """Refuse files (path, test set or None) of one target that were measured on different test images."""
+def check_one_test_set(sets: Sequence[tuple[str, str | None]], target: str) -> str | None:
+    """The test set of the files (path, test set or None) of one target; DataError where they have several."""
     known = [(path, one) for path, one in sets if one is not None]
     other = next((path for path, one in known if one != known[0][1]), None)
     if other is not None:
@@ -252,14 +226,13 @@ def check_one_test_set(sets: Sequence[tuple[str, str | None]], target: str) -> N
             "test images; a curve through both would compare test sets: give them targets of "
             "their own, or measure again"
         )
+    return known[0][1] if known else None
 
 
 def _check_vocabularies(found: Sequence[Point]) -> None:
     known: dict[str, Point] = {}
-    for point in found:
-        if point.vocabulary is None or point.vocabulary_sha256 is None:
-            continue
-        first = known.setdefault(point.vocabulary, point)
+    for point in (one for one in found if one.vocabulary and one.vocabulary_sha256):
+        first = known.setdefault(str(point.vocabulary), point)
         if first.vocabulary_sha256 != point.vocabulary_sha256:
             raise DataError(
                 f"{first.files[0]} and {point.files[0]} are both under vocabulary {point.vocabulary!r} "

@@ -85,8 +85,7 @@ def number(tree: Mapping[str, Any], metric: str, path: Path) -> Reading:
         chance = at(tree, "constant_guess", metric)
         chance = None if chance is None else _percent(chance, f"constant_guess {metric}", path)
         return Reading(value, wilson(value, float(posts)) if sure else None, chance)
-    iou_type, name = metric.split(" ", 1)
-    return Reading(_percent(tree[iou_type][name], metric, path))
+    return Reading(_percent(at(tree, *metric.split(" ", 1)), metric, path))
 
 
 def wilson(percent: float, trials: float) -> tuple[float, float]:
@@ -148,9 +147,9 @@ def _interval(given: Any, value: float, metric: str, path: Path) -> tuple[float,
         return None
     sound = isinstance(given, list) and len(given) == 2
     sound = sound and all(isinstance(one, int | float) and not isinstance(one, bool) for one in given)
-    bounds = [-_ROUNDING, *given, 100 + _ROUNDING] if sound else [1, 0]
-    inside = sound and given[0] - _ROUNDING <= value <= given[1] + _ROUNDING and given[0] < given[1]
-    if not inside or bounds != sorted(bounds):
+    # Bounds may miss 0, 100 and the value by a rounding.
+    low, high = (given[0] - _ROUNDING, given[1] + _ROUNDING) if sound else (1, 0)
+    if not -2 * _ROUNDING <= low <= value <= high <= 100 + 2 * _ROUNDING or given[0] >= given[1]:
         raise DataError(
             f"{path}: the interval of {metric} is {given!r:.60}; expected [low, high] around {value:g}"
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,14 +9,9 @@ from wsl_det.core.words import p_value, signed, span
 from wsl_det.study.scaling import bound
 
 ALPHA = bound.ALPHA
-DOUBLING = math.log10(2)
-_METRICS = {
-    "top1": "top-1 accuracy",
-    "top5": "top-5 accuracy",
-    "AP50": "AP at IoU 0.5",
-    "AP75": "AP at IoU 0.75",
+_METRICS = {"top1": "top-1 accuracy", "top5": "top-5 accuracy", "bbox": "box", "segm": "mask"} | {
+    f"AP{iou}": f"AP at IoU {iou / 100:g}" for iou in (50, 75)
 }
-_IOU_TYPES = {"bbox": "box", "segm": "mask"}
 _PROTOCOLS = {
     "features": "linear classifier on the frozen trunk",
     "finetune": "whole network fine-tuned",
@@ -36,8 +30,7 @@ def metric(name: str) -> str:
     if "@" in name:
         kind, rank = name.split("@", 1)
         return f"{'any tag' if kind == 'recall_any' else 'share of tags'} among the {rank} best"
-    iou_type, _, rest = name.rpartition(" ")
-    return " ".join(part for part in (_IOU_TYPES.get(iou_type, iou_type), _METRICS.get(rest, rest)) if part)
+    return " ".join(_METRICS.get(part, part) for part in name.split())
 
 
 def protocol(name: str | None) -> str:
@@ -97,14 +90,13 @@ def _straight(lines: Sequence[Mapping[str, Any]]) -> list[str]:
         ]
     highest = max(one["fit"]["curvature"]["family_p"] for one in sure)
     ways = {"flatten" if one["fit"]["curvature"]["value"] < 0 else "steepen" for one in sure}
-    if len(ways) == 1:
-        whose = "; ".join(one["name"] for one in sure)
-        if len(sure) > 2:
-            whose = "all lines" if len(sure) == len(lines) else f"{len(sure)} of {len(lines)} lines"
-        way = ways.pop() + ("" if len(sure) > 1 else "s")
-        text = f"{whose} {way} (squared term, p {p_text(highest)}{' at most' * (len(sure) > 1)})"
-    else:
-        text = f"some lines flatten, others steepen (squared term, p {p_text(highest)} at most)"
+    whose = "; ".join(one["name"] for one in sure)
+    if len(sure) > 2:
+        whose = "all lines" if len(sure) == len(lines) else f"{len(sure)} of {len(lines)} lines"
+    way = f"{whose} {min(ways)}{'s' * (len(sure) == 1)}"
+    if len(ways) > 1:
+        way = "some lines flatten, others steepen"
+    text = f"{way} (squared term, p {p_text(highest)}{' at most' * (len(sure) > 1)})"
     return [f"A straight line is not the whole story: {text}. A slope is then a mean over the sizes."]
 
 
@@ -117,38 +109,27 @@ def p_text(value: float | None) -> str:
 def comparison(one: Mapping[str, Any]) -> str:
     """One sentence on a smaller and a larger capacity."""
     small, large, gap = one["smaller"], one["larger"], one["difference"]
-    where = f"{one['group']}: " if one["group"] else ""
-    by = f"{abs(gap['value']):.1f} points per tenfold ({span(gap['interval'])}, p {p_text(one['family_p'])})"
+    sure = f"({span(gap['interval'])}, p {p_text(one['family_p'])})"
+    by = f"{abs(gap['value']):.1f} points per tenfold {sure}"
     last = one["steps"]["smaller"]
     step = f"{signed(last['value'])} per tenfold ({span(last['interval'])})"
-    if one["verdict"] == bound.BOUND:
-        return (
-            f"{where}{small} is capacity-bound at these sizes: the line of {large} is steeper by {by}, and "
-            f"the last step of {small}, {step}, cannot be told from none and is under half the slope of "
-            f"{large}."
-        )
-    if one["verdict"] == bound.STEEPER:
-        return (
-            f"{where}{large} is steeper by {by}, but {small} still gains at its last step, {step}: not bound."
-        )
-    if one["verdict"] == bound.OPEN:
-        if one["steps"]["larger"]["interval"][0] <= 0:
-            why = f"the last step of {large} cannot be told from none either"
-        else:
-            why = f"its last step could be none or more than half the slope of {large}"
-        return (
-            f"{where}{large} is steeper by {by}; whether {small} has stopped gaining is open: {why} "
-            f"({small}: {step})."
-        )
-    if one["verdict"] == bound.REVERSED:
-        return f"{where}{small} is steeper than {large} by {by}: the opposite of capacity-bound."
+    why = f"its last step could be none or more than half the slope of {large}"
+    if one["steps"]["larger"]["interval"][0] <= 0:
+        why = f"the last step of {large} cannot be told from none either"
     detectable = one["detectable"]
     reach = f"; a true difference of {detectable:.1f} would be found four times in five" if detectable else ""
-    return (
-        f"{where}capacity-boundness of {small} against {large} is not shown: slopes differ "
-        f"by {signed(gap['value'])} points per tenfold ({span(gap['interval'])}, p {p_text(one['family_p'])})"
-        f"{reach}."
-    )
+    said = {
+        bound.BOUND: f"{small} is capacity-bound at these sizes: the line of {large} is steeper by {by}, and "
+        f"the last step of {small}, {step}, cannot be told from none and is under half the slope of {large}.",
+        bound.STEEPER: f"{large} is steeper by {by}, but {small} still gains at its last step, {step}: "
+        "not bound.",
+        bound.OPEN: f"{large} is steeper by {by}; whether {small} has stopped gaining is open: {why} "
+        f"({small}: {step}).",
+        bound.REVERSED: f"{small} is steeper than {large} by {by}: the opposite of capacity-bound.",
+        bound.NOT_SHOWN: f"capacity-boundness of {small} against {large} is not shown: slopes differ "
+        f"by {signed(gap['value'])} points per tenfold {sure}{reach}.",
+    }
+    return (f"{one['group']}: " if one["group"] else "") + said[one["verdict"]]
 
 
 def mean_difference(one: Mapping[str, Any] | None, compared: Sequence[Mapping[str, Any]]) -> list[str]:
