@@ -74,12 +74,11 @@ class Canvas:
         sprite = render(kind.draw(self.rng), self._pose(kind, size), self.light, self.rng)
         for _ in range(_TRIES):
             left, top = self._corner(kind, sprite, foot)
-            alpha = self._spread(sprite.alpha, left, top)
-            shape = _silhouette(alpha)
+            here = self._at(sprite, left, top)
+            shape = _silhouette(here.alpha)
             if self._acceptable(shape, sprite):
-                self._shadow(kind, alpha, top + sprite.alpha.shape[0])
-                self._paste(sprite, left, top)
-                self._hide(shape)
+                self._shadow(kind, here.alpha, top + sprite.alpha.shape[0])
+                self._paste(here, shape)
                 self.objects.append(Placed(kind, shape, shape.copy()))
                 return True
         return False
@@ -87,15 +86,18 @@ class Canvas:
     def place_crowd(self, kind: Kind, size: float, number: int) -> None:
         """Put a huddle of ``number`` small objects of one class behind everything that comes later."""
         height, width = self.shape
-        low = max(self.horizon, 0.15) if kind.stance == GROUND else 0.2
+        # A sky or a reef has next to no ground: there the huddle stands in the picture all the same.
+        low = min(max(self.horizon, 0.15), 0.6) if kind.stance == GROUND else 0.2
         x, y = self.rng.uniform(0.25, 0.75) * width, self.rng.uniform(low + 0.1, 0.7) * height
         region = np.zeros(self.shape, dtype=bool)
         for row in np.sort(self.rng.normal(y, 0.5 * size, number)):
             sprite = render(kind.draw(self.rng), self._pose(kind, size), self.light, self.rng)
             left = int(self.rng.normal(x, 1.4 * size) - sprite.alpha.shape[1] / 2)
             top = int(row - sprite.alpha.shape[0])
-            region |= _silhouette(self._spread(sprite.alpha, left, top))
-            self._paste(sprite, left, top)
+            here = self._at(sprite, left, top)
+            shape = _silhouette(here.alpha)
+            region |= shape
+            self._paste(here, shape)
         if region.sum() > 40:
             self.crowds.append(Crowd(kind, region))
 
@@ -104,10 +106,10 @@ class Canvas:
         sprite = render(parts, pose, self.light, self.rng)
         if blur > 0:
             sprite = _defocused(sprite, blur)
-        shape = self._spread(sprite.alpha, left, top) > 0.5
+        here = self._at(sprite, left, top)
+        shape = here.alpha > 0.5
         if all(((o.visible & ~shape).sum() >= _LEAST_VISIBLE * o.silhouette.sum()) for o in self.objects):
-            self._paste(sprite, left, top)
-            self._hide(shape)
+            self._paste(here, shape)
 
     def _pose(self, kind: Kind, size: float) -> Pose:
         tilt = {GROUND: 0.1, AIR: 0.3, FLAT: np.pi}[kind.stance]
@@ -133,19 +135,19 @@ class Canvas:
         # Nearly coincident objects are unlabelled noise, slight overlaps are the rule of the street.
         return all(s >= 0.75 or (s >= _LEAST_VISIBLE and self.rng.random() >= 0.6) for s in shares)
 
-    def _spread(self, patch: Array, left: int, top: int) -> Array:
-        """The patch on a field of zeros of the picture's size."""
-        field = np.zeros(self.shape, dtype=np.float32)
-        inside, outside = _overlap(self.shape, patch.shape, left, top)
-        field[outside] = patch[inside]
+    def _at(self, sprite: Sprite, left: int, top: int) -> Sprite:
+        """The sprite on a clear field of the picture's size, as much of it as lies inside."""
+        field = Sprite(np.zeros_like(self.rgb), np.zeros(self.shape, dtype=np.float32))
+        (height, width), (tall, wide) = self.shape, sprite.alpha.shape
+        x0, y0 = min(max(left, 0), width), min(max(top, 0), height)
+        x1, y1 = max(min(left + wide, width), x0), max(min(top + tall, height), y0)
+        for whole, patch in ((field.rgb, sprite.rgb), (field.alpha, sprite.alpha)):
+            whole[y0:y1, x0:x1] = patch[y0 - top : y1 - top, x0 - left : x1 - left]
         return field
 
-    def _paste(self, sprite: Sprite, left: int, top: int) -> None:
-        inside, outside = _overlap(self.shape, sprite.alpha.shape, left, top)
-        alpha = sprite.alpha[inside][..., None]
-        self.rgb[outside] += (sprite.rgb[inside] - self.rgb[outside]) * alpha
-
-    def _hide(self, shape: Mask) -> None:
+    def _paste(self, sprite: Sprite, shape: Mask) -> None:
+        """Lay a sprite over the picture; its ``shape`` hides what is behind it."""
+        self.rgb += (sprite.rgb - self.rgb) * sprite.alpha[..., None]
         for placed in self.objects:
             placed.visible &= ~shape
         for crowd in self.crowds:
@@ -246,13 +248,3 @@ def _defocused(sprite: Sprite, sigma: float) -> Sprite:
     alpha = cv2.GaussianBlur(sprite.alpha, (0, 0), sigma)
     weighted = cv2.GaussianBlur(sprite.rgb * sprite.alpha[..., None], (0, 0), sigma)
     return Sprite(weighted / np.maximum(alpha, 1e-3)[..., None], alpha)
-
-
-def _overlap(
-    field: tuple[int, ...], patch: tuple[int, ...], left: int, top: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Slices of the patch and of the field where they meet; empty ones when they do not."""
-    x0, y0 = min(max(left, 0), field[1]), min(max(top, 0), field[0])
-    x1, y1 = max(min(left + patch[1], field[1]), x0), max(min(top + patch[0], field[0]), y0)
-    inside = (slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
-    return inside, (slice(y0, y1), slice(x0, x1))

@@ -90,10 +90,8 @@ def render(parts: Sequence[Part], pose: Pose, light: Light, rng: np.random.Gener
     rgb = np.zeros((*shape, 3), dtype=np.float32)
     alpha = np.zeros(shape, dtype=np.float32)
     grain = noise(rng, *shape, cell=max(6.0, 0.05 * max(shape)), octaves=2)
-    back = np.linalg.inv(matrix)
     for piece in parts:
-        outlines = [o @ matrix.T + offset for o in piece.outlines]
-        _lay(_Layers(rgb, alpha, grain), piece, outlines, (back, offset), light)
+        _lay(Sprite(rgb, alpha), grain, piece, (matrix, offset), light)
     size = (shape[1] // _FINE, shape[0] // _FINE)
     coverage = cv2.resize(alpha, size, interpolation=cv2.INTER_AREA)
     # The colour is averaged over covered pixels only, else dark rims appear.
@@ -114,19 +112,11 @@ def _placement(parts: Sequence[Part], pose: Pose) -> tuple[Array, Array, tuple[i
     return (turn * scale).astype(np.float32), offset, (height, width)
 
 
-@dataclass(frozen=True)
-class _Layers:
-    """The fine canvas: what is painted so far, and the surface noise shared by all parts."""
-
-    rgb: Array
-    alpha: Array
-    grain: Array
-
-
-def _lay(to: _Layers, piece: Part, outlines: list[Array], placed: tuple[Array, Array], light: Light) -> None:
-    """Paint one part into its window of the canvas, in place; ``placed`` leads back to object coordinates."""
-    rgb, alpha = to.rgb, to.alpha
-    back, offset = placed
+def _lay(canvas: Sprite, grain: Array, piece: Part, placed: tuple[Array, Array], light: Light) -> None:
+    """Paint one part into its window of the fine canvas, in place; all parts share the surface noise."""
+    rgb, alpha = canvas.rgb, canvas.alpha
+    matrix, offset = placed
+    outlines, back = [o @ matrix.T + offset for o in piece.outlines], np.linalg.inv(matrix)
     left, top, right, bottom = _window(outlines, alpha.shape)
     mask = np.zeros((bottom - top, right - left), dtype=np.uint8)
     corner = np.array([left, top], dtype=np.float32)
@@ -138,7 +128,7 @@ def _lay(to: _Layers, piece: Part, outlines: list[Array], placed: tuple[Array, A
     dx = np.arange(left, right, dtype=np.float32) - offset[0]
     dy = np.arange(top, bottom, dtype=np.float32)[:, None] - offset[1]
     flat = piece.fill.colours(dx * back[0, 0] + dy * back[0, 1], dx * back[1, 0] + dy * back[1, 1])
-    painted = flat * (shade * (1 + piece.fill.grain * to.grain[window]))[..., None] + shine
+    painted = flat * (shade * (1 + piece.fill.grain * grain[window]))[..., None] + shine
     # Parts darken what lies just behind their edges, which separates a limb from the body.
     near = cv2.blur(covered, (7, 7))
     below = rgb[window] * (1 - 0.35 * near)[..., None]

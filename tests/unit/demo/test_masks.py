@@ -8,6 +8,8 @@ import pytest
 from pycocotools import mask as coco_mask
 
 from wsl_det.demo import masks
+from wsl_det.demo.catalogue import KINDS
+from wsl_det.demo.scene import start
 
 
 def _field(height: int, width: int, *rectangles: tuple[int, int, int, int]) -> np.ndarray:
@@ -46,3 +48,14 @@ def test_run_lengths_are_what_pycocotools_reads(fill):
     decoded = coco_mask.decode(coco_mask.frPyObjects(coded, 13, 9))
     assert sum(coded["counts"]) == field.size
     np.testing.assert_array_equal(decoded.astype(bool), field)
+
+
+@pytest.mark.parametrize("scene", ["sky", "reef", "meadow"])
+def test_a_huddle_of_walkers_finds_a_place_where_there_is_next_to_no_ground(scene):
+    canvas = start(np.random.default_rng(2), scene, 60, 80)
+    zebra = next(kind for kind in KINDS if kind.draw.__name__ == "zebra")
+    canvas.place_crowd(zebra, 16.0, 8)
+    (crowd,) = canvas.crowds
+    row = masks.crowd_annotation(crowd, 1)
+    assert row is not None
+    assert row["area"] == crowd.region.sum() > 40
