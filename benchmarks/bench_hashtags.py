@@ -29,8 +29,8 @@ from typing import TypeVar
 from pretrain.posts import files as post_files
 from pretrain.posts.records import Columns
 from pretrain.vocabulary import counting, wordnet
+from pretrain.vocabulary.counting import Tally
 from pretrain.vocabulary.hashtags import Resolver, Rules
-from pretrain.vocabulary.tally import Tally
 
 T = TypeVar("T")
 _TAG = re.compile(r"#(\w+)")

@@ -29,8 +29,7 @@ import timm
 import torch
 from timm.optim import create_optimizer_v2
 
-from pretrain.stream.loader import normalize
-from pretrain.stream.tags import Tags
+from pretrain.stream.loader import Tags, normalize
 from pretrain.training import losses, model, recompute, solver
 from wsl_det.core import checkpoint, loop
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from pretrain.posts.arguments import add_post_arguments, columns
-from pretrain.workers.arguments import add_worker_arguments
+from pretrain.posts.records import add_post_arguments, asked_columns
+from pretrain.workers.mapping import add_worker_arguments
 from wsl_det.core.arguments import Tool
 
 
@@ -60,9 +60,11 @@ def run(args: Namespace) -> None:
     )
     made = {"vocab_path": args.vocab, "output": args.output, "options": options}
     if args.samples:
-        dataset, ledger = shard_builder.build_from_samples(args.samples, columns(args), **made)
+        dataset, ledger = shard_builder.build_from_samples(args.samples, asked_columns(args), **made)
     else:
-        dataset, ledger = shard_builder.build(args.posts, columns(args), image_source=args.images, **made)
+        dataset, ledger = shard_builder.build(
+            args.posts, asked_columns(args), image_source=args.images, **made
+        )
     print(dataset_json.summary(dataset, ledger, args.output))
 
 

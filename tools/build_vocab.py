@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from pretrain.posts.arguments import add_post_arguments, columns
-from pretrain.workers.arguments import add_worker_arguments
+from pretrain.posts.records import add_post_arguments, asked_columns
+from pretrain.workers.mapping import add_worker_arguments
 from wsl_det.core.arguments import Tool
 
 
@@ -42,7 +42,7 @@ def run(args: Namespace) -> None:
 
     job = vocabulary_job.Job(
         posts=args.posts,
-        columns=columns(args),
+        columns=asked_columns(args),
         rules=user_lists.rules(not args.no_morphology, args.exclude, args.synonyms, args.languages or ()),
         selection=vocabulary_job.Selection(args.kind, args.size, args.min_count),
         output=args.output,

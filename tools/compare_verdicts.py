@@ -15,11 +15,11 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from pretrain.duplicates import telling
+    from pretrain.duplicates import review
     from wsl_det.core import verdicts
 
     readers = [verdicts.read(path) for path in (args.first, args.second)]
-    print("\n".join([*map(telling.counted, readers), telling.agreed(*readers)]))
+    print("\n".join([*map(review.counted, readers), review.agreed(*readers)]))
     if args.output:
         verdicts.write_settled(args.output, *readers)
         print(f"written: {args.output}")

@@ -44,12 +44,12 @@ def wrong(args: Namespace) -> str:
 
 
 def run(args: Namespace) -> None:
-    from pretrain.duplicates import review, telling
+    from pretrain.duplicates import review
     from pretrain.duplicates.rmac import Settings
     from pretrain.duplicates.search import Options
 
     if args.verdicts:
-        print(telling.taken_back(args.output, args.verdicts))
+        print(review.taken_back(args.output, args.verdicts))
         return 0
     names = ("neighbours", "planted", "recall", "threshold", "workers", "device", "cache", "seed")
     given = {name: getattr(args, name) for name in names}
@@ -57,7 +57,7 @@ def run(args: Namespace) -> None:
     options = Options(settings=settings, self_search=args.self_search, **given)
     against = tuple(args.against)
     request = review.Request(args.train, against, args.backbone, args.output, args.max_pairs)
-    print(telling.summary(review.find(request, options), args.output))
+    print(review.summary(review.find(request, options), args.output))
 
 
 main = Tool(__doc__, options, run, wrong)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from pretrain.posts.arguments import add_column_arguments, columns
-from pretrain.workers.arguments import add_worker_arguments
+from pretrain.posts.records import add_column_arguments, asked_columns
+from pretrain.workers.mapping import add_worker_arguments
 from wsl_det.core.arguments import Tool
 
 
@@ -39,7 +39,7 @@ def run(args: Namespace) -> None:
         naming=dataset_json.Naming(args.role, args.source),
     )
     dataset, ledger = shard_indexer.build(
-        args.shards, columns(args), vocab_path=args.vocab, output=args.output, options=options
+        args.shards, asked_columns(args), vocab_path=args.vocab, output=args.output, options=options
     )
     print(dataset_json.summary(dataset, ledger, args.output))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from pretrain.posts.arguments import add_post_arguments, columns
+from pretrain.posts.records import add_post_arguments, asked_columns
 from wsl_det.core.arguments import Tool
 
 
@@ -19,7 +19,7 @@ def options(parser: ArgumentParser) -> None:
 def run(args: Namespace) -> None:
     from pretrain.shards import url_list
 
-    print(url_list.write(args.posts, columns(args), args.output, vocab_path=args.vocab))
+    print(url_list.write(args.posts, asked_columns(args), args.output, vocab_path=args.vocab))
 
 
 main = Tool(__doc__, options, run)

@@ -1,24 +1,99 @@
-"""Where to draw the line: scores of planted copies, by kind of edit, against images of the same class."""
+"""Where to draw the line: scores of planted copies, by kind of edit, against images of the same class.
+
+Planted copies are what people do to a photo before they post it again, drawn from a seed.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.duplicates.rmac import Vectors
 from pretrain.shards.index import ShardIndex
+from pretrain.stream import transforms
+from pretrain.stream.transforms import Pixels
+from wsl_det.core import seed as seeds
 
+_QUALITY = 90
 SCHEMA = 1
 KIND = "duplicate calibration"
 _STEPS = 41  # thresholds of a written curve
 _MUCH = 0.01
 _LOOKED_AT = 200_000  # images whose labels are read to find some that share one
 Scores = NDArray[np.float32]
+Edit = Callable[[Pixels, np.random.Generator], bytes]
+
+
+def _jpeg(image: Pixels, quality: int = _QUALITY) -> bytes:
+    done, packed = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])
+    assert done, "OpenCV packs every 8-bit image"
+    return packed.tobytes()
+
+
+def _window(image: Pixels, share: float, rng: np.random.Generator) -> Pixels:
+    """A window of about ``share`` of the area, of a shape up to a fifth longer or shorter, anywhere."""
+    height, width = image.shape[:2]
+    shape = rng.uniform(1 / 1.2, 1.2) ** 0.5
+    h, w = (max(1, round(min(n, n * share**0.5 * s))) for n, s in ((height, shape), (width, 1 / shape)))
+    top, left = int(rng.integers(height - h + 1)), int(rng.integers(width - w + 1))
+    return image[top : top + h, left : left + w]
+
+
+def _resize(image: Pixels, rng: np.random.Generator) -> bytes:
+    height, width = image.shape[:2]
+    scale, shape = rng.uniform(0.25, 0.6), rng.uniform(0.9, 1.1)
+    size = (max(8, round(width * scale * shape)), max(8, round(height * scale)))
+    return _jpeg(cv2.resize(image, size, interpolation=cv2.INTER_AREA))  # type: ignore[arg-type]
+
+
+def _several(image: Pixels, rng: np.random.Generator) -> bytes:
+    image = _written_on(_window(cv2.flip(image, 1), rng.uniform(0.6, 0.9), rng), rng)  # type: ignore[arg-type]
+    return _jpeg(image, int(rng.integers(30, 60)))
+
+
+def _written_on(image: Pixels, rng: np.random.Generator) -> Pixels:
+    """A caption in a band at the top or the bottom, as memes and reposts carry it."""
+    image = image.copy()
+    height, width = image.shape[:2]
+    band = max(4, round(height * rng.uniform(0.1, 0.2)))
+    top = 0 if rng.random() < 0.5 else height - band
+    dark = bool(rng.random() < 0.5)
+    cv2.rectangle(image, (0, top), (width, top + band), (0,) * 3 if dark else (255,) * 3, -1)
+    words = "".join(chr(int(c)) for c in rng.integers(97, 123, 12))
+    scale = width / 260
+    where = (round(width * 0.05), top + round(band * 0.75))
+    ink = (255,) * 3 if dark else (0,) * 3
+    cv2.putText(image, words, where, cv2.FONT_HERSHEY_SIMPLEX, scale, ink, max(1, round(2 * scale)))
+    return image
+
+
+EDITS: dict[str, Edit] = {
+    "crop": lambda image, rng: _jpeg(_window(image, rng.uniform(0.5, 0.9), rng)),  # shares of the area
+    "flip": lambda image, _: _jpeg(cv2.flip(image, 1)),  # type: ignore[arg-type]
+    "recompress": lambda image, rng: _jpeg(image, int(rng.integers(15, 40))),
+    "resize": _resize,  # to 25 to 60% of the side, the shape changed by up to a tenth
+    "overlay": lambda image, rng: _jpeg(_written_on(image, rng)),  # a caption over 10 to 20% of the height
+    "several": _several,  # flip, crop to 60 to 90%, overlay and recompression together
+}
+
+
+@dataclass(frozen=True)
+class Plant:
+    """Makes the planted copy of one kind: a file and its number to another file."""
+
+    kind: str
+    seed: int
+
+    def __call__(self, data: bytes, row: int) -> bytes:
+        """The edited copy; raises BadImage for a file that does not decode."""
+        image = transforms.decode_any(data)
+        return EDITS[self.kind](image, seeds.numpy_generator("plant", self.seed, self.kind, row))
 
 
 @dataclass(frozen=True)
@@ -112,7 +187,11 @@ def record(
         "target": target,
         "mean_recall": planted.mean_recall(threshold) if planted.scores else None,
         "kinds": {kind: _kind(planted, kind, threshold) for kind in planted.scores},
-        "same_class": _same_class(mates, threshold),
+        "same_class": {
+            "pairs": len(mates),
+            "share_above": float((mates >= threshold).mean()) if len(mates) else None,
+            "quantiles": _quantiles(mates) if len(mates) else None,
+        },
         "separation": separation(copies, mates),
         "curve": _curve(planted, mates, copies),
         "notes": [],
@@ -139,13 +218,6 @@ def _kind(planted: Planted, kind: str, threshold: float) -> dict[str, Any]:
         "crowded_out": int((scores < planted.kth[kind]).sum()),
         "quantiles": _quantiles(scores),
     }
-
-
-def _same_class(mates: Scores, threshold: float) -> dict[str, Any]:
-    if not len(mates):
-        return {"pairs": 0, "share_above": None, "quantiles": None}
-    share = float((mates >= threshold).mean())
-    return {"pairs": len(mates), "share_above": share, "quantiles": _quantiles(mates)}
 
 
 def _quantiles(scores: Scores) -> dict[str, float]:

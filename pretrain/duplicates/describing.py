@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -111,12 +110,6 @@ def units(
         name = f"{stored}/{part[0]:012d}-{part[-1]:012d}{'-flip' if flip else ''}" if stored else None
         found.append(Unit(images, part, flip, name))
     return found
-
-
-def cache_name(identity: dict[str, object], dataset_sha256: str) -> str:
-    """The folder in a cache for descriptors of one kind of one data set."""
-    text = json.dumps(identity, sort_keys=True) + dataset_sha256
-    return hashlib.sha256(text.encode()).hexdigest()[:32]
 
 
 @lru_cache(maxsize=1)

@@ -1,10 +1,10 @@
-"""What a search writes: candidates.json, calibration.json, the list of unreadable images, the page."""
+"""What a search writes and what is printed of it: candidates, calibration, unreadable images, verdicts."""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ import numpy as np
 
 from pretrain.duplicates import calibration, page, rmac, search
 from pretrain.duplicates.describing import Work
-from pretrain.duplicates.search import Found, Options, QuerySet
+from pretrain.duplicates.search import Found, Options
 from pretrain.duplicates.sources import TrainImages, open_test_sets
 from wsl_det.core import files, provenance, verdicts
 from wsl_det.core.verdicts import Verdicts
@@ -56,9 +56,7 @@ def find(request: Request, options: Options) -> dict[str, Any]:
     workers = options.workers
     work = Work(request.backbone, options.settings, options.device, options.cache, int(workers != 1))
     with files.atomic_dir(output) as folder:
-        run = (
-            search.search(train, sets, work, options) if sets else search.search_itself(train, work, options)
-        )
+        run = search.search(train, sets, work, options)
         content = candidates(run, request, options, backbone)
         _write(folder, run, content, request)
     return content
@@ -73,11 +71,13 @@ def candidates(found: Found, request: Request, options: Options, backbone: str) 
     settings = rmac.identity(backbone, options.settings)
     made_from = {"backbone": f"sha256:{backbone}", "train": f"sha256:{train['sha256']}"}
     made_from |= {f"against {one['name']}": f"sha256:{one['sha256']}" for one in sets}
+    keys = ("pair", "set", "image", "image_id", "train", "train_row")
+    judged = [[pair[key] for key in keys] for pair in shown]
     head = provenance.header(KIND, SCHEMA, dict(made_from), _FREE)
     head["made_from"]["train"] = train
     return {
         **head,
-        "sha256": _identity(train["sha256"], sets, shown),
+        "sha256": _digest({"train": train["sha256"], "sets": sets, "pairs": judged}),
         # What was searched with what: two searches with one manifest have one result.
         "manifest": _digest({"train": train["sha256"], "sets": sets, "settings": settings}),
         "settings": settings | {"neighbours": options.neighbours, "flips": 2},
@@ -116,11 +116,6 @@ def _pairs(found: Found) -> list[dict[str, Any]]:
     return rows
 
 
-def _identity(train: str, sets: Sequence[dict[str, Any]], pairs: Sequence[dict[str, Any]]) -> str:
-    keys = ("pair", "set", "image", "image_id", "train", "train_row")
-    return _digest({"train": train, "sets": sets, "pairs": [[pair[key] for key in keys] for pair in pairs]})
-
-
 def _digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
@@ -133,19 +128,13 @@ def _write(folder: Path, found: Found, content: dict[str, Any], request: Request
     lines = [json.dumps(row) + "\n" for row in _unreadable(found)]
     files.write_text(folder / "rejected.jsonl", "".join(lines))
     for one in found.sets:
-        _write_neighbours(folder / f"neighbours.{one.searched.name}.npz", one)
-    from pretrain.duplicates import figure  # matplotlib takes a second to load
-
-    drawing = figure.draw(found.calibration)
+        # Every neighbour kept, whatever the threshold: image (Q,), train_row and score (Q, k).
+        with files.atomic_path(folder / f"neighbours.{one.searched.name}.npz") as scratch:
+            np.savez(scratch, image=one.usable, train_row=one.rows, score=one.scores)
+    drawing = page.draw(found.calibration)
     if drawing is not None:
         files.write_text(folder / "calibration.svg", drawing.svg)
     files.write_text(folder / "review.html", page.render(content, measured, found, drawing))
-
-
-def _write_neighbours(path: Path, one: QuerySet) -> None:
-    """Every neighbour kept, whatever the threshold: image (Q,), train_row and score (Q, k)."""
-    with files.atomic_path(path) as scratch:
-        np.savez(scratch, image=one.usable, train_row=one.rows, score=one.scores)
 
 
 def _unreadable(found: Found) -> list[dict[str, Any]]:
@@ -189,3 +178,84 @@ def take_back(folder: str | Path, path: str | Path) -> tuple[Verdicts, Path]:
     output = Path(folder) / f"review.{page.file_part(given.reader)}.html"
     files.write_text(output, html)
     return given, output
+
+
+def summary(content: Mapping[str, Any], output: str | Path) -> str:
+    """What a search found; ``content`` is candidates.json's value."""
+    measured = files.read_json(Path(output) / "calibration.json", "calibration")["sets"]
+    train = content["train"]
+    lines = [
+        f"{train['images']:>10,} training images searched ({train['name']}), "
+        f"{train['unreadable']:,} unreadable"
+    ]
+    for one in content["sets"]:
+        pairs = [pair for pair in content["pairs"] if pair["set"] == one["name"]]
+        images = len({pair["image"] for pair in pairs})
+        lines.append(
+            f"{one['images']:>10,} images of {one['name']}, {one['unreadable']:,} unreadable: "
+            f"{len(pairs):,} pairs of {images:,} images score {one['threshold']:.3f} or more"
+        )
+        lines += _calibrated(measured[one["name"]])
+    if content["left_out"]:
+        lines.append(f"{content['left_out']:>10,} more pairs of lower score were left out (--max-pairs)")
+    lines.append(f"judge them in {Path(output) / 'review.html'}")
+    return "\n".join(lines)
+
+
+def _calibrated(one: Mapping[str, Any]) -> list[str]:
+    if not one["kinds"]:
+        return []
+    kinds = "  ".join(f"{kind} {100 * row['recall']:.0f}%" for kind, row in one["kinds"].items())
+    lines = [f"{'':>10} planted copies found: {kinds}"]
+    mates = one["same_class"]
+    if mates["pairs"]:
+        lines.append(
+            f"{'':>10} {100 * mates['share_above']:.1f}% of {mates['pairs']:,} pairs of one class score as "
+            f"high; a copy scores above such a pair with probability {one['separation']:.4f}"
+        )
+    return lines + [f"{'':>10} mind: {note}" for note in one["notes"]]
+
+
+def taken_back(folder: str | Path, paths: Sequence[str | Path]) -> str:
+    """Read one reader's verdicts, or two readers', back into a search's folder and say what they hold."""
+    if len(paths) > 2:
+        raise ConfigError(f"--verdicts was given {len(paths)} files; compare two readers at a time")
+    lines, given = [], []
+    for path in paths:
+        found, page = take_back(folder, path)
+        given.append(found)
+        lines += [counted(found), f"{'':>10} go on in {page}"]
+    if len(given) == 2:
+        lines.append(agreed(*given))
+    return "\n".join(lines)
+
+
+def counted(found: Verdicts) -> str:
+    """One reader's verdicts in a line, and the images that are duplicates in each set."""
+    shown = ", ".join(f"{number:,} {name}" for name, number in found.counts().items())
+    lines = [f"{found.reader}: {shown} of {found.pairs:,} pairs"]
+    for one in found.sets:
+        images = {row.image for row in found.duplicates() if row.set == one.name}
+        share = f"{100 * len(images) / one.images:.2f}%" if one.images else "0%"
+        lines.append(f"{len(images):>10,} of {one.images:,} images of {one.name} are duplicates ({share})")
+    return "\n".join(lines)
+
+
+def agreed(a: Verdicts, b: Verdicts) -> str:
+    """Two readers' agreement as lines."""
+    found = verdicts.agreement(a, b)
+    if not found["judged_by_both"]:
+        return "no pair was judged by both readers"
+    kappa = "undefined (one verdict throughout)" if found["kappa"] is None else f"{found['kappa']:.3f}"
+    lines = [
+        f"{found['judged_by_both']:,} pairs judged by both: {100 * found['raw']:.1f}% agree, "
+        f"Cohen's kappa {kappa}",
+        f"{a.reader} \\ {b.reader}".rjust(24) + "".join(f"{choice:>9}" for choice in found["choices"]),
+    ]
+    for choice, row in zip(found["choices"], found["table"], strict=True):
+        lines.append(f"{choice:>24}" + "".join(f"{number:>9,}" for number in row))
+    if found["disagreements"]:
+        shown = ", ".join(str(pair + 1) for pair in found["disagreements"][:20])
+        more = len(found["disagreements"]) - 20
+        lines.append(f"they differ on pairs {shown}{f' and {more} more' if more > 0 else ''}")
+    return "\n".join(lines)

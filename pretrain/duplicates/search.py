@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -10,9 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pretrain.duplicates import calibration, describing, neighbours, rmac
-from pretrain.duplicates.calibration import Planted
+from pretrain.duplicates.calibration import EDITS, Plant, Planted
 from pretrain.duplicates.describing import Crew, Unit, Work
-from pretrain.duplicates.edits import EDITS, Plant
 from pretrain.duplicates.neighbours import Neighbours
 from pretrain.duplicates.rmac import Settings, Vectors
 from pretrain.duplicates.sources import Images, TestImages, TrainImages
@@ -85,9 +86,13 @@ class Found:
 
 
 def search(train: TrainImages, tests: Sequence[TestImages], work: Work, options: Options) -> Found:
-    """Search all test sets in one pass over the training images."""
+    """Search all test sets in one pass over the training images; without sets, these for each other.
+
+    Then a pair is (earlier, later) and found once, and all descriptors, of both flips, are in memory.
+    """
     with Crew(work, mapping.num_workers(options.workers)) as crew:
-        return _calibrate(_search(train, tests, crew, options), crew, options)
+        found = _search(train, tests, crew, options) if tests else _search_itself(train, crew, options)
+        return _calibrate(found, crew, options)
 
 
 def _search(train: TrainImages, tests: Sequence[TestImages], crew: Crew, options: Options) -> Found:
@@ -109,15 +114,6 @@ def _search(train: TrainImages, tests: Sequence[TestImages], crew: Crew, options
     return Found(sets, train, rejected, {}, {})
 
 
-def search_itself(train: TrainImages, work: Work, options: Options) -> Found:
-    """Search the training images for each other; a pair is (earlier, later) and found once.
-
-    All their descriptors, of both flips, are in memory.
-    """
-    with Crew(work, mapping.num_workers(options.workers)) as crew:
-        return _calibrate(_search_itself(train, crew, options), crew, options)
-
-
 def _search_itself(train: TrainImages, crew: Crew, options: Options) -> Found:
     plain, flipped = (outputs.joined(list(_train_units(train, crew, flip=flip))) for flip in (False, True))
     rejected = plain.unreadable
@@ -132,7 +128,9 @@ def _search_itself(train: TrainImages, crew: Crew, options: Options) -> Found:
 
 def _train_units(train: TrainImages, crew: Crew, *, flip: bool = False) -> Iterator[Outputs]:
     identity = rmac.identity(rmac.backbone_sha256(crew.work.backbone), crew.work.settings)
-    stored = describing.cache_name(identity, train.posts.sha256)
+    # The folder in a cache for descriptors of one kind of one data set.
+    text = json.dumps(identity, sort_keys=True) + train.posts.sha256
+    stored = hashlib.sha256(text.encode()).hexdigest()[:32]
     units = describing.units(train, range(len(train)), flip=flip, stored=stored)
     what = "training images, flipped" if flip else "training images"
     return crew.describe(units, f"{what}, {describing.UNIT} at a time")
@@ -201,17 +199,11 @@ def _class_mates(found: Found, crew: Crew, options: Options) -> NDArray[np.float
     return calibration.pair_scores(first, np.stack([views[0][b] for _, b in kept]))
 
 
-def _vectors(
-    train: TrainImages, rows: Sequence[int], crew: Crew, *, flip: bool = False
-) -> dict[int, Vectors]:
+def _vectors(train: TrainImages, rows: Sequence[int], crew: Crew, *, flip: bool) -> dict[int, Vectors]:
     units = [Unit(train, tuple(rows[i : i + 64]), flip) for i in range(0, len(rows), 64)]
-    return _by_row(crew.describe(units, "pairs of the same class"))
-
-
-def _by_row(parts: Iterable[Outputs]) -> dict[int, Vectors]:
     return {
         int(row): vector
-        for part in parts
+        for part in crew.describe(units, "pairs of the same class")
         for row, vector, usable in zip(part.rows, part.vectors, part.usable, strict=True)
         if usable
     }

@@ -125,8 +125,12 @@ def open_test_sets(asked: Sequence[str]) -> list[TestImages]:
 
 def _open(text: str) -> TestImages:
     path, _, images = text.partition("=")
-    if Path(text).is_dir():
-        return _folder(Path(text))
+    if (folder := Path(text)).is_dir():
+        found = sorted(names_below(folder))
+        if not found:
+            kinds = ", ".join(sorted(EXTENSIONS))
+            raise DataError(f"--against {folder} holds no images ({kinds}); nothing can be searched for")
+        return TestImages(folder.resolve().name, "folder", folder, tuple(found))
     if Path(path).suffix == ".json":
         return _coco(Path(path), Path(images) if images else None)
     what = "is no folder and no .json file" if Path(path).exists() else "does not exist"
@@ -134,14 +138,6 @@ def _open(text: str) -> TestImages:
         f"--against {text}: {path} {what}; give a folder of images, or a COCO annotation file and its "
         "images as ANNOTATIONS.json=FOLDER"
     )
-
-
-def _folder(folder: Path) -> TestImages:
-    found = sorted(names_below(folder))
-    if not found:
-        kinds = ", ".join(sorted(EXTENSIONS))
-        raise DataError(f"--against {folder} holds no images ({kinds}); nothing can be searched for")
-    return TestImages(folder.resolve().name, "folder", folder, tuple(found))
 
 
 def names_below(folder: Path) -> Iterator[str]:

@@ -61,7 +61,10 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
         if _NO_NAME.search(path):
             # Half characters cannot be written, and control characters would steer the terminal.
             raise DataError(f"posts file {path!r} has a name that is no plain UTF-8 text; rename it")
-        _must_be_file(Path(path))
+        if os.path.isdir(path):
+            raise DataError(f"posts {path} is a folder; name its files, or a glob such as {path}/*.jsonl")
+        if not os.path.exists(path):
+            raise DataError(f"posts file {path} does not exist")
     if len({os.path.realpath(path) for path in found}) < len(found):
         raise DataError("a posts file is named twice; its posts would count double")
     return found
@@ -72,8 +75,8 @@ def parts(paths: Iterable[str]) -> list[Part]:
     cut: list[Part] = []
     folder = os.getcwd()
     for path in paths:
-        if is_lines(path) and not suffixes(path)[1] and size(path) > PART_BYTES:
-            starts = range(0, size(path), PART_BYTES)
+        if is_lines(path) and not suffixes(path)[1] and os.path.getsize(path) > PART_BYTES:
+            starts = range(0, os.path.getsize(path), PART_BYTES)
             cut += [Part(path, start, start + PART_BYTES, folder) for start in starts]
         else:
             cut.append(Part(path, folder=folder))
@@ -186,18 +189,6 @@ def _integer(digits: str) -> int | float:
 _JSON = json.JSONDecoder(parse_int=_integer)
 
 
-def size(path: str) -> int:
-    """Bytes of a file as it lies on the disk."""
-    return os.path.getsize(path)
-
-
 def is_lines(path: str) -> bool:
     """Whether a file holds one JSON object per line."""
     return suffixes(path)[0] not in (*DELIMITERS, ".parquet")
-
-
-def _must_be_file(path: Path) -> None:
-    if path.is_dir():
-        raise DataError(f"posts {path} is a folder; name its files, or a glob such as {path}/*.jsonl")
-    if not path.exists():
-        raise DataError(f"posts file {path} does not exist")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
@@ -12,7 +11,7 @@ from typing import Any, NamedTuple
 
 from pretrain.posts import records as posts
 from pretrain.posts.seen import Seen
-from pretrain.shards import dataset_json, images, index
+from pretrain.shards import dataset_json, images
 from pretrain.shards import webdataset_tars as samples
 from pretrain.shards.build import begin_again, must_be_new
 from pretrain.shards.dataset_json import Naming
@@ -20,12 +19,10 @@ from pretrain.shards.records import WORK, partial_folder, plan_hash, remembered
 from pretrain.shards.webdataset_tars import Sample
 from pretrain.shards.write import Rejection, Written, key_of
 from pretrain.vocabulary import classes as vocabulary
-from pretrain.vocabulary.labels import Labeller
-from pretrain.workers import arguments as worker_arguments
+from pretrain.vocabulary.classes import Labeller
 from pretrain.workers import mapping
-from wsl_det.core import files, log, provenance
+from wsl_det.core import files, log
 from wsl_det.core.photos import BadImage
-from wsl_det.errors import DataError
 
 _UNUSABLE = "the mark of its orientation was lost: build_shards would turn it"
 
@@ -97,19 +94,13 @@ def build(
         progress = log.progress(indexed, len(tasks), "tars")
         rows = _unique(_parted(progress, ledger, refused), Seen())
         totals = dataset_json.collect(folder, rows, refused, partial(_place, output, options.absolute))
-        if not totals.num_images:
-            shutil.rmtree(folder / WORK)
-            remedy = (
-                "check that the samples have a .json or .txt with their hashtags, and that "
-                f"--vocab {vocab_path} fits them"
-            )
-            raise DataError(dataset_json.nothing_left(", ".join(map(str, patterns)), remedy, totals, ledger))
-        files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
-        dataset = dataset_json.describe(options.naming, vocab, totals, ledger)
-        header = provenance.header(
-            "index of shards", index.SCHEMA, {"vocabulary": vocab_path}, worker_arguments.FREE
+        remedy = (
+            f"check that the samples have a .json or .txt with their hashtags, and that --vocab {vocab_path}"
         )
-        files.write_json(folder / "dataset.json", {**header, **dataset, "decoded": options.decode})
+        names = ", ".join(map(str, patterns))
+        dataset_json.must_hold_images(folder, totals, ledger, made_from=names, remedy=f"{remedy} fits them")
+        dataset = dataset_json.describe(options.naming, vocab, totals, ledger)
+        dataset_json.finish(folder, dataset, vocab_path, kind="index of shards", decoded=options.decode)
     return dataset, ledger
 
 

@@ -17,12 +17,11 @@ from pretrain.shards import webdataset_tars as samples
 from pretrain.shards import write as shards
 from pretrain.shards.dataset_json import Naming
 from pretrain.shards.records import WORK, finished_shard, partial_folder, restore
-from pretrain.shards.write import Planned, Written
+from pretrain.shards.write import Written
 from pretrain.vocabulary import classes as vocabulary
-from pretrain.vocabulary.labels import Labeller
-from pretrain.workers import arguments as worker_arguments
+from pretrain.vocabulary.classes import Labeller
 from pretrain.workers import mapping
-from wsl_det.core import files, log, provenance
+from wsl_det.core import log
 from wsl_det.errors import ConfigError, DataError
 
 
@@ -113,22 +112,21 @@ def _build(
     planner = shards.Planner(Labeller(vocab), job.source, options.shard_mb << 20)
     with partial_folder(output) as folder:
         begin_again(folder)
-        written = _written(folder / WORK, planner.plan(job.stream), options)
+        # Whoever does the work may run in another folder.
+        work = (folder / WORK).absolute()
+        write = partial(finished_shard, work, max_short_side=options.max_short_side)
+        workers = mapping.num_workers(options.workers)
+        plan = enumerate(planner.plan(job.stream))
+        written = mapping.in_order(write, plan, workers, options.scheduler)
         progress = log.progress(written, None, "shards")
         totals = dataset_json.collect(
             folder, progress, job.source.refused, partial(_move, folder, options.role)
         )
         totals.dropped.update(planner.dropped)
-        if not totals.num_images:
-            # Nothing of this is worth going on with.
-            shutil.rmtree(folder / WORK)
-            remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"
-            raise DataError(dataset_json.nothing_left(job.names, remedy, totals, ledger))
-        files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
+        remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"
+        dataset_json.must_hold_images(folder, totals, ledger, made_from=job.names, remedy=remedy)
         dataset = dataset_json.describe(Naming(options.role, options.source), vocab, totals, ledger)
-        made_from = {"vocabulary": vocab_path, **job.made_from}
-        header = provenance.header("shards", index.SCHEMA, made_from, worker_arguments.FREE)
-        files.write_json(folder / "dataset.json", {**header, **dataset})
+        dataset_json.finish(folder, dataset, vocab_path, kind="shards", made_from=job.made_from)
     return dataset, ledger
 
 
@@ -151,16 +149,3 @@ def _move(folder: Path, role: str, shard: Written, number: int) -> str:
     name = f"{role}-{number:06d}.tar"
     os.replace(shard.file, folder / name)
     return name
-
-
-def _written(work: Path, plan: Iterable[Planned], options: Options) -> Iterable[Written]:
-    """Finished shards in the order of the plan, made by a pool of processes or here."""
-    # Whoever does the work may run in another folder.
-    write = partial(_write_numbered, work.absolute(), max_short_side=options.max_short_side)
-    workers = mapping.num_workers(options.workers)
-    return mapping.in_order(write, enumerate(plan), workers, options.scheduler)
-
-
-def _write_numbered(work: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:
-    number, planned = numbered
-    return finished_shard(work, number, planned, max_short_side)

@@ -5,21 +5,102 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shutil
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pretrain.posts import records as posts
-from pretrain.shards import write as shards
-from pretrain.shards.index_writer import IndexWriter
-from pretrain.shards.write import Rejection, Written
-from pretrain.vocabulary.classes import Vocabulary
-from wsl_det.errors import ConfigError
+import numpy as np
 
+from pretrain.posts import records as posts
+from pretrain.shards import index
+from pretrain.shards import write as shards
+from pretrain.shards.records import WORK
+from pretrain.shards.write import Rejection, Written, post_hash
+from pretrain.vocabulary.classes import Vocabulary
+from pretrain.workers import mapping
+from wsl_det.core import files, provenance
+from wsl_det.errors import ConfigError, DataError
+
+_HEADER = 128  # bytes of every .npy header here; version 1.0 pads to a multiple of 64
+_MAGIC = b"\x93NUMPY\x01\x00"
 _NAME_PART = re.compile(r"[A-Za-z0-9_]+")
 _REJECTED = "rejected.jsonl"
+
+
+class IndexWriter:
+    """Appends the rows of finished shards to the arrays that ``index.ShardIndex`` maps."""
+
+    def __init__(self, folder: Path) -> None:
+        self.num_images = 0
+        self.num_shards = 0
+        self._label_count = 0
+        self._key_bytes = 0
+        (folder / index.FOLDER).mkdir()
+        self._arrays = {
+            name: _GrowingArray(folder / index.FOLDER / f"{name}.npy", np.dtype(dtype))
+            for name, dtype in index.ARRAYS.items()
+        }
+        self._arrays["label_offsets"].append([0])
+        self._arrays["key_offsets"].append([0])
+
+    def add(self, shard: Written) -> None:
+        """Append the rows of the next shard."""
+        counts = np.cumsum([len(labels) for labels in shard.labels], dtype=np.int64)
+        keys = [key.encode() for key in shard.keys]
+        lengths = np.cumsum([len(key) for key in keys], dtype=np.int64)
+        rows = {
+            "shard": np.full(len(keys), self.num_shards),
+            "offset": [offset for offset, _ in shard.spans],
+            "size": [size for _, size in shard.spans],
+            "label_offsets": counts + self._label_count,
+            "label_values": [label for labels in shard.labels for label in labels],
+            "post_hash": np.array([post_hash(name) for name in shard.ids], np.uint64),
+            "key_offsets": lengths + self._key_bytes,
+            "key_bytes": np.frombuffer(b"".join(keys), np.uint8),
+        }
+        for name, values in rows.items():
+            self._arrays[name].append(values)
+        self.num_images += len(keys)
+        self.num_shards += 1
+        self._label_count += int(counts[-1])
+        self._key_bytes += int(lengths[-1])
+
+    def finish(self) -> dict[str, str]:
+        """Complete the arrays; their SHA-256 by name."""
+        return {name: array.finish() for name, array in self._arrays.items()}
+
+    def __enter__(self) -> IndexWriter:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for array in self._arrays.values():
+            array.file.close()
+
+
+class _GrowingArray:
+    def __init__(self, path: Path, dtype: np.dtype[Any]) -> None:
+        self.path = path
+        self.dtype = dtype
+        self.length = 0
+        self.file = open(path, "w+b")  # noqa: SIM115 (closed by the writer's __exit__)
+        self.file.write(bytes(_HEADER))
+
+    def append(self, values: Any) -> None:
+        array = np.ascontiguousarray(values, self.dtype)
+        self.file.write(array.tobytes())
+        self.length += len(array)
+
+    def finish(self) -> str:
+        text = repr({"descr": self.dtype.str, "fortran_order": False, "shape": (self.length,)})
+        room = _HEADER - len(_MAGIC) - 2
+        self.file.seek(0)
+        self.file.write(_MAGIC + room.to_bytes(2, "little") + text.encode().ljust(room - 1) + b"\n")
+        self.file.flush()
+        self.file.seek(0)
+        return hashlib.file_digest(self.file, "sha256").hexdigest()
 
 
 @dataclass(frozen=True)
@@ -103,12 +184,33 @@ def describe(naming: Naming, vocab: Vocabulary, totals: Totals, ledger: posts.Le
     }
 
 
-def nothing_left(made_from: str, remedy: str, totals: Totals, ledger: posts.Ledger) -> str:
-    """The message for a job that leaves no image."""
+def finish(
+    folder: Path,
+    dataset: Mapping[str, Any],
+    vocab_path: str | Path,
+    *,
+    kind: str,
+    made_from: Mapping[str, str | Path] | None = None,
+    **more: Any,
+) -> None:
+    """Write vocab.json and dataset.json into ``folder``; ``more`` is the job's own."""
+    files.write_bytes(folder / "vocab.json", Path(vocab_path).read_bytes())
+    sources = {"vocabulary": vocab_path, **(made_from or {})}
+    header = provenance.header(kind, index.SCHEMA, sources, mapping.FREE)
+    files.write_json(folder / "dataset.json", {**header, **dataset, **more})
+
+
+def must_hold_images(
+    folder: Path, totals: Totals, ledger: posts.Ledger, *, made_from: str, remedy: str
+) -> None:
+    """Raise DataError, with what became of everything, when a job leaves no image."""
+    if totals.num_images:
+        return
+    shutil.rmtree(folder / WORK)  # nothing of this is worth going on with
     why = totals.dropped + totals.rejected
     told = [*ledger.summary(), *(f"{count:,} {reason}" for reason, count in why.most_common())]
     reasons = ", ".join(told) or "no posts"
-    return f"no image is left of {made_from}: {reasons}; {remedy}; nothing was written"
+    raise DataError(f"no image is left of {made_from}: {reasons}; {remedy}; nothing was written")
 
 
 def summary(dataset: Mapping[str, Any], ledger: posts.Ledger, output: str | Path) -> str:
@@ -130,10 +232,3 @@ def summary(dataset: Mapping[str, Any], ledger: posts.Ledger, output: str | Path
     if dataset["skipped"]["images"]:
         lines.append(f"the rejected images are listed in {Path(output) / _REJECTED}")
     return "\n".join(lines)
-
-
-def rejections(folder: str | Path) -> Iterator[Rejection]:
-    """The images that were left out of a shard folder, with the reason."""
-    with open(Path(folder) / _REJECTED, encoding="utf-8") as list_file:
-        for line in list_file:
-            yield Rejection(**json.loads(line))

@@ -128,7 +128,13 @@ class ImageSources:
 def open_source(paths: str | Path | Sequence[str | Path]) -> Source:
     """The images in folders and tars (globs are expanded); raises DataError for what is neither."""
     names = [paths] if isinstance(paths, str | Path) else paths
-    sources = [_open_source(path) for name in names for path in expand(name)]
+    sources: list[Source] = []
+    for path in (path for name in names for path in expand(name)):
+        if not path.exists():
+            raise DataError(
+                f"--images {path} does not exist; give the folder or the tar that holds the images"
+            )
+        sources.append(ImageFolder(path) if path.is_dir() else ImageTar(path))
     return sources[0] if len(sources) == 1 else ImageSources(sources)
 
 
@@ -140,14 +146,6 @@ def expand(pattern: str | Path) -> list[Path]:
     if not found:
         raise DataError(f"nothing matches {pattern}")
     return [Path(path) for path in found]
-
-
-def _open_source(path: Path) -> Source:
-    if path.is_dir():
-        return ImageFolder(path)
-    if not path.exists():
-        raise DataError(f"--images {path} does not exist; give the folder or the tar that holds the images")
-    return ImageTar(path)
 
 
 def to_jpeg(data: bytes, max_short_side: int = MAX_SHORT_SIDE, orientation: int = 1) -> bytes:

@@ -66,8 +66,7 @@ class ShardIndex:
 
     def __init__(self, folder: str | Path) -> None:
         self.folder = Path(folder)
-        self.dataset: dict[str, Any] = _read_dataset(self.folder)
-        self._told = _checked_dataset(self.dataset, self.folder)
+        self.dataset, self._told = _read_dataset(self.folder)
         self.name, self.sha256 = self._told.name, self._told.sha256
         # A foreign shard's path may be absolute, or lead out of the folder.
         self.shards: list[Path] = [self.folder / entry.file for entry in self._told.shards]
@@ -209,22 +208,18 @@ def open_index(folder: str | Path) -> ShardIndex:
     return ShardIndex(folder).check()
 
 
-def _read_dataset(folder: Path) -> dict[str, Any]:
+def _read_dataset(folder: Path) -> tuple[dict[str, Any], _Dataset]:
     if not folder.is_dir():
         raise DataError(f"shard folder {folder} does not exist; make it with tools/build_shards.py")
     value = files.read_json(folder / "dataset.json", "data set description")
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         found = value.get("schema") if isinstance(value, dict) else type(value).__name__
         raise DataError(f"{folder}/dataset.json has schema {found!r:.60}; this version reads {SCHEMA}")
-    return value
-
-
-def _checked_dataset(value: dict[str, Any], folder: Path) -> _Dataset:
     missing = [key for key in ("name", "sha256", "shards", "images") if key not in value]
     if missing:
         raise DataError(f"{folder}/dataset.json lacks {', '.join(missing)}; {_AGAIN}")
     try:
-        return msgspec.convert(value, _Dataset)
+        return value, msgspec.convert(value, _Dataset)
     except msgspec.ValidationError as error:
         raise DataError(f"{folder}/dataset.json is damaged ({error}); {_AGAIN}") from None
 

@@ -68,8 +68,9 @@ def _keep(scratch: Path) -> str:
     return f"{finished} finished shards are kept in {scratch}"
 
 
-def finished_shard(folder: Path, number: int, planned: Planned, max_short_side: int) -> Written:
-    """Shard ``number`` of a plan in ``folder``, made now unless a record says that it is finished."""
+def finished_shard(folder: Path, numbered: tuple[int, Planned], *, max_short_side: int) -> Written:
+    """A shard of a plan, by its number, in ``folder``, made now unless a record says that it is finished."""
+    number, planned = numbered
     path = folder / f"{number:06d}.tar"
     plan = plan_hash([max_short_side, planned.items, planned.rejected])
 
@@ -84,7 +85,10 @@ def finished_shard(folder: Path, number: int, planned: Planned, max_short_side: 
             scratch.unlink(missing_ok=True)
         return dataclasses.replace(shard, file=path)
 
-    return remembered(path, plan, make, lambda shard: not shard.keys or _size(path) == shard.bytes)
+    def whole(shard: Written) -> bool:
+        return not shard.keys or (path.is_file() and path.stat().st_size == shard.bytes)
+
+    return remembered(path, plan, make, whole)
 
 
 def remembered(
@@ -95,7 +99,8 @@ def remembered(
     if (shard := _read(record, plan)) is not None and whole(shard):
         return shard
     shard = make()
-    files.write_json(record, {"plan": plan, **_plain(shard)}, indent=None)
+    value = {"plan": plan, **vars(shard), "file": str(shard.file)}
+    files.write_json(record, value, indent=None)
     return shard
 
 
@@ -127,11 +132,6 @@ def restore(folder: Path, work: Path) -> int:
     return len(records)
 
 
-def _plain(shard: Written) -> dict[str, Any]:
-    value = {field.name: getattr(shard, field.name) for field in dataclasses.fields(shard)}
-    return {**value, "file": str(shard.file), "rejected": [list(r) for r in shard.rejected]}
-
-
 def _read(record: Path, plan: str | None) -> Written | None:
     try:
         value = json.loads(record.read_bytes())
@@ -149,10 +149,3 @@ def _read(record: Path, plan: str | None) -> Written | None:
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None  # absent or not whole: the shard is made again
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return -1

@@ -17,7 +17,7 @@ from pretrain.posts import records as posts
 from pretrain.posts import tags as posted
 from pretrain.posts.records import Columns, Ledger, Post
 from pretrain.vocabulary import classes as vocabulary
-from pretrain.vocabulary.labels import Labeller
+from pretrain.vocabulary.classes import Labeller
 from wsl_det import errors
 from wsl_det.core import files
 from wsl_det.errors import DataError

@@ -17,7 +17,7 @@ from pretrain.posts import records as posts
 from pretrain.posts.seen import Seen
 from pretrain.shards import images
 from pretrain.shards.images import Located, Source
-from pretrain.vocabulary.labels import Labeller
+from pretrain.vocabulary.classes import Labeller
 from wsl_det.core.photos import BadImage
 
 # A shard closes at this many images even when they are small, so that workers share the job.
@@ -136,7 +136,8 @@ def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
                 shard.rejected.append(Rejection(item.post.id, item.post.image or "", str(rejected)))
                 continue
             shard.spans.append((_member(file, f"{item.key}.jpg", jpeg), len(jpeg)))
-            _member(file, f"{item.key}.json", _sidecar(item))
+            beside = {"id": item.post.id, "hashtags": item.post.hashtags, "labels": item.labels}
+            _member(file, f"{item.key}.json", json.dumps(beside).encode("ascii"))
             shard.keys.append(item.key)
             shard.ids.append(item.post.id)
             shard.labels.append(item.labels)
@@ -153,11 +154,6 @@ def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
     with open(path, "rb") as file:
         shard.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return shard
-
-
-def _sidecar(item: Item) -> bytes:
-    value = {"id": item.post.id, "hashtags": item.post.hashtags, "labels": item.labels}
-    return json.dumps(value).encode("ascii")
 
 
 def _member(file: BinaryIO, name: str, data: bytes) -> int:

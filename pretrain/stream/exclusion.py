@@ -37,8 +37,10 @@ def read(path: str, posts: ShardIndex) -> Verdicts | None:
 
 def hashes(found: Verdicts | None, posts: ShardIndex) -> NDArray[np.uint64] | None:
     """Hashes of the posts to leave out, ascending, each once: those of a pair judged yes."""
-    if found is None:
-        return None
+    return None if found is None else _excluded(found, posts)
+
+
+def _excluded(found: Verdicts, posts: ShardIndex) -> NDArray[np.uint64]:
     rows = sorted({row.train_row for row in found.duplicates()})
     return np.unique(np.asarray(posts.post_hash[rows])) if rows else np.empty(0, dtype=np.uint64)
 
@@ -47,15 +49,12 @@ def ancestry(found: Verdicts | None, posts: ShardIndex) -> dict[str, Any] | None
     """What a checkpoint says about the images that were left out; None when nothing was reviewed."""
     if found is None:
         return None
-    excluded = hashes(found, posts)
-    assert excluded is not None
-    return {**found.ancestry(), "excluded": len(excluded)}
+    return {**found.ancestry(), "excluded": len(_excluded(found, posts))}
 
 
 def told(found: Verdicts, posts: ShardIndex) -> str:
     """What the verdicts leave out, in words."""
-    excluded = hashes(found, posts)
-    assert excluded is not None
+    excluded = _excluded(found, posts)
     counts = found.counts()
     left = f"{counts['unsure']} unsure and {counts['unjudged']} unjudged pairs stay"
     images = "training image is" if len(excluded) == 1 else "training images are"

@@ -57,7 +57,8 @@ class LabelNoise:
         for attempt in range(_ATTEMPTS):
             if not len(pending):
                 break
-            drawn = self._draw(attempt, counters[pending])
+            drawn_at = chance.uniforms(self._key(f"draw {attempt}"), counters[pending]) * self._upto[-1]
+            drawn = np.searchsorted(self._upto, drawn_at, side="right").astype(np.int64)
             pairs = rows[pending] * tags + drawn
             fresh = ~np.isin(pairs, taken)
             fresh[np.setdiff1d(np.arange(len(pairs)), np.unique(pairs, return_index=True)[1])] = False
@@ -65,10 +66,6 @@ class LabelNoise:
             taken = np.concatenate([taken, pairs[fresh]])
             pending = pending[~fresh]
         return noisy
-
-    def _draw(self, attempt: int, counters: NDArray[np.uint64]) -> Ints:
-        places = chance.uniforms(self._key(f"draw {attempt}"), counters) * self._upto[-1]
-        return np.searchsorted(self._upto, places, side="right").astype(np.int64)
 
     def _key(self, purpose: str) -> int:
         return seeds.derive("label noise", purpose, self._seed)

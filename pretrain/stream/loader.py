@@ -15,12 +15,32 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pretrain.stream import chance, sampling
-from pretrain.stream.tags import Tags, pack_tags
 from pretrain.stream.transforms import NUM_CHANCES, Pixels
 from wsl_det.core import seed as seeds
 from wsl_det.core.budget import Budget
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
+
+
+class Tags(NamedTuple):
+    """The tags of a batch as a padded table."""
+
+    ids: Tensor  # (N, K) int64, rows filled up with 0
+    counts: Tensor  # (N,) int64: k of each image
+
+
+def pack_tags(rows: Sequence[NDArray[np.int32]]) -> Tags:
+    """Tags of each image without repetitions, padded; an image without tags has count 0.
+
+    Synonyms are one class after canonicalization: counted twice they would outweigh the rest.
+    """
+    unique = [np.unique(row) for row in rows]
+    width = max((len(row) for row in unique), default=0)
+    ids = np.zeros((len(unique), max(width, 1)), dtype=np.int64)
+    for row, tags in zip(ids, unique, strict=True):
+        row[: len(tags)] = tags
+    return Tags(torch.from_numpy(ids), torch.tensor([len(row) for row in unique], dtype=torch.int64))
+
 
 Crop = Callable[[bytes, Sequence[float]], Pixels]
 
@@ -31,7 +51,7 @@ _TASK = 8
 
 
 class Posts(Protocol):
-    """What training needs of a shard index (``pretrain.shards.write.ShardIndex`` is one)."""
+    """What training needs of a shard index (``pretrain.shards.index.ShardIndex`` is one)."""
 
     label_offsets: NDArray[np.int64]
     label_values: NDArray[np.int32]
@@ -140,17 +160,14 @@ class Loader:
         rows = share.rows
         draws = all_draws[rows].copy()
         places = np.arange(step * share.batch + rows.start, step * share.batch + rows.stop, dtype=np.uint64)
-        chances = self._chances(places)
+        lanes = np.arange(NUM_CHANCES, dtype=np.uint64)
+        chances = chance.uniforms(self._chance_key, places[:, None] * np.uint64(_LANES) + lanes)
         images = torch.empty((len(draws), self._size, self._size, 3), dtype=torch.uint8, pin_memory=self._pin)
         pending = _Pending(step, all_draws, draws, chances, images, epochs, [])
         for first in range(0, len(draws), _TASK):
             task = range(first, min(first + _TASK, len(draws)))
             pending.tasks.append(pool.submit(self._decode, pending, task))
         return pending
-
-    def _chances(self, places: NDArray[np.uint64]) -> NDArray[np.float64]:
-        lanes = np.arange(NUM_CHANCES, dtype=np.uint64)
-        return chance.uniforms(self._chance_key, places[:, None] * np.uint64(_LANES) + lanes)
 
     def _decode(self, pending: _Pending, rows: range) -> list[tuple[int, str]]:
         pixels = pending.images.numpy()

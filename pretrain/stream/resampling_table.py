@@ -79,13 +79,9 @@ def describe(stream: SampleStream, names: Sequence[str]) -> list[str]:
             f"{effect.share(head):>14.1%}{effect.share(tail):>13.1%}{effect.effective_tags:>16,.1f}"
         )
     lines.append(f"  {'tag':<24}{'images':>14}" + "".join(f"{e.policy + ' draws':>16}" for e in found))
-    for tag in _shown(ranked):
+    number, middle = len(ranked), len(ranked) // 2
+    places = {*range(_SHOWN_TAGS), *range(middle - 1, middle + 2), *range(number - _SHOWN_TAGS, number)}
+    for tag in (int(ranked[place]) for place in sorted(places) if 0 <= place < number):
         shown = "".join(f"{effect.tag_draws[tag]:>16,.0f}" for effect in found)
         lines.append(f"  {names[tag][:23]:<24}{stream.tag_counts[tag]:>14,}{shown}")
     return lines
-
-
-def _shown(ranked: NDArray[np.int64]) -> list[int]:
-    number, middle = len(ranked), len(ranked) // 2
-    places = [*range(_SHOWN_TAGS), *range(middle - 1, middle + 2), *range(number - _SHOWN_TAGS, number)]
-    return [int(ranked[place]) for place in sorted({p for p in places if 0 <= p < number})]

@@ -13,6 +13,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -188,7 +189,8 @@ class SampleStream:
         """The plan of epoch ``number``: one pass over the labels."""
         if number not in self._plans:
             order = shuffled(seeds.derive("shards", self._seed, number), len(self._shards) - 1)
-            per_shard = np.array([self._shard_draws(number, s) for s in range(len(order))], dtype=np.int64)
+            spans = pairwise(self._shards.tolist())
+            per_shard = np.array([self._counts(number, *span).sum() for span in spans], dtype=np.int64)
             windows = np.add.reduceat(per_shard[order], np.arange(0, len(order), self._window))
             starts = np.concatenate([[0], np.cumsum(windows)]).astype(np.int64)
             # Two are kept: a batch at the border of two epochs asks for both.
@@ -241,10 +243,6 @@ class SampleStream:
     def _counts(self, epoch: int, first: int, last: int) -> Ints:
         key = seeds.derive("rounding", self._seed, epoch)
         return round_at_random(self.factors(first, last), key, np.arange(first, last))
-
-    def _shard_draws(self, epoch: int, shard: int) -> int:
-        first, last = (int(x) for x in self._shards[shard : shard + 2])
-        return int(self._counts(epoch, first, last).sum())
 
     def _window_draws(self, plan: Epoch, window: int) -> Ints:
         if self._drawn is None or self._drawn[0] != (plan.number, window):

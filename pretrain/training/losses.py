@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from pretrain.stream.tags import Tags
+from pretrain.stream.loader import Tags
 
 
 def hashtag_loss(logits: Tensor, tags: Tags, *, smoothing: float = 0.0) -> tuple[Tensor, Tensor]:

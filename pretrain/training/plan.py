@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.stream import exclusion, resampling_table, sampling, selection
-from pretrain.stream.tags import Tags
+from pretrain.stream.loader import Tags
 from pretrain.training import job, losses, model, recompute
 from wsl_det.core import checkpoint
 from wsl_det.core.config import Config

@@ -10,8 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from pretrain.stream.loader import Posts, normalize
-from pretrain.stream.tags import Tags, pack_tags
+from pretrain.stream.loader import Posts, Tags, normalize, pack_tags
 from pretrain.stream.transforms import TestCrop
 from wsl_det.core import dist
 from wsl_det.core.photos import BadImage

@@ -10,8 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from pretrain.stream import exclusion, jpeg_regions, resampling_table, transforms
-from pretrain.stream.loader import Batch, Loader, normalize
-from pretrain.stream.tags import Tags
+from pretrain.stream.loader import Batch, Loader, Tags, normalize
 from pretrain.training import finish, losses, model, plan, probe, recompute, solver
 from pretrain.training.averages import WeightAverage
 from pretrain.training.job import Job, fingerprint, heldout_images, prepare

@@ -9,7 +9,7 @@ from typing import Any
 
 import cv2
 
-from pretrain.transfer import ancestry, finetune, head, linear, scores
+from pretrain.transfer import backbone, finetune, head, linear, scores
 from pretrain.transfer.features import View
 from pretrain.transfer.results import Request, Setting
 from wsl_det.backbone.sources import Source
@@ -53,7 +53,7 @@ def check(request: Request) -> None:
 
 def _view(request: Request, source: Source) -> View:
     """Sizes as asked, else those of the pretraining run's own test crop, else 224 from 256."""
-    told = ancestry.view(source)
+    told = backbone.view(source)
     size, resize = told or (View.size, View.resize)
     if request.size is not None and request.resize is None:
         resize = max(request.size, round(request.size * resize / size))

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from pretrain.transfer import ancestry, features, folders, results, scores, tuning
+from pretrain.transfer import backbone, features, folders, results, scores, tuning
 from pretrain.transfer.backbone import Network, trainable
 from pretrain.transfer.folders import Folders, Split
 from pretrain.transfer.results import Request, Setting
@@ -40,19 +40,13 @@ def measure(setting: Setting) -> dict[str, Any] | None:
     trainable(setting.source)
     recipe = _recipe(request, len(data.train))
     resume = dist.resumed(bool(request.finetune.get("resume")))
-    with checkpoint.RunFolder(run_folder(request), keep=2).claim(resume) as folder:
+    home = Path(request.finetune.get("run") or request.output.with_suffix(""))
+    with checkpoint.RunFolder(home, keep=2).claim(resume) as folder:
         log.setup(folder.path, dist.rank())
-        return _measured(setting, data, recipe, folder, resume=resume)
-
-
-def _measured(
-    setting: Setting, data: Folders, recipe: Recipe, folder: checkpoint.RunFolder, *, resume: bool
-) -> dict[str, Any] | None:
-    request, home = setting.request, folder.path
-    searched = search(setting, data, recipe, home / "search", resume=resume)
-    recipe = replace(recipe, rate=searched.rate)
-    network = _run(setting, data, recipe, folder, searched, resume=resume)
-    rows = answer(setting, network, data.val, "val")
+        searched = search(setting, data, recipe, home / "search", resume=resume)
+        recipe = replace(recipe, rate=searched.rate)
+        network = _run(setting, data, recipe, folder, searched, resume=resume)
+        rows = answer(setting, network, data.val, "val")
     if rows is None:
         return None
     results.check_readable(rows, data.val, "val", request.skip_budget)
@@ -66,12 +60,6 @@ def _measured(
         more=more,
         made_from={"train_listing": f"sha256:{data.train.listing()}"},
     )
-
-
-def run_folder(request: Request) -> Path:
-    """``--run``, else the output's name without its suffix."""
-    asked = request.finetune.get("run")
-    return Path(asked) if asked else request.output.with_suffix("")
 
 
 def _recipe(request: Request, photos: int) -> Recipe:
@@ -125,9 +113,10 @@ def _try(setting: Setting, fit: Split, check: Split, recipe: Recipe, home: Path,
         classes = int(fit.labels.max()) + 1
         work = Tuning(setting.source, fit, classes, recipe=recipe, view=setting.view, device=setting.device)
         done = folder.path / "result.json"
-        known = dist.broadcast_object(_finished(done, work.fingerprint) if resume else None)
-        if known is not None:
-            return known
+        known = files.read_json(done, "result") if resume and done.is_file() else {}
+        same = known.get("stream") == work.fingerprint["stream"]
+        if (told := dist.broadcast_object(float(known["top1"]) if same else None)) is not None:
+            return told
         work.train(folder, resume=resume)
         rows = answer(setting, work.bare, check, "search")
         top1 = 0.0
@@ -136,13 +125,6 @@ def _try(setting: Setting, fit: Split, check: Split, recipe: Recipe, home: Path,
             top1 = 100 * float(np.mean(right))
             files.write_json(done, {"rate": recipe.rate, "top1": top1, **work.fingerprint})
         return dist.broadcast_object(top1)
-
-
-def _finished(done: Path, fingerprint: dict[str, Any]) -> float | None:
-    if not done.is_file():
-        return None
-    found = files.read_json(done, "result")
-    return float(found["top1"]) if found.get("stream") == fingerprint["stream"] else None
 
 
 def _run(
@@ -175,11 +157,11 @@ def _run(
     if dist.is_main():
         head = provenance.header("fine-tuning", 1, {"backbone": f"sha256:{setting.source.sha256}"})
         told = {"recipe": vars(recipe), "search": asdict(searched), "classes": list(data.classes)}
-        tuning.write_settings(folder, {**head, **told})
+        files.write_json(folder.path / "finetune.json", {**head, **told})
     stream = work.fingerprint["stream"]
     work.train(folder, resume=resume)
     if dist.is_main():
-        past = ancestry.pretraining(setting.source)
+        past = backbone.pretraining(setting.source)
         more = {"stream": stream, **({"pretraining": past} if past else {})}
         name = data.root.resolve().name
         folder.save_final(tuning.payload(work, setting.view, classes=data.classes, data=name, more=more))

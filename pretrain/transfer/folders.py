@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +19,6 @@ from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
 Ints = NDArray[np.int64]
-_SHOWN = 8
 _LOOKED_AT = 200  # photos of val that are sought in train
 
 
@@ -117,7 +115,7 @@ def _check_filled(folder: Path, by_class: dict[str, list[str]]) -> None:
         total = sum(map(len, by_class.values()))
         raise DataError(
             f"{folder}: {len(empty)} of {len(by_class)} classes hold no image "
-            f"({', '.join(empty[:_SHOWN])}{', ...' if len(empty) > _SHOWN else ''}), {total} images in all; "
+            f"({prepare.shown(empty)}), {total} images in all; "
             "fill those folders, or remove them from train/ and val/"
         )
 
@@ -160,10 +158,7 @@ def _split(folder: Path, by_class: dict[str, list[str]]) -> Split:
 
 
 def pixels(data: bytes, crop: transforms.TestCrop) -> transforms.Pixels:
-    """The centre crop of an image file; files that are no JPEG by the rule of the shards.
-
-    Raises BadImage for what does not decode whole.
-    """
+    """The centre crop of an image file, by the shards' rule; BadImage for what does not decode whole."""
     return crop(image_files.as_jpeg(data), ())
 
 
@@ -179,8 +174,3 @@ def stratified(labels: Ints, share: float, rng: np.random.Generator) -> tuple[In
         checked.append(rng.permutation(rows)[:number])
     check = np.sort(np.concatenate(checked))
     return np.setdiff1d(np.arange(len(labels)), check), check
-
-
-def shown(names: Sequence[str]) -> str:
-    """The first few of some names."""
-    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")

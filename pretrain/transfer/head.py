@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.transfer import backbone, features, folders, results, scores
+from pretrain.transfer import backbone, features, folders, prepare, results, scores
 from pretrain.transfer.results import Setting
 from pretrain.transfer.sources import synset_list
 from pretrain.vocabulary import classes as vocabulary
@@ -71,7 +71,7 @@ def answering(outputs: Sequence[HeadClass], tested: Sequence[str]) -> Answering:
     missing = tuple(name for i, name in enumerate(tested) if not held[:, i].any())
     if len(missing) == len(tested):
         raise DataError(
-            f"none of the {len(tested)} folders of val ({folders.shown(tested)}) is a synset of the "
+            f"none of the {len(tested)} folders of val ({prepare.shown(tested)}) is a synset of the "
             f"{len(outputs)} classes of the head; --mode head needs folders named by wnids it was trained on"
         )
     return Answering(np.array(columns, dtype=np.int64), tuple(names), held, missing, ambiguous)
@@ -125,13 +125,13 @@ def _tell(match: Answering, tested: Sequence[str]) -> None:
             "%d of %d folders are synsets that no class of the head holds; their photos count as wrong: %s",
             len(match.missing),
             len(tested),
-            folders.shown(match.missing),
+            prepare.shown(match.missing),
         )
     if match.ambiguous:
         logger.warning(
             "%d classes hold several of the folders and are right about each; see top1_strict: %s",
             len(match.ambiguous),
-            folders.shown(list(match.ambiguous)),
+            prepare.shown(list(match.ambiguous)),
         )
 
 
@@ -143,13 +143,13 @@ def classes(
     A run's vocabulary (``--vocab``, else beside the shards it was trained on), a fine-tuned run's own
     list of classes, or IN-1k in timm's order for 1,000 outputs of a published file.
     """
-    own = source.origin.get("classes")
+    own, made_from = source.origin.get("classes"), dict[str, str]()
     if isinstance(own, list):
         found = [HeadClass(str(name), (str(name),)) for name in own]
     elif isinstance(source.origin.get("vocabulary"), str) or vocabulary_path is not None:
         tags = _vocabulary(source, vocabulary_path)
         found = [HeadClass(entry.name, entry.synsets) for entry in tags.classes]
-        return _counted(found, number, source), {"vocabulary": f"sha256:{tags.sha256}"}
+        made_from = {"vocabulary": f"sha256:{tags.sha256}"}
     elif number == 1000:
         wnids, _ = synset_list(IN1K)
         found = [HeadClass(wnid, (wnid,)) for wnid in wnids]
@@ -158,13 +158,9 @@ def classes(
         raise DataError(
             f"{source.path} does not say what its {number} outputs are; give its --vocab vocab.json"
         )
-    return _counted(found, number, source), {}
-
-
-def _counted(found: list[HeadClass], number: int, source: Source) -> list[HeadClass]:
     if len(found) != number:
         raise DataError(f"{source.path} has {number} outputs, its list of classes {len(found)}")
-    return found
+    return found, made_from
 
 
 def _vocabulary(source: Source, path: Path | None) -> vocabulary.Vocabulary:

@@ -36,7 +36,8 @@ class Scaling:
     def of(cls, features: NDArray[np.float32]) -> Scaling:
         """Centre at the mean; scale to a variance of 1 on average over the features."""
         mean = features.mean(axis=0, dtype=np.float64)
-        variance = float(np.mean([np.mean(np.square(part - mean)) for part in _parts(features)]))
+        parts = np.array_split(features, max(1, len(features) // _ROWS))
+        variance = float(np.mean([np.mean(np.square(part - mean)) for part in parts]))
         if not variance > 0:
             raise DataError("the features of all training images are equal; the trunk is of no use")
         return cls(mean.astype(np.float32), float(np.sqrt(variance)))
@@ -44,10 +45,6 @@ class Scaling:
     def __call__(self, features: NDArray[np.float32]) -> NDArray[np.float32]:
         """Scaled features, (N, D)."""
         return (features - self.mean) / np.float32(self.scale)
-
-
-def _parts(features: NDArray[np.float32]) -> list[NDArray[np.float32]]:
-    return np.array_split(features, max(1, len(features) // _ROWS))
 
 
 @dataclass(frozen=True)

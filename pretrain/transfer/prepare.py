@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -75,7 +75,15 @@ def lay(listing: Listing, output: str | Path) -> dict[str, Any]:
     if output.exists() and (not output.is_dir() or any(output.iterdir())):
         raise ConfigError(f"{output} exists and is not empty; give a new folder, or remove that one")
     _check(listing)
-    about = _about(listing)
+    counts = listing.counts()
+    about = {
+        **provenance.header("transfer data", 1, dict(listing.sources)),
+        "data": listing.kind,
+        "classes": len(counts["train"]),
+        **{split: counts[split].total() for split in SPLITS},
+        "left_out": dict(listing.left_out),
+        "notes": listing.notes,
+    }
     with files.atomic_dir(output) as scratch:
         for folder in sorted({(image.split, image.label) for image in listing.images}):
             (scratch / folder[0] / folder[1]).mkdir(parents=True)
@@ -91,18 +99,6 @@ def summary(about: Mapping[str, Any], output: str | Path) -> str:
     lines = [f"{output}: {about['classes']:,} classes, {about['train']:,} train, {about['val']:,} val images"]
     lines += [f"  {count:,} images left out: {why}" for why, count in about["left_out"].items()]
     return "\n".join([*lines, *(f"  {note}" for note in about["notes"])])
-
-
-def _about(listing: Listing) -> dict[str, Any]:
-    counts = listing.counts()
-    return {
-        **provenance.header("transfer data", 1, dict(listing.sources)),
-        "data": listing.kind,
-        "classes": len(counts["train"]),
-        **{split: counts[split].total() for split in SPLITS},
-        "left_out": dict(listing.left_out),
-        "notes": listing.notes,
-    }
 
 
 def _check(listing: Listing) -> None:
@@ -129,7 +125,7 @@ def check_classes(splits: Mapping[str, Iterable[str]], where: str) -> None:
     """Raise DataError, naming the difference, unless train and val have the same classes."""
     train, val = (set(splits[split]) for split in SPLITS)
     parts = [
-        f"  only in {mine}: {len(lost)} ({', '.join(lost[:_SHOWN])}{', ...' if len(lost) > _SHOWN else ''})"
+        f"  only in {mine}: {len(lost)} ({shown(lost)})"
         for mine, lost in (("train", sorted(train - val)), ("val", sorted(val - train)))
         if lost
     ]
@@ -139,6 +135,11 @@ def check_classes(splits: Mapping[str, Iterable[str]], where: str) -> None:
             + "\n".join(parts)
             + "\nuse folders of the same list of classes"
         )
+
+
+def shown(names: Sequence[str]) -> str:
+    """The first few of some names."""
+    return ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
 
 
 def by_line(path: Path, what: str) -> list[str]:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 
 from pretrain.duplicates.sources import manifest
-from pretrain.transfer import ancestry, features, scores
+from pretrain.transfer import backbone, features, scores
 from pretrain.transfer.backbone import Named, Network
 from pretrain.transfer.features import View
 from pretrain.transfer.folders import Split
@@ -93,8 +93,11 @@ def result(
     request, source = setting.request, setting.source
     judged = None if request.verdicts is None else verdicts.read(request.verdicts)
     marks: NDArray[np.bool_] | None = None
+    duplicates: dict[str, Any] | None = None
     if judged is not None:
         marks = seen_in_training(judged, val, rows.hashes)
+        seen = {"mode": request.duplicates, "images": int(marks.sum())}
+        duplicates = {**seen, "verdicts": judged.ancestry()}
     found = scores.record(answers, classes, duplicate=marks, mode=request.duplicates, answerable=answerable)
     sources = {
         "backbone": f"sha256:{source.sha256}",
@@ -109,11 +112,11 @@ def result(
         "top5": found.pop("top5"),
         "mode": request.mode,
         "backbone": _about(source),
-        "pretraining": ancestry.pretraining(source),
+        "pretraining": backbone.pretraining(source),
         "data": {"path": str(request.data), "images": found.pop("images"), "classes": found.pop("classes")},
         "view": {**asdict(setting.view), "crop": "centre, one"},
         "unreadable": {"val": len(rows.unreadable), "val_names": names[:_LISTED]},
-        "duplicates": _duplicates(judged, marks, request.duplicates),
+        "duplicates": duplicates,
         **more,
         **found,
         "meta": head,
@@ -132,14 +135,6 @@ def _about(source: Source) -> dict[str, Any]:
         "training_data": known.get("training_data") or source.origin.get("dataset"),
         "fine_tuned_on_in1k": known.get("fine_tuned_on_in1k"),
     }
-
-
-def _duplicates(
-    judged: verdicts.Verdicts | None, marks: NDArray[np.bool_] | None, mode: str | None
-) -> dict[str, Any] | None:
-    if judged is None or marks is None:
-        return None
-    return {"mode": mode, "images": int(marks.sum()), "verdicts": judged.ancestry()}
 
 
 def seen_in_training(judged: Verdicts, split: Split, hashes: Sequence[str]) -> NDArray[np.bool_]:

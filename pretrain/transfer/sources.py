@@ -186,7 +186,7 @@ def synsets(folder: Path, wanted: str, *, val_per_class: int, draw_seed: int = 0
     if lost:
         raise DataError(
             f"{len(lost)} of the {len(names)} synsets of {wanted} have no folder with images in {folder}: "
-            f"{', '.join(lost[:8])}{', ...' if len(lost) > 8 else ''}"
+            f"{prepare.shown(lost)}"
         )
     if val_per_class < 1:
         raise ConfigError(f"--val-per-class is {val_per_class}; expected 1 or more")

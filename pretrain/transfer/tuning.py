@@ -27,7 +27,7 @@ from pretrain.transfer.features import View
 from pretrain.transfer.folders import Split
 from wsl_det.backbone import names
 from wsl_det.backbone.sources import Source
-from wsl_det.core import checkpoint, dist, files, log, loop, provenance, seed
+from wsl_det.core import checkpoint, dist, log, loop, provenance, seed
 from wsl_det.core.photos import BadImage
 
 _SEEN_AT_1000 = 300_000
@@ -166,18 +166,7 @@ class Tuning:
 
     def train(self, folder: checkpoint.RunFolder, *, resume: bool) -> None:
         """Train to the end, from the newest checkpoint if ``resume``; every process calls this."""
-        schedule = self.recipe.schedule
-        metrics = log.MetricSink(folder.path / "metrics.jsonl") if dist.is_main() else None
-        trainer = self._loop(folder, metrics, schedule)
-        start = trainer.resume() if resume else 0
-        if start < schedule.updates:
-            trainer.run(self.loader.batches(start, schedule.updates, self.name.value), start)
-        self.average_statistics()
-
-    def _loop(
-        self, folder: checkpoint.RunFolder, metrics: log.MetricSink | None, schedule: solver.Schedule
-    ) -> loop.Loop:
-        recipe = self.recipe
+        recipe, schedule = self.recipe, self.recipe.schedule
         groups = solver.parameter_groups(
             self.bare, decay=recipe.decay, decay_norm=recipe.decay, decay_bias=recipe.decay
         )
@@ -191,14 +180,18 @@ class Tuning:
             samples=lambda batch: len(batch.draws),
             before_save=self.average_statistics,
         )
-        return loop.Loop(
+        trainer = loop.Loop(
             model=self.model,
             losses=self._losses,
             optimizer=solver.sgd(groups, lr=schedule.peak, momentum=recipe.momentum, nesterov=True),
             folder=folder,
-            metrics=metrics,
+            metrics=log.MetricSink(folder.path / "metrics.jsonl") if dist.is_main() else None,
             plan=plan,
         )
+        start = trainer.resume() if resume else 0
+        if start < schedule.updates:
+            trainer.run(self.loader.batches(start, schedule.updates, self.name.value), start)
+        self.average_statistics()
 
     def _losses(self, batch: Batch, iteration: int) -> dict[str, Tensor]:
         self.name.value = batch.stream
@@ -220,18 +213,16 @@ def network(source: Source, num_classes: int, recipe: Recipe, groups: int) -> Ne
     for module in list(bare.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, nn.BatchNorm2d):
-                module.add_module(name, _grouped(child, recipe.bn_group, groups))
+                twin = models.GroupBatchNorm2d(
+                    child.num_features, group=recipe.bn_group, groups_per_step=groups, eps=child.eps
+                )
+                twin.load_state_dict(child.state_dict())
+                module.add_module(name, twin)
     assert isinstance(bare.fc, nn.Linear)
     rng = seed.generator("transfer head", recipe.seed)
     nn.init.normal_(bare.fc.weight, std=0.01, generator=rng)
     nn.init.zeros_(bare.fc.bias)
     return bare
-
-
-def _grouped(norm: nn.BatchNorm2d, group: int, groups: int) -> nn.BatchNorm2d:
-    twin = models.GroupBatchNorm2d(norm.num_features, group=group, groups_per_step=groups, eps=norm.eps)
-    twin.load_state_dict(norm.state_dict())
-    return twin
 
 
 def load_final(bare: Network, path: Path) -> None:
@@ -256,6 +247,7 @@ def payload(
         "backbone": f"sha256:{source.sha256}",
         "train": f"sha256:{tuning.photos.split.listing()}",
     }
+    licence = source.origin.get("licence")
     about = {
         **provenance.header("fine-tuned classifier", 1, made_from),
         "arch": source.arch.to_dict(),
@@ -264,16 +256,11 @@ def payload(
         "classes": list(classes),
         "recipe": dict(vars(tuning.recipe)),
         "view": {"size": view.size, "resize": view.resize},
-        "licence": _licence(source),
+        "licence": dict(licence) if isinstance(licence, Mapping) else None,
         "provenance": _provenance(source, data, classes),
         **more,
     }
     return {"model": weights, "wsl_det": about}
-
-
-def _licence(source: Source) -> dict[str, Any] | None:
-    told = source.origin.get("licence")
-    return dict(told) if isinstance(told, Mapping) else None
 
 
 def _provenance(source: Source, data: str, classes: tuple[str, ...]) -> dict[str, Any]:
@@ -292,8 +279,3 @@ def _provenance(source: Source, data: str, classes: tuple[str, ...]) -> dict[str
         "training_data": f"{before}; then {data} ({len(classes)} classes)",
         "fine_tuned_on_in1k": "yes" if in1k else past,
     }
-
-
-def write_settings(folder: checkpoint.RunFolder, settings: Mapping[str, Any]) -> None:
-    """``finetune.json``: what the run is, for whoever finds its folder."""
-    files.write_json(folder.path / "finetune.json", dict(settings))

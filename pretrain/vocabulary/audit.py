@@ -1,17 +1,25 @@
-"""What a person must see to trust a vocabulary: what became of every hashtag, and where meanings blur."""
+"""What a person must see to trust a vocabulary: what became of every hashtag, and where meanings blur.
+
+Which things it has labels for, and, on posts whose subject is known, the labels' precision and recall.
+"""
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import NamedTuple
 
-from pretrain.vocabulary import wordnet, wordnet_relations
+from pretrain.posts import files as post_files
+from pretrain.posts.records import Columns, Ledger, Post, is_name
+from pretrain.vocabulary import wordnet
 from pretrain.vocabulary.build import Selection, Synsets
-from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
-from pretrain.vocabulary.foreign import Word
+from pretrain.vocabulary.classes import Labeller, Vocabulary, VocabularyClass
+from pretrain.vocabulary.counting import Tally
 from pretrain.vocabulary.hashtags import Resolver
-from pretrain.vocabulary.tally import Tally
+from wsl_det.errors import DataError
 
 Ranked = list[tuple[str, int]]  # hashtags and their uses, most used first
 
@@ -87,7 +95,7 @@ def discarded(built: Vocabulary, tally: Tally, selection: Selection) -> list[Dis
 
 
 def _reason(synsets: Synsets, tally: Tally, selection: Selection) -> str:
-    if selection.kind == "in1k" and not in1k_offsets().intersection(synsets):
+    if selection.kind == "in1k" and set(map(wordnet.wnid, synsets)).isdisjoint(wordnet.in1k_wnids()):
         return "no synset of ImageNet-1k"
     if tally.classes[synsets] < selection.min_count:
         return f"class in fewer than {selection.min_count:,} posts"
@@ -143,7 +151,11 @@ def spoken(built: Vocabulary, tally: Tally, resolver: Resolver) -> list[Spoken]:
     found: defaultdict[tuple[str, str], dict[str, int]] = defaultdict(dict)
     for tag in uses.keys() & words.keys():
         word = words[tag]
-        shared = {lang for key in resolver.keys_of.get(word.synsets, ()) for lang in _languages(key, words)}
+        shared = {
+            language
+            for key in resolver.keys_of.get(word.synsets, ())
+            for language in (words[key].languages if key in words and not words[key].english else ("eng",))
+        }
         for language in word.languages:
             fate = "english" if word.english else "joined" if shared - {language} else "alone"
             found[language, fate][tag] = uses[tag]
@@ -151,10 +163,6 @@ def spoken(built: Vocabulary, tally: Tally, resolver: Resolver) -> list[Spoken]:
         Spoken(name, nouns[name], *(_ranked(found[name, fate]) for fate in ("joined", "alone", "english")))
         for name, _ in foreign.sources
     ]
-
-
-def _languages(key: str, words: Mapping[str, Word]) -> tuple[str, ...]:
-    return words[key].languages if key in words and not words[key].english else ("eng",)
 
 
 def _spellings(tag: str, wnids: tuple[str, ...], resolver: Resolver) -> dict[str, tuple[str, ...]]:
@@ -174,8 +182,8 @@ def meaning(wnid: str) -> Meaning:
     """A synset in words."""
     offset = int(wnid[1:])
     lemmas = [lemma.replace("_", " ") for lemma in wordnet.load().synset_lemmas[offset]]
-    topic = wordnet_relations.load().topic(offset)
-    return Meaning(wnid, ", ".join(lemmas[:3]), topic, offset in in1k_offsets())
+    topic = wordnet.load_relations().topic(offset)
+    return Meaning(wnid, ", ".join(lemmas[:3]), topic, wnid in wordnet.in1k_wnids())
 
 
 def uses_of(tally: Tally) -> Counter[str]:
@@ -186,14 +194,167 @@ def uses_of(tally: Tally) -> Counter[str]:
     return found
 
 
-def in1k_offsets() -> frozenset[int]:
-    """The 1,000 synsets of ImageNet-1k."""
-    return frozenset(int(wnid[1:]) for wnid in wordnet.in1k_wnids())
-
-
 def _ranked(counts: Mapping[str, int]) -> Ranked:
     return sorted(counts.items(), key=lambda item: (-item[1], item[0]))
 
 
 def _by_posts(classes: Iterable[VocabularyClass]) -> list[VocabularyClass]:
     return sorted(classes, key=lambda entry: (-entry.count, entry.id))
+
+
+class Covered(NamedTuple):
+    """Posted classes for one synset or category.
+
+    ``sure`` mean it, or a kind of it, and nothing else; ``maybe`` have other meanings as well.
+    """
+
+    name: str
+    wnids: tuple[str, ...]
+    sure: tuple[VocabularyClass, ...]
+    maybe: tuple[VocabularyClass, ...]
+
+    @property
+    def sure_posts(self) -> int:
+        """Labels of the classes that mean it and nothing else."""
+        return sum(entry.count for entry in self.sure)
+
+    @property
+    def maybe_posts(self) -> int:
+        """Labels of the classes that may mean it."""
+        return sum(entry.count for entry in self.maybe)
+
+
+def of_in1k(built: Vocabulary) -> list[Covered]:
+    """The 1,000 synsets in class order; only the very synset counts, no kinds of it."""
+    net = wordnet.load()
+    having: dict[str, list[VocabularyClass]] = {wnid: [] for wnid in wordnet.in1k_wnids()}
+    for entry in built.classes:
+        for wnid in entry.synsets:
+            if entry.count and wnid in having:
+                having[wnid].append(entry)
+    return [
+        Covered(
+            net.synset_lemmas[int(wnid[1:])][0].replace("_", " "),
+            (wnid,),
+            tuple(entry for entry in classes if len(entry.synsets) == 1),
+            tuple(entry for entry in classes if len(entry.synsets) > 1),
+        )
+        for wnid, classes in having.items()
+    ]
+
+
+def of_coco(built: Vocabulary) -> list[Covered]:
+    """The 80 categories in COCO's order; kinds of a category (poodle: dog) count for it."""
+    relations = wordnet.load_relations()
+    categories = wordnet.coco_categories()
+    sure: dict[str, list[VocabularyClass]] = {name: [] for name in categories}
+    maybe: dict[str, list[VocabularyClass]] = {name: [] for name in categories}
+    for entry in _by_posts(built.classes):
+        if not entry.count:
+            continue
+        above = [relations.at_or_above(int(wnid[1:])) for wnid in entry.synsets]
+        for name, offsets in categories.items():
+            hits = sum(not synsets.isdisjoint(offsets) for synsets in above)
+            if hits:
+                (sure if hits == len(above) else maybe)[name].append(entry)
+    return [
+        Covered(name, tuple(map(wordnet.wnid, offsets)), tuple(sure[name]), tuple(maybe[name]))
+        for name, offsets in categories.items()
+    ]
+
+
+@dataclass
+class Quality:
+    """Labels against the truth, one synset a post.
+
+    A label is right when its class has the synset, right or broader when the class has the synset or
+    one above it (dog, of a poodle).
+    """
+
+    posts: int = 0
+    labelled: int = 0  # posts with a label
+    found: int = 0  # posts with a right label
+    labels: int = 0
+    right: int = 0
+    broader: int = 0  # labels that are right or broader
+    posts_of: Counter[str] = field(default_factory=Counter)  # synset -> posts
+    found_of: Counter[str] = field(default_factory=Counter)
+
+    @property
+    def precision(self) -> float:
+        """The share of labels that are right; 0 without labels."""
+        return self.right / self.labels if self.labels else 0.0
+
+    @property
+    def precision_broader(self) -> float:
+        """The share of labels that are right or broader; 0 without labels."""
+        return self.broader / self.labels if self.labels else 0.0
+
+    @property
+    def recall(self) -> float:
+        """The share of posts with a right label."""
+        return self.found / self.posts
+
+    def summary(self) -> list[str]:
+        """Lines to print."""
+        return [
+            f"{self.posts:>14,} posts with a truth, {self.labelled:,} of them with a label",
+            f"{self.precision:>14.2%} precision: {self.right:,} of {self.labels:,} labels are right "
+            f"({self.precision_broader:.2%} right or broader)",
+            f"{self.recall:>14.2%} recall: {self.found:,} posts have a right label",
+        ]
+
+
+def measure_files(
+    paths: list[str], columns: Columns, truth_path: str | Path, vocabulary: Vocabulary
+) -> Quality:
+    """The quality of the labels that ``vocabulary`` gives to the posts in ``paths``.
+
+    ``truth_path`` is jsonl with "id" and "wnid". Raises DataError when no post has a truth.
+    """
+    truth = read_truth(truth_path)
+    quality = measure(post_files.read(paths, columns, Ledger()), truth, vocabulary)
+    if not quality.posts:
+        raise DataError(f"no post's id is in {truth_path}; is it the truth of other posts?")
+    return quality
+
+
+def read_truth(path: str | Path) -> dict[str, str]:
+    """Post id -> wnid; raises DataError naming the line that is none."""
+    if not Path(path).is_file():
+        raise DataError(f"truth {path} is no file; expected jsonl with id and wnid")
+    truth: dict[str, str] = {}
+    for number, line in enumerate(post_files.lines(post_files.Part(str(path))), 1):
+        record = post_files.record_of_line(line)
+        if record == "":
+            continue
+        name, wnid = (record.get("id"), record.get("wnid")) if isinstance(record, dict) else (None, None)
+        if not is_name(name) or not isinstance(wnid, str) or not re.fullmatch("n[0-9]{8}", wnid):
+            raise DataError(f'{path}:{number} is no truth; expected {{"id": "...", "wnid": "n02132136"}}')
+        if int(wnid[1:]) not in wordnet.load().synset_lemmas:
+            raise DataError(f"{path}:{number}: {wnid} is no noun synset of WordNet 3.0")
+        if truth.setdefault(str(name), wnid) != wnid:
+            raise DataError(f"{path}:{number}: id {name} stands twice, with another wnid; keep one")
+    return truth
+
+
+def measure(posts: Iterable[Post], truth: Mapping[str, str], vocabulary: Vocabulary) -> Quality:
+    """The quality of the labels of those ``posts`` that have a truth."""
+    labeller, relations = Labeller(vocabulary), wordnet.load_relations()
+    quality = Quality()
+    for post in posts:
+        wnid = truth.get(post.id)
+        if wnid is None:
+            continue
+        above = set(map(wordnet.wnid, relations.at_or_above(int(wnid[1:]))))
+        meanings = [vocabulary.classes[label].synsets for label in labeller.labels(post.hashtags)]
+        right = sum(wnid in synsets for synsets in meanings)
+        quality.posts += 1
+        quality.labelled += bool(meanings)
+        quality.found += bool(right)
+        quality.labels += len(meanings)
+        quality.right += right
+        quality.broader += sum(not above.isdisjoint(synsets) for synsets in meanings)
+        quality.posts_of[wnid] += 1
+        quality.found_of[wnid] += bool(right)
+    return quality

@@ -13,9 +13,9 @@ from pretrain.posts import records as posts
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary import counting, wordnet
 from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
+from pretrain.vocabulary.counting import Tally
 from pretrain.vocabulary.hashtags import Resolver, Rules
-from pretrain.vocabulary.tally import Tally
-from pretrain.workers import arguments as worker_arguments
+from pretrain.workers import mapping
 from wsl_det.core import provenance
 from wsl_det.errors import ConfigError, DataError
 
@@ -76,7 +76,7 @@ def build(
     tally, ledger = counting.count_files(paths, columns, rules, workers, scheduler)
     made_from = {f"posts {path}": path for path in paths}
     meta = {
-        **provenance.header("vocabulary", vocabulary.SCHEMA, made_from, worker_arguments.FREE),
+        **provenance.header("vocabulary", vocabulary.SCHEMA, made_from, mapping.FREE),
         **described(resolver, selection),
         "extends": old.sha256 if old else None,
         "counts": summary(tally),
@@ -138,14 +138,9 @@ class Spellings:
 
     def of(self, synsets: Synsets) -> tuple[str, ...]:
         """The hashtags, sorted; empty when the user's lists leave none."""
-        left_out = self._resolver.excluded | self._resolver.synonyms.keys()
+        added, synonyms = self._added.get(synsets, set()), self._resolver.synonyms.keys()
         lemmas = self._resolver.keys_of.get(synsets, ())
-        return tuple(
-            sorted(self._added.get(synsets, set()).union(lemmas) - left_out | self._synonyms(synsets))
-        )
-
-    def _synonyms(self, synsets: Synsets) -> set[str]:
-        return {key for key in self._added.get(synsets, ()) if key in self._resolver.synonyms}
+        return tuple(sorted(added.union(lemmas) - self._resolver.excluded - synonyms | added & synonyms))
 
     def meanings(self) -> set[Synsets]:
         """Every set that has a hashtag, posted or not."""

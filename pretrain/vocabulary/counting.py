@@ -6,7 +6,8 @@ import codecs
 import importlib
 import os
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import cache, partial
 from itertools import islice
 from typing import Annotated, Any
@@ -20,15 +21,76 @@ from pretrain.posts.files import Part
 from pretrain.posts.records import Columns, Ledger, tags_of
 from pretrain.vocabulary import wordnet
 from pretrain.vocabulary.hashtags import Resolved, Resolver, Rules, Unknown
-from pretrain.vocabulary.tally import Tally
 from pretrain.workers import mapping
 from wsl_det.core import log
 
+CAPACITY = 1 << 16
 # Distinct raw spellings remembered while counting; beyond it the memory is emptied and refills
 # with what is frequent, so memory does not grow with the corpus.
 _REMEMBERED = 200_000
 _POSTS = 16_384  # of tables, counted at a time
 _PIECE = 1 << 16
+
+
+@dataclass
+class Frequent:
+    """The most frequent of any number of hashtags in bounded memory, with a bound on what is missed.
+
+    Uses of hashtags: each is ``counts[tag]`` at least and ``error`` more at most.
+
+    While there are no more than ``capacity`` distinct hashtags, ``error`` is 0 and the counts are
+    exact. Beyond it, the rarest give way: Misra and Gries' summary, merged as by Agarwal and
+    others ("Mergeable summaries", 2012), whose error is at most all uses over ``capacity`` + 1.
+    """
+
+    capacity: int = CAPACITY
+    counts: Counter[str] = field(default_factory=Counter)
+    error: int = 0
+
+    def update(self, uses: Mapping[str, int]) -> None:
+        """Add uses of hashtags."""
+        self.counts.update(uses)
+        if len(self.counts) > self.capacity:
+            self._make_room()
+
+    def add(self, other: Frequent) -> None:
+        """Add what another summary knows of other posts."""
+        self.error += other.error
+        self.update(other.counts)
+
+    def _make_room(self) -> None:
+        least = sorted(self.counts.values(), reverse=True)[self.capacity]
+        self.error += least
+        kept = {tag: uses - least for tag, uses in self.counts.items() if uses > least}
+        self.counts = Counter(kept)
+
+
+@dataclass
+class Tally:
+    """What was counted: posts, and per meaning the posts that carry it (once each, however often tagged)."""
+
+    posts: int = 0
+    tagged: int = 0  # posts with at least one hashtag
+    meant: int = 0  # posts with at least one hashtag that WordNet knows
+    tags: int = 0
+    known_tags: int = 0
+    classes: Counter[tuple[int, ...]] = field(default_factory=Counter)  # set of synsets -> posts
+    hashtags: Counter[Resolved] = field(default_factory=Counter)  # canonical hashtag -> uses
+    excluded: Counter[str] = field(default_factory=Counter)  # canonical hashtag on the user's list -> uses
+    unknown: Frequent = field(default_factory=Frequent)  # canonical hashtags that WordNet does not know
+
+    def add(self, other: Tally) -> None:
+        """Add the counts of other posts; the order of additions does not matter."""
+        self.posts += other.posts
+        self.tagged += other.tagged
+        self.meant += other.meant
+        self.tags += other.tags
+        self.known_tags += other.known_tags
+        self.classes.update(other.classes)
+        self.hashtags.update(other.hashtags)
+        self.excluded.update(other.excluded)
+        self.unknown.add(other.unknown)
+
 
 Texts = tuple[list[str], list[Sequence[str]]]  # captions of some posts, and hashtags of others
 

@@ -8,14 +8,13 @@ from pathlib import Path
 
 from pretrain.posts import files as post_files
 from pretrain.posts.records import Columns
-from pretrain.vocabulary import audit_page, label_quality, wordnet, wordnet_table
+from pretrain.vocabulary import audit, audit_page, wordnet, wordnet_table
 from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary.build import Selection
 from pretrain.vocabulary.classes import Vocabulary
 from pretrain.vocabulary.hashtags import Resolver, Rules
+from wsl_det.core import files
 from wsl_det.errors import ConfigError
-
-__all__ = ["Job", "Selection", "page_beside", "run"]
 
 
 @dataclass(frozen=True)
@@ -48,7 +47,7 @@ def run(
 ) -> list[str]:
     """Count, choose, check and write; returns lines to print. Raises what its steps raise."""
     if job.truth is not None:
-        label_quality.read_truth(job.truth)  # before hours of counting
+        audit.read_truth(job.truth)  # before hours of counting
     own = wordnet_table.same_as_shipped() if job.own_wordnet else None
     built, tally, ledger = vocabulary_builder.build(
         job.posts, job.columns, job.rules, job.selection, old=old, workers=workers, scheduler=scheduler
@@ -58,12 +57,12 @@ def run(
     quality = None
     if job.truth is not None:
         paths = post_files.expand(job.posts)
-        quality = label_quality.measure_files(paths, job.columns, job.truth, built)
+        quality = audit.measure_files(paths, job.columns, job.truth, built)
     built.write(job.output)
     lines = [*ledger.summary(), vocabulary_builder.describe(built, tally, job.output)]
     if job.audit is not None:
         resolver = Resolver(wordnet.load(), job.rules)
         made = audit_page.Made(built, tally, ledger, job.selection, resolver, quality)
-        audit_page.write(job.audit, made)
+        files.write_text(job.audit, audit_page.render(made))
         lines.append(f"wrote {job.audit}: what was merged, what is ambiguous, what was discarded")
     return lines + (quality.summary() if quality else [])

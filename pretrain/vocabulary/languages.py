@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pretrain.vocabulary import wordnet, wordnet_table
-from pretrain.vocabulary.foreign import Foreign, Word
-from pretrain.vocabulary.hashtags import canonical
+from pretrain.vocabulary.hashtags import Foreign, Word, canonical
 from wsl_det.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""WordNet 3.0 nouns from the table the package ships: lemmas, synset offsets, noun morphology."""
+"""WordNet 3.0 nouns from the tables the package ships: lemmas, offsets, morphology, topics, what is above."""
 
 from __future__ import annotations
 
@@ -11,6 +11,9 @@ from importlib import resources
 MAGIC = "wsl_det wordnet 3.0 nouns 1"
 TABLE = "wordnet_nouns.txt.gz"
 IN1K = "in1k_wnids.txt"
+RELATIONS_MAGIC = "wsl_det wordnet 3.0 noun relations 1"
+RELATIONS = "wordnet_relations.txt.gz"
+COCO = "coco_synsets.txt"
 LICENCE = "WORDNET_LICENSE.txt"
 
 # Endings of nouns and what replaces them, from WordNet's own morphology (morphy(7WN)).
@@ -152,15 +155,17 @@ def wnid(offset: int) -> str:
 @cache
 def load() -> WordNet:
     """The shipped table, read once a process."""
-    packed = resources.files("pretrain.vocabulary").joinpath("data", TABLE).read_bytes()
-    return WordNet.parse(gzip.decompress(packed).decode("ascii"))
+    return WordNet.parse(gzip.decompress(_shipped(TABLE)).decode("ascii"))
 
 
 @cache
 def in1k_wnids() -> tuple[str, ...]:
     """The 1,000 synsets of ImageNet-1k, in class order."""
-    text = resources.files("pretrain.vocabulary").joinpath("data", IN1K).read_text(encoding="ascii")
-    return tuple(text.split())
+    return tuple(_shipped(IN1K).decode("ascii").split())
+
+
+def _shipped(name: str) -> bytes:
+    return resources.files("pretrain.vocabulary").joinpath("data", name).read_bytes()
 
 
 def _by_key(synset_lemmas: dict[int, tuple[str, ...]]) -> dict[str, tuple[int, ...]]:
@@ -176,3 +181,52 @@ def _by_key(synset_lemmas: dict[int, tuple[str, ...]]) -> dict[str, tuple[int, .
             elif known[-1] != offset:  # two spellings of one key in one synset
                 found[key] = (*known, offset)
     return found
+
+
+class Relations:
+    """Topics (WordNet's lexicographer files: animal, artifact, food) and hypernyms, by offset."""
+
+    def __init__(self, topics: Mapping[int, str], broader: Mapping[int, tuple[int, ...]]) -> None:
+        self._topics = topics
+        self._broader = broader
+        self._above: dict[int, frozenset[int]] = {}
+
+    @classmethod
+    def parse(cls, text: str, offsets: Iterable[int]) -> Relations:
+        """Read: RELATIONS_MAGIC; topics; per synset, by offset, "topic row-of-a-hypernym..." (relative)."""
+        head, _, body = text.partition("\n")
+        if head != RELATIONS_MAGIC:
+            raise ValueError(f"not a table of WordNet relations: {head[:40]!r}")
+        names, *rows = body.splitlines()
+        words, order = names.split(" "), list(offsets)
+        topics, broader = {}, {}
+        for number, (offset, row) in enumerate(zip(order, rows, strict=True)):
+            topic, *steps = map(int, row.split(" "))
+            topics[offset] = words[topic]
+            broader[offset] = tuple(order[number + step] for step in steps)
+        return cls(topics, broader)
+
+    def topic(self, offset: int) -> str:
+        """One word for what kind of thing a synset is; "Tops" are the most general of all."""
+        return self._topics[offset]
+
+    def at_or_above(self, offset: int) -> frozenset[int]:
+        """The synset and everything that it is a kind, or an instance, of."""
+        known = self._above.get(offset)
+        if known is None:
+            above = [self.at_or_above(parent) for parent in self._broader[offset]]
+            known = self._above[offset] = frozenset([offset]).union(*above)
+        return known
+
+
+@cache
+def load_relations() -> Relations:
+    """The shipped table, read once a process."""
+    return Relations.parse(gzip.decompress(_shipped(RELATIONS)).decode("ascii"), load().synset_lemmas)
+
+
+@cache
+def coco_categories() -> dict[str, tuple[int, ...]]:
+    """The 80 categories of COCO, in its order, and the synsets they name; WordNet 3.0 has no stop sign."""
+    rows = (line.partition("\t") for line in _shipped(COCO).decode("ascii").splitlines())
+    return {name: tuple(int(wnid[1:]) for wnid in wnids.split()) for name, _, wnids in rows}

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pretrain.vocabulary import wordnet, wordnet_relations
+from pretrain.vocabulary import wordnet
 from wsl_det.core import files
 from wsl_det.errors import DataError
 
@@ -31,7 +31,7 @@ def write(folder: str | Path) -> dict[str, int]:
     # mtime=0 and no name: the same corpus gives the same bytes.
     files.write_bytes(folder / wordnet.TABLE, gzip.compress(table.encode("ascii"), 9, mtime=0))
     packed = gzip.compress(encode_relations(corpus).encode("ascii"), 9, mtime=0)
-    files.write_bytes(folder / wordnet_relations.TABLE, packed)
+    files.write_bytes(folder / wordnet.RELATIONS, packed)
     files.write_text(folder / wordnet.IN1K, "".join(f"{wnid}\n" for wnid in wnids))
     files.write_text(folder / wordnet.LICENCE, licence(corpus))
     return {**counts, "in1k": len(wnids), "bytes": (folder / wordnet.TABLE).stat().st_size}
@@ -96,7 +96,7 @@ def encode(corpus: WordNetCorpusReader) -> tuple[str, dict[str, int]]:
 
 
 def encode_relations(corpus: WordNetCorpusReader) -> str:
-    """The table of topics and broader synsets (format: see ``wordnet_relations.Relations.parse``)."""
+    """The table of topics and broader synsets (format: see ``wordnet.Relations.parse``)."""
     synsets = sorted(corpus.all_synsets("n"), key=lambda synset: synset.offset())
     place = {synset.offset(): number for number, synset in enumerate(synsets)}
     topics = sorted({synset.lexname().removeprefix("noun.") for synset in synsets})
@@ -105,7 +105,7 @@ def encode_relations(corpus: WordNetCorpusReader) -> str:
         broader = [place[s.offset()] - number for s in [*synset.hypernyms(), *synset.instance_hypernyms()]]
         topic = topics.index(synset.lexname().removeprefix("noun."))
         rows.append(" ".join(map(str, [topic, *sorted(broader)])))
-    return "\n".join([wordnet_relations.MAGIC, " ".join(topics), *rows, ""])
+    return "\n".join([wordnet.RELATIONS_MAGIC, " ".join(topics), *rows, ""])
 
 
 def in1k_wnids() -> list[str]:

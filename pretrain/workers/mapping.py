@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import multiprocessing
 import os
@@ -15,8 +16,21 @@ from typing import TypeVar
 
 from wsl_det.errors import ConfigError, DataError
 
+# What these options say decides nothing about the output, so its header leaves them out.
+FREE = ("--workers", "--scheduler")
 T = TypeVar("T")
 R = TypeVar("R")
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser, what: str) -> None:
+    """Add --workers and --scheduler; ``what`` the processes do, for the help."""
+    group = parser.add_mutually_exclusive_group()
+    group.add_argument("--workers", type=int, help=f"processes that {what} (default: every core)")
+    group.add_argument(
+        "--scheduler",
+        metavar="tcp://HOST:PORT",
+        help="a Dask scheduler whose workers do it instead; they must see the same files",
+    )
 
 
 def num_workers(asked: int | None) -> int:

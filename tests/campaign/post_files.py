@@ -71,9 +71,9 @@ def _truth(folder: Path) -> Path:
 
 
 def _read_truth(path: Path) -> None:
-    from pretrain.vocabulary import label_quality
+    from pretrain.vocabulary import audit
 
-    assert all(len(wnid) == 9 for wnid in label_quality.read_truth(path).values())
+    assert all(len(wnid) == 9 for wnid in audit.read_truth(path).values())
 
 
 def _wanted(folder: Path) -> Path:

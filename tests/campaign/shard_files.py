@@ -94,7 +94,7 @@ def _vocabulary(folder: Path) -> Path:
 
 def _read_vocabulary(path: Path) -> None:
     from pretrain.vocabulary import classes
-    from pretrain.vocabulary.labels import Labeller
+    from pretrain.vocabulary.classes import Labeller
 
     found = classes.read(path)
     assert all(0 <= c.count < 2**63 and isinstance(c.name, str) for c in found.classes)

@@ -19,7 +19,7 @@ from PIL import Image
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
-from pretrain.duplicates import figure as calibration_figure
+from pretrain.duplicates import page as calibration_figure
 from pretrain.duplicates import page as review_page
 from pretrain.posts.records import Columns
 from pretrain.vocabulary import audit_page, wordnet

@@ -255,7 +255,7 @@ def test_a_full_disk_keeps_what_is_finished_and_says_so(made, monkeypatch):
 
 
 def test_a_full_disk_in_a_worker_process(made, monkeypatch):
-    monkeypatch.setattr(shard_builder, "_write_numbered", _full)
+    monkeypatch.setattr(shard_builder, "finished_shard", _full)
     with pytest.raises(DataError, match="is full"):
         build(made, workers=2)
     assert not (made / "out").exists() and not (made / ".out.partial").exists()

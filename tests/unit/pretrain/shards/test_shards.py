@@ -17,7 +17,7 @@ from pretrain.posts import files as post_files
 from pretrain.posts import records as posts
 from pretrain.posts.records import Columns
 from pretrain.shards import build as shard_builder
-from pretrain.shards import dataset_json, images, index
+from pretrain.shards import images, index
 from pretrain.shards import write as shards
 from pretrain.shards.build import Options
 from pretrain.vocabulary import build as vocabulary_builder
@@ -89,7 +89,8 @@ def test_dataset_json_tells_name_counts_and_what_was_left_out(made):
     assert counts == {"brown_bear": 3, "goldfish": 2, "crane": 0} and value["labels"] == 5
     assert value["made_from"]["vocabulary"]["sha256"]
     assert (made / "out/vocab.json").read_bytes() == (made / "vocab.json").read_bytes()
-    assert list(dataset_json.rejections(made / "out")) == [shards.Rejection("p4", "d.jpg", "missing file")]
+    rejected = (made / "out/rejected.jsonl").read_text()
+    assert json.loads(rejected) == {"id": "p4", "image": "d.jpg", "reason": "missing file"}
 
 
 def test_workers_and_runs_do_not_change_a_byte(made, world):
@@ -333,7 +334,7 @@ def test_counts_as_the_paper_writes_them(count, text):
 
 
 def test_a_dead_worker_is_an_error_not_a_hang(made, monkeypatch):
-    monkeypatch.setattr(shard_builder, "_write_numbered", _die)
+    monkeypatch.setattr(shard_builder, "finished_shard", _die)
     with pytest.raises(DataError, match="worker process died"):
         build(made, workers=2)
     assert not (made / "out").exists()

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch.nn import functional as F
 
-from pretrain.stream.tags import pack_tags
+from pretrain.stream.loader import pack_tags
 from pretrain.training.losses import hashtag_loss
 
 

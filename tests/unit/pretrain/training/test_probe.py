@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from pretrain.stream.tags import pack_tags
+from pretrain.stream.loader import pack_tags
 from pretrain.stream.transforms import TestCrop
 from pretrain.training import probe
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from pretrain.transfer import folders, strength
+from pretrain.transfer import folders, linear
 from wsl_det.errors import ConfigError, DataError
 
 
@@ -19,11 +19,11 @@ def test_split_takes_of_every_class_and_keeps_single_images() -> None:
     assert folders.stratified(labels, 0.2, np.random.default_rng(1))[1].tolist() != check.tolist()
 
 
-def _choose(grid: tuple[float, ...]) -> strength.Choice:
+def _choose(grid: tuple[float, ...]) -> linear.Choice:
     rng = np.random.default_rng(2)
     labels = np.repeat(np.arange(3), 40)
     x = np.eye(3)[labels] @ rng.normal(size=(3, 12)) + rng.normal(size=(120, 12))
-    return strength.choose(
+    return linear.choose(
         x.astype(np.float32), labels, 3, grid=grid, share=0.25, seed_rng=np.random.default_rng(0)
     )
 
@@ -44,6 +44,6 @@ def test_the_border_is_told() -> None:
 def test_what_cannot_be_chosen_on() -> None:
     x = np.random.default_rng(0).normal(size=(3, 2)).astype(np.float32)
     with pytest.raises(DataError, match="one each"):
-        strength.choose(x, np.arange(3), 3, seed_rng=np.random.default_rng(0))
+        linear.choose(x, np.arange(3), 3, seed_rng=np.random.default_rng(0))
     with pytest.raises(ConfigError, match="above 0"):
-        strength.check_grid([0.0, 1.0])
+        linear.check_grid([0.0, 1.0])

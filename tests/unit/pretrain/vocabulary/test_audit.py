@@ -12,12 +12,8 @@ from browser import open_in_browser
 from pretrain.posts.records import Columns, Post
 from pretrain.vocabulary import (
     audit,
-    audit_coverage,
     audit_page,
-    audit_plot,
-    label_quality,
     wordnet,
-    wordnet_relations,
 )
 from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary import job as vocabulary_job
@@ -76,11 +72,11 @@ def test_merged_groups_and_meanings_and_collisions(path):
 
 def test_coverage(path):
     page = made(path)
-    in1k = {row.wnids[0]: row for row in audit_coverage.of_in1k(page.built)}
+    in1k = {row.wnids[0]: row for row in audit.of_in1k(page.built)}
     assert len(in1k) == 1000
     assert [c.name for c in in1k["n02132136"].sure] == ["brown_bear"] and in1k["n02132136"].sure_posts == 3
     assert not in1k["n02012849"].sure and [c.name for c in in1k["n02012849"].maybe] == ["crane"]
-    coco = {row.name: row for row in audit_coverage.of_coco(page.built)}
+    coco = {row.name: row for row in audit.of_coco(page.built)}
     assert [c.name for c in coco["bear"].sure] == ["brown_bear", "bruin"]  # kinds of bear
     assert "kitty" in [c.name for c in coco["cat"].maybe]  # or a pool of money
     assert [c.name for c in coco["dog"].sure] == ["poodle"]
@@ -90,7 +86,7 @@ def test_coverage(path):
 
 def test_coco_categories_are_what_wordnet_calls_them():
     """Every category but the named exceptions is a lemma of each synset it is mapped to."""
-    net, categories = wordnet.load(), wordnet_relations.coco_categories()
+    net, categories = wordnet.load(), wordnet.coco_categories()
     assert len(categories) == 80
     other_words = {
         "cow": "cattle", "handbag": "handbag", "skis": "ski", "sports ball": "ball", "couch": "couch",
@@ -105,18 +101,18 @@ def test_coco_categories_are_what_wordnet_calls_them():
     assert [name for name, offsets in categories.items() if not offsets] == ["stop sign"]
     assert "stopsign" not in net
     topics = {
-        name: {wordnet_relations.load().topic(o) for o in offsets} for name, offsets in categories.items()
+        name: {wordnet.load_relations().topic(o) for o in offsets} for name, offsets in categories.items()
     }
     assert topics["cat"] == topics["bird"] == {"animal"} and topics["mouse"] == topics["kite"] == {"artifact"}
 
 
 def test_relations_are_wordnets():
-    relations = wordnet_relations.load()
+    relations = wordnet.load_relations()
     poodle, dog, animal = 2113335, 2084071, 15388
     assert {poodle, dog, animal} <= relations.at_or_above(poodle)
     assert poodle not in relations.at_or_above(dog)
     with pytest.raises(ValueError, match="not a table"):
-        wordnet_relations.Relations.parse("else\n", [])
+        wordnet.Relations.parse("else\n", [])
 
 
 def test_the_page_escapes_what_comes_from_data(path, monkeypatch):
@@ -132,7 +128,7 @@ def test_the_page_escapes_what_comes_from_data(path, monkeypatch):
 
 @pytest.mark.parametrize("width", [1100, 500])
 def test_a_browser_opens_it_without_error_or_request(path, tmp_path, width):
-    audit_page.write(tmp_path / "vocab.html", made(path))
+    (tmp_path / "vocab.html").write_text(audit_page.render(made(path)), encoding="utf-8")
     opened = open_in_browser(tmp_path / "vocab.html", tmp_path, width)
     assert opened.console == [] and opened.asked == set()
     assert opened.picture.size == (width, 3000)
@@ -143,7 +139,7 @@ def test_a_browser_opens_it_without_error_or_request(path, tmp_path, width):
 
 def test_plots_of_little_and_of_nothing():
     for numbers in ([], [5], [0], [10**6, 3, 3, 1], list(range(5000, 0, -1))):
-        svg = audit_plot.zipf([("#1b4f9c", numbers)]).narrow
+        svg = audit_page.zipf([("#1b4f9c", numbers)]).narrow
         assert svg.startswith("<svg") and "nan" not in svg and len(svg) < 40_000
 
 
@@ -161,7 +157,7 @@ def test_a_truth_that_is_none(tmp_path, line, said):
     rows = [{"id": "b", "wnid": "n02132136"}, line]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=rf"t\.jsonl:2.*{said}"):
-        label_quality.read_truth(tmp_path / "t.jsonl")
+        audit.read_truth(tmp_path / "t.jsonl")
 
 
 def test_precision_and_recall(path, tmp_path):
@@ -175,11 +171,11 @@ def test_precision_and_recall(path, tmp_path):
         "elsewhere": "n02132136",
     }
     truth.write_text("\n" + "".join(json.dumps({"id": i, "wnid": w}) + "\n" for i, w in rows.items()))
-    quality = label_quality.measure_files([str(path)], Columns(), truth, page.built)
+    quality = audit.measure_files([str(path)], Columns(), truth, page.built)
     # p7 is a toy poodle: #poodle is broader, not right. p2: the bear, and Alaska.
     assert (quality.posts, quality.labelled, quality.found) == (4, 3, 2)
     posts = [Post("p7", None, ("poodle", "crane"))]
-    one = label_quality.measure(posts, label_quality.read_truth(truth), page.built)
+    one = audit.measure(posts, audit.read_truth(truth), page.built)
     assert (one.labels, one.right, one.broader, one.recall) == (2, 0, 1, 0.0)
     assert "precision: 2 of" in "\n".join(quality.summary())
     text = audit_page.render(audit_page.Made(**{**vars(page), "quality": quality}))
@@ -207,7 +203,7 @@ def test_bad_truth(path, tmp_path, text, message):
 
 def test_absent_truth(tmp_path):
     with pytest.raises(DataError, match=r"truth .*none is no file"):
-        label_quality.read_truth(tmp_path / "none")
+        audit.read_truth(tmp_path / "none")
 
 
 def test_where_the_page_goes(path, tmp_path, tool, monkeypatch, capsys):

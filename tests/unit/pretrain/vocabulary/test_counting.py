@@ -14,8 +14,8 @@ from pretrain.posts.files import Part
 from pretrain.posts.records import Columns, Ledger
 from pretrain.posts.tags import character_kinds
 from pretrain.vocabulary import counting, wordnet
+from pretrain.vocabulary.counting import Tally
 from pretrain.vocabulary.hashtags import Resolved, Resolver, Rules
-from pretrain.vocabulary.tally import Tally
 
 PIECES = [
     "#cat", "#Brown_Bear", "#brownbears", "#ursusarctos", "#dog", "#tbt", "#München", "#猫", "#1", "#_", "#é",

@@ -6,7 +6,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pretrain.vocabulary.tally import Frequent
+from pretrain.vocabulary.counting import Frequent
 
 USES = st.dictionaries(st.sampled_from("abcdefghijkl"), st.integers(1, 9), max_size=12)
 

@@ -14,9 +14,8 @@ from pretrain.posts.records import Columns
 from pretrain.vocabulary import audit_page, user_lists, wordnet
 from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary.build import Selection
-from pretrain.vocabulary.foreign import Foreign, Word
-from pretrain.vocabulary.hashtags import Resolved, Resolver, Rules
-from pretrain.vocabulary.labels import Labeller
+from pretrain.vocabulary.classes import Labeller
+from pretrain.vocabulary.hashtags import Foreign, Resolved, Resolver, Rules, Word
 from wsl_det.errors import ConfigError
 
 ROOT = Path(__file__).parents[4]

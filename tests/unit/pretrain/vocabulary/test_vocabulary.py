@@ -11,7 +11,7 @@ from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary import hashtags, wordnet
 from pretrain.vocabulary.build import Selection
-from pretrain.vocabulary.labels import Labeller
+from pretrain.vocabulary.classes import Labeller
 from wsl_det.errors import ConfigError, DataError
 
 
