@@ -251,7 +251,7 @@ def of_zip(data: bytes, rng: random.Random) -> bytes:
     name = rng.choice([*records, *[n for n in records if n.endswith("data.pkl")] * len(records)])
     record = records.pop(name)
     if rng.random() < 0.9:
-        records[name if rng.random() < 0.9 else rng.choice(_NAMES[3:])[:9999]] = of_bytes(record, rng)
+        records[name if rng.random() < 0.9 else f"x{rng.choice(_NAMES)}"[:9999]] = of_bytes(record, rng)
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:
         for name, record in records.items():
