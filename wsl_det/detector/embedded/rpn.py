@@ -87,7 +87,7 @@ class RPN(nn.Module):
         super().__init__()
         self.rpn_head, self.anchor_generator = head, anchors
         self.in_features, self.matcher, self.sampler = tuple(in_features), matcher, sampler
-        self.box_loss, self.loss_weight = box_loss, loss_weight
+        self.box_loss, self.coder, self.loss_weight = box_loss, box_loss.coder, loss_weight
         # The pairs are (training, evaluation).
         self.pre_nms_topk, self.post_nms_topk = pre_nms_topk, post_nms_topk
         self.nms_threshold, self.min_size, self.boundary = nms_threshold, min_size, boundary
@@ -138,9 +138,9 @@ class RPN(nn.Module):
     def _propose(
         self, anchors: list[Tensor], logits: list[Tensor], offsets: list[Tensor], sizes: Sequence[Size]
     ) -> list[Proposals]:
-        images, coder = len(sizes), self.box_loss.coder
+        images = len(sizes)
         decoded = [
-            coder.decode(o.reshape(-1, 4), a.expand(images, -1, -1).reshape(-1, 4)).view(images, -1, 4)
+            self.coder.decode(o.reshape(-1, 4), a.expand(images, -1, -1).reshape(-1, 4)).view(images, -1, 4)
             for a, o in zip(anchors, offsets, strict=True)
         ]
         mode = 0 if self.training else 1
