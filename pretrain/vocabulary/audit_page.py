@@ -104,6 +104,9 @@ def _draw(curves: Sequence[Curve], narrow: bool) -> Figure:
     most = max((numbers[0] for _, numbers in curves if numbers), default=1)
     axes.set(xscale="log", yscale="log", xlabel="rank", ylabel="how often")
     axes.set(xlim=(1, _decade(max(len(numbers) for _, numbers in curves))), ylim=(1, _decade(most)))
+    for axis in (axes.xaxis, axes.yaxis):  # plain numbers: powers would be formulas
+        axis.set_major_formatter("{x:,.0f}")
+        axis.set_minor_formatter("")
     figures.bare(axes, "both")
     return figure
 
