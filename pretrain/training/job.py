@@ -49,14 +49,7 @@ def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardInd
     if cfg.SOLVER.NESTEROV and not cfg.SOLVER.MOMENTUM:
         raise ConfigError("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
     _check_input(cfg)
-    posts = index.open_index(cfg.DATA.SHARDS)
-    if len(posts.vocabulary) < 2:
-        raise DataError(
-            f"the vocabulary of {cfg.DATA.SHARDS} has one class, {posts.vocabulary.classes[0].name!r}: its "
-            "loss is 0 and nothing is learned; build it with more posts, a smaller --min-count, a larger "
-            "--size or another --kind"
-        )
-    return posts, share
+    return index.open_index(cfg.DATA.SHARDS), share
 
 
 def _check_input(cfg: Config) -> None:
@@ -74,6 +67,12 @@ def _check_input(cfg: Config) -> None:
 def prepare(cfg: Config, *, rank: int = 0, world: int = 1) -> Job:
     """Check a configuration against its shards and ``world`` processes; nothing is written."""
     posts, share = check(cfg, rank=rank, world=world)
+    if len(posts.vocabulary) < 2:
+        raise DataError(
+            f"the vocabulary of {cfg.DATA.SHARDS} has one class, {posts.vocabulary.classes[0].name!r}: its "
+            "loss is 0 and nothing is learned; build it with more posts, a smaller --min-count, a larger "
+            "--size or another --kind"
+        )
     schedule, arch = make_schedule(cfg), make_arch(cfg)
     judged = exclusion.read(cfg.DATA.VERDICTS, posts)
     stream = make_stream(cfg, posts, judged)

@@ -79,5 +79,6 @@ def test_one_class_teaches_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     alone = Vocabulary("in1k", (VocabularyClass(0, "cat", ("n02121620",), ("cat",), 3),), {})
     monkeypatch.setattr(job.index, "open_index", lambda _: SimpleNamespace(vocabulary=alone))
     cfg = load(ROOT / "configs/quick/pretrain_tiny.yaml", "DATA.SHARDS", "shards", "OUTPUT_DIR", "run")
+    job.check(cfg)  # what is wrong with the launch is told first
     with pytest.raises(DataError, match=r"shards has one class, 'cat': its loss is 0.*--min-count"):
-        job.check(cfg)
+        job.prepare(cfg)
