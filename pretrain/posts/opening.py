@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
+from wsl_det.core import foreign
 from wsl_det.errors import DataError
 
 _COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
@@ -67,6 +68,8 @@ def must_be_text(path: str, head: bytes, lines: bool = False) -> None:
     for start, remedy in _FOREIGN + (_NO_LINES if lines else ()):
         if re.match(start, head):
             raise DataError(f"posts file {path} {remedy}")
+    if found := foreign.instead(head, foreign.JSON):
+        raise DataError(f"posts file {path} is {found[0]}: {found[1]}")
 
 
 def optional(module: str, purpose: str) -> Any:
@@ -122,4 +125,5 @@ def _damaged(path: str, error: Exception) -> DataError:
         return DataError(f"posts file {path} was packed with a dictionary of its own; pack it without one")
     if "llocat" in str(error) or "memory" in str(error):
         return DataError(f"posts file {path} needs more memory to unpack than there is ({error})")
-    return DataError(f"posts file {path} is damaged or truncated ({error}); copy or export it again")
+    advice = foreign.remedy(foreign.head(path), "copy or export it again", *foreign.PACKED)
+    return DataError(f"posts file {path} is damaged or truncated ({error}); {advice}")

@@ -12,6 +12,7 @@ from typing import Any
 
 from pretrain.posts.opening import must_be_text, open_bytes, optional
 from pretrain.posts.records import Columns
+from wsl_det.core import foreign
 from wsl_det.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -116,7 +117,8 @@ def read_parquet(path: str, columns: Columns) -> Iterator[Any]:
             for batch in file.iter_batches(batch_size=16_384, columns=wanted):
                 yield from _records(batch)
     except (arrow.ArrowException, OSError) as error:
-        raise DataError(f"posts file {path} is no whole parquet file ({error}); export it again") from None
+        advice = foreign.remedy(foreign.head(path), "export it again")
+        raise DataError(f"posts file {path} is no whole parquet file ({error}); {advice}") from None
 
 
 def _records(batch: Any) -> Iterable[Any]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
+from wsl_det.core import foreign
 from wsl_det.errors import DataError
 
 _BLOCK = 512
@@ -59,10 +60,9 @@ def contents(path: str | Path) -> Contents:
     except FileNotFoundError:
         raise DataError(f"tar {path} does not exist") from None
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
-        raise DataError(
-            f"{path} is no whole, uncompressed tar ({error}); copy or download it again, and unpack a "
-            "compressed one to a plain .tar"
-        ) from None
+        again = "copy or download it again, and unpack a compressed one to a plain .tar"
+        advice = foreign.remedy(foreign.head(path), again)
+        raise DataError(f"{path} is no whole, uncompressed tar ({error}); {advice}") from None
     return found
 
 

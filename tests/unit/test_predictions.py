@@ -122,9 +122,9 @@ ODD_TEXT = [
         "'score' stands twice",
     ),
     (b"[" * 100000, "not whole JSON"),
-    (b"\x1f\x8b\x08\x00", "compressed .gzip."),
+    (b"\x1f\x8b\x08\x00", "it is a gzip file: unpack it first"),
     (b'{"image_id": 1}\n{"image_id": 2}\n', "JSON lines"),
-    (b"<!DOCTYPE html><html>", "web page"),
+    (b"<!DOCTYPE html><html>", "it is an HTML page: download the file itself"),
 ]
 
 

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from wsl_det.core import foreign
 from wsl_det.errors import DataError
 
 
@@ -102,28 +103,12 @@ def read_json(path: str | Path, what: str = "file", **hooks: Any) -> Any:
         raise DataError(f"{what} {path} is not whole JSON ({error}); {_instead(data)}") from None
 
 
-_PACKED = {
-    b"\x1f\x8b": "gzip",
-    b"PK\x03\x04": "zip",
-    b"BZh": "bzip2",
-    b"\xfd7zXZ": "xz",
-    b"(\xb5/\xfd": "zstd",
-}
-
-
 def _instead(data: bytes) -> str:
     """What bytes that are not one JSON value seem to be, and what to do."""
-    for magic, name in _PACKED.items():
-        if data.startswith(magic):
-            return f"it is compressed ({name}): unpack it first"
-    if data.startswith(b"version https://git-lfs"):
-        return "it is a git-lfs pointer: run git lfs pull"
-    if data.lstrip()[:15].lower().startswith((b"<!doctype", b"<html")):
-        return "it is a web page: download the file itself"
     lines = data.split(b"\n", 2)
     if len(lines) > 1 and lines[1].strip() and all(_is_json(line) for line in lines[:2]):
         return "it holds one JSON value a line (JSON lines): one value for the whole file is expected"
-    return "it may be truncated: make or copy it again"
+    return foreign.remedy(data, "it may be truncated: make or copy it again", foreign.JSON)
 
 
 def _is_json(line: bytes) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pickle
 import pickletools
+import re
 import struct
 import tokenize
 import zipfile
@@ -16,19 +17,30 @@ from wsl_det.errors import CheckpointError
 
 OFFLINE = "WSL_DET_OFFLINE"
 _AGAIN = "copy or download it again"
-_STARTS = {
-    "is an HTML page of {size} bytes, not weights (a portal's, or a page about the file): "
-    "look at it in a browser and download the file itself": (b"<!doctype html", b"<html", b"<head", b"<?xml"),
-    "is a git-lfs pointer, not the weights it stands for: run `git lfs pull` where it was cloned": (
-        *(b"version https://git-lfs", b"version https://hawser"),
+_LOOK = "a server's refusal often comes so; look at it"
+_BEFORE = rb"(?:\xef\xbb\xbf)?\s*"
+_PACKED = {
+    "a gzip file": rb"\x1f\x8b\x08",
+    "a bzip2 file": rb"BZh\d",
+    "an xz file": rb"\xfd7zXZ",
+    "a zstandard file": rb"\x28\xb5\x2f\xfd",
+    "a 7z archive": rb"7z\xbc\xaf",
+    "a zip archive": rb"PK\x03\x04",
+}
+PACKED, JSON = tuple(_PACKED), "JSON text"
+_OTHERS = {
+    "an HTML page": (
+        "download the file itself, not a web page about it",
+        _BEFORE + rb"(?i:<!doctype html|<html|<head)",
     ),
-    "is a git-annex pointer, not the weights it stands for: run `git annex get` where it was cloned": (
-        *(b"/annex/objects/", b"../.git/annex", b".git/annex"),
+    "XML text": (_LOOK, _BEFORE + rb"<\?xml"),
+    JSON: (_LOOK, _BEFORE + rb'\{\s*(?:"[ -~]|\}\s*\Z)'),
+    "a git-lfs pointer": ("run git lfs pull where it was cloned", rb"version https://(git-lfs|hawser)"),
+    "a git-annex pointer": (
+        "run git annex get where it was cloned",
+        rb"(\.\./)*(\.git/annex|/annex/objects/)",
     ),
-    "is JSON text of {size} bytes, not weights: a server's refusal often comes so": (b'{"', b"{}", b"{\n"),
-    "is packed (gzip, bzip2, xz, zstd or 7z): unpack it and give what lies inside": (
-        *(b"\x1f\x8b\x08", b"bzh", b"\xfd7zxz", b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf"),
-    ),
+    **{what: ("unpack it first", start) for what, start in _PACKED.items()},
 }
 NO_ARRAYS = (
     *(ArithmeticError, AttributeError, EOFError, LookupError, MemoryError, NotImplementedError, OSError),
@@ -48,18 +60,37 @@ def offline() -> bool:
     return os.environ.get(OFFLINE, "") not in ("", "0")
 
 
+def head(path: str | Path) -> bytes:
+    """The first bytes of a file, enough to tell its kind."""
+    with open(path, "rb") as file:
+        return file.read(512)
+
+
+def instead(data: bytes, *expected: str) -> tuple[str, str] | None:
+    """What a file is that begins with ``data`` and should be another kind, and what to do about it.
+
+    ``expected`` are those of these kinds (JSON, PACKED) that the reader takes. None for none of the others.
+    """
+    others = ((what, *rest) for what, rest in _OTHERS.items() if what not in expected)
+    return next(((what, remedy) for what, remedy, start in others if re.match(start, data)), None)
+
+
+def remedy(data: bytes, otherwise: str, *expected: str) -> str:
+    """What to do about an unreadable file: what it is ``instead``, if that is known, else ``otherwise``."""
+    found = instead(data, *expected)
+    return f"it is {found[0]}: {found[1]}" if found else otherwise
+
+
 def instead_of_weights(path: str | Path) -> str | None:
     """What a file that should be weights is by its first bytes, with the remedy; None when it may be some."""
     path = Path(path)
-    with open(path, "rb") as file:
-        head = file.read(512)
-    size, text = path.stat().st_size, head.removeprefix(b"\xef\xbb\xbf").lstrip().lower()
-    found = next((what for what, starts in _STARTS.items() if text.startswith(starts)), None)
+    size, start = path.stat().st_size, head(path)
     if not size:
-        found = f"is empty: {_AGAIN}"
-    elif head.startswith(b"PK\x03\x04") and not is_zip(path):
-        found = f"is a truncated archive, its {{size}} bytes have no end: {_AGAIN}"
-    return found and found.format(size=size)
+        return f"is empty: {_AGAIN}"
+    if start.startswith(b"PK\x03\x04"):
+        return None if is_zip(path) else f"is a truncated archive, its {size} bytes have no end: {_AGAIN}"
+    found = instead(start)
+    return f"is {found[0]} of {size} bytes, not weights: {found[1]}" if found else None
 
 
 def is_zip(path: Path) -> bool:

@@ -22,6 +22,8 @@ from typing import BinaryIO, Literal, NamedTuple
 
 from PIL import Image, ImageOps
 
+from wsl_det.core import foreign
+
 TAG = 0x0112
 # What Pillow's readers raise on broken or hostile files.
 _BROKEN = (
@@ -51,8 +53,6 @@ _KINDS = tuple(
         ),
         (rb"\xff\x0a|\0\0\0\x0cJXL ", "JPEG XL: save it as JPEG or PNG"),
         (rb"\xff\x4f\xff\x51|\0\0\0\x0cjP  ", "JPEG 2000: save it as JPEG or PNG"),
-        (rb"\s*(<!doctype html|<html)", "not an image but an HTML page: download it again"),
-        (rb"version https://git-lfs", "not an image but a git-lfs pointer: git lfs pull"),
     )
 )
 
@@ -100,6 +100,8 @@ def unread(data: bytes) -> str:
         return "empty file"
     if (info := jpeg_info(data)) and info.bits != 8:
         return f"a JPEG of {info.bits} bits: save it with 8"
+    if found := foreign.instead(data):
+        return f"not an image but {found[0]}: {found[1]}"
     return next((what for pattern, what in _KINDS if pattern.match(data)), "not an image")
 
 

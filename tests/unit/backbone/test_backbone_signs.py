@@ -241,9 +241,11 @@ def test_foreign_objects_are_named_with_a_remedy_that_executes_nothing(tmp_path,
 OTHERS = {
     "a git-lfs pointer": b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n",
     "an HTML page of 23 bytes": b"\n<!DOCTYPE html><html>\n",
+    "a git-annex pointer": b"../../.git/annex/objects/x\n",
+    "XML text": b"<?xml version='1.0'?><Error/>",
     "JSON text": b'{"message": "Not Found"}',
     "empty": b"",
-    "packed": b"\x1f\x8b\x08" + b"x" * 40,
+    "a gzip file": b"\x1f\x8b\x08" + b"x" * 40,
     "a truncated archive": b"PK\x03\x04" + b"x" * 100,
 }
 

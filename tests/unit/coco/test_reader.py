@@ -80,8 +80,9 @@ def test_no_detections_and_no_annotations_are_defined() -> None:
 BROKEN = [
     ('{"images": [', "not whole JSON .*truncated"),
     ("", "not whole JSON"),
-    (b"\x1f\x8b\x08\x00\x00", "compressed .gzip.: unpack it first"),
-    (b"version https://git-lfs.github.com/spec/v1\n", "run git lfs pull"),
+    (b"\x1f\x8b\x08\x00\x00", "it is a gzip file: unpack it first"),
+    (b"version https://git-lfs.github.com/spec/v1\n", "it is a git-lfs pointer: run git lfs pull"),
+    (b"/annex/objects/MD5E-s9--x.json\n", "it is a git-annex pointer: run git annex get"),
     (json.dumps(ODD) + "\n" + json.dumps(ODD) + "\n", "JSON lines"),
     ("[" * 100_000, "not whole JSON"),
     ([], "holds a list; expected a COCO annotation file"),

@@ -129,6 +129,8 @@ def _twelve_bits() -> bytes:
         (b"\xff\x0a" + bytes(20), "JPEG XL"),
         (b"<!DOCTYPE html><title>sign in</title>", "HTML page"),
         (b"version https://git-lfs.github.com/spec/v1\n", "git-lfs pointer"),
+        (b'{"message": "Not Found"}', "not an image but JSON text"),
+        (b"PK\x03\x04" + bytes(20), "not an image but a zip archive: unpack it first"),
         (b"", "empty file"),
         (b"nothing", "not an image"),
     ],

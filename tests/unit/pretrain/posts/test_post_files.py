@@ -292,6 +292,9 @@ def test_a_zstandard_window_of_two_gigabytes(tmp_path):
         read(tmp_path / "d.jsonl.zst")
 
 
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n"
+
+
 def tar():
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w") as file:
@@ -312,6 +315,8 @@ def tar():
         (b"PK\x03\x04....", "is an archive"),
         (b"PAR1....", "is parquet"),
         (tar(), "is a tar"),
+        (b"<!DOCTYPE html>\n<html>\n", "is an HTML page: download"),
+        (POINTER, "is a git-lfs pointer: run git lfs pull"),
         (JSONL.decode().encode("utf-16-le"), "is UTF-16"),
     ],
 )
@@ -320,6 +325,21 @@ def test_other_files_are_named(tmp_path, data, said):
         (tmp_path / name).write_bytes(gzip.compress(data) if name.endswith("gz") else data)
         with pytest.raises(DataError, match=said):
             read(tmp_path / name)
+
+
+@pytest.mark.parametrize(
+    "name", ["p.csv", "p.parquet", "p.jsonl.gz", "p.jsonl.bz2", "p.jsonl.xz", "p.jsonl.zst"]
+)
+def test_pointers_are_named_by_every_reader(tmp_path, name):
+    (tmp_path / name).write_bytes(POINTER)
+    with pytest.raises(DataError, match="is a git-lfs pointer: run git lfs pull"):
+        read(tmp_path / name)
+
+
+def test_a_cut_archive_is_not_to_be_unpacked(tmp_path):
+    (tmp_path / "p.jsonl.gz").write_bytes(gzip.compress(JSONL)[:-9])
+    with pytest.raises(DataError, match=r"damaged or truncated .*; copy or export it again"):
+        read(tmp_path / "p.jsonl.gz")
 
 
 def test_names_that_cannot_be_written_are_refused_at_once(tmp_path):

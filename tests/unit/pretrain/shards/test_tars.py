@@ -69,6 +69,12 @@ def test_a_truncated_tar_is_an_error_wherever_it_ends(tmp_path, size):
         tars.contents(path)
 
 
+def test_what_came_instead_of_a_tar_is_named(tmp_path):
+    (tmp_path / "x.tar").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 9\n")
+    with pytest.raises(DataError, match="it is a git-lfs pointer: run git lfs pull"):
+        tars.contents(tmp_path / "x.tar")
+
+
 def test_an_absent_tar(tmp_path):
     with pytest.raises(DataError, match="does not exist"):
         tars.contents(tmp_path / "none.tar")
