@@ -47,8 +47,7 @@ def decode(data: bytes, *, max_pixels: int, reduction: int = 1) -> Pixels:
     """
     if not data.startswith(b"\xff\xd8"):
         with photos.opened(io.BytesIO(data), image_files.FORMATS, max_pixels=max_pixels) as other:
-            turn = photos.orientation(other)
-            rgb = np.asarray(photos.upright(photos.flat(other), turn).convert("RGB"))
+            rgb = np.asarray(photos.rgb(other))
             return np.ascontiguousarray(rgb[:, :, ::-1])
     check(data, jpeg_info(data), max_pixels)
     flag = cv2.IMREAD_COLOR if reduction == 1 else getattr(cv2, f"IMREAD_REDUCED_COLOR_{reduction}")

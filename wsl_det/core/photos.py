@@ -184,6 +184,12 @@ def upright(image: Image.Image, value: int) -> Image.Image:
     return ImageOps.exif_transpose(bare)
 
 
+def rgb(image: Image.Image) -> Image.Image:
+    """An opened image as ``flat`` has it, upright and in RGB."""
+    turn = orientation(image)
+    return upright(flat(image), turn).convert("RGB")
+
+
 def relative(name: str) -> PurePosixPath:
     """The path that a foreign file's ``name`` means; BadImage for one that may lead anywhere."""
     path = PurePosixPath(name)

@@ -30,8 +30,7 @@ def read_image(path: Path, channel_order: str, size: tuple[int, int] | None = No
     """
     with photos.opened(path) as file:
         _check_size(upright_size(file), size)
-        turn = photos.orientation(file)
-        pixels = np.asarray(photos.upright(photos.flat(file), turn).convert("RGB"))
+        pixels = np.asarray(photos.rgb(file))
     return pixels[:, :, ::-1] if channel_order == "BGR" else pixels
 
 

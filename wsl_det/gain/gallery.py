@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import Image
 
 from wsl_det.coco import masks as mask_runs
 from wsl_det.coco.ground_truth import GroundTruth
+from wsl_det.core import photos
 from wsl_det.errors import DataError
 from wsl_det.evaluation import matching
 from wsl_det.evaluation.match_table import FIRST_COCO, TRUE, MatchTable
@@ -71,7 +72,7 @@ def _take(
         if len(shots) == SHOTS:
             break
         name = report.truth.file_names[i]
-        picture = None if name is None else _thumbnail(folder / name)
+        picture = None if name is None else _thumbnail(folder, name)
         if picture is not None:
             shots.append(_shot(i, title, report.truth, sides, picture))
     return shots
@@ -86,12 +87,12 @@ def _shown(run: Predictions, truth: GroundTruth, iou_type: str) -> Shown:
     return Shown(table, run, chosen, status == TRUE)
 
 
-def _thumbnail(path: Path) -> tuple[str, float, int, int] | None:
-    """(data URL, scale, width, height) of a picture upright, or None when it cannot be read."""
+def _thumbnail(folder: Path, name: str) -> tuple[str, float, int, int] | None:
+    """(data URL, scale, width, height) of a picture upright; None for one that ``photos`` refuses."""
     try:
-        with Image.open(path) as opened:
-            picture = ImageOps.exif_transpose(opened).convert("RGB")
-    except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+        with photos.opened(photos.below(folder, name)) as file:
+            picture = photos.rgb(file)
+    except photos.BadImage:
         return None
     scale = min(1.0, SIDE / max(picture.size))
     size = (max(1, round(picture.width * scale)), max(1, round(picture.height * scale)))

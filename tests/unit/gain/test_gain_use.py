@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
 from tools import report_gain
 from wsl_det import errors, gain
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.gain import answer, gate, report, verdict
+from wsl_det.gain import answer, gallery, gate, report, verdict
 from wsl_det.gain.comparison import Options
 
 SIDES = {"random": Detector(missed=0.35), "hashtags $8x4d$": Detector(class_error=0.05, box_noise=0.05)}
@@ -181,6 +182,31 @@ def test_the_tool_ends_with_1_when_a_requirement_is_not_met(
     assert shown.err.count("not met") == 1 and shown.err.strip().count("\n") == 0
     assert "new against old" in shown.out
     assert errors.run(report_gain.main, [*run, "AP >> 90"]) == 2
+
+
+@pytest.mark.parametrize("odd", ["leads out", "links out", "16 bits", "sound"])
+def test_the_gallery_shows_what_every_other_reader_of_photos_would_take(
+    folder: Path, tmp_path: Path, odd: str
+) -> None:
+    gt, a, b = paths(folder)
+    tree = json.loads(gt.read_text())
+    inside, outside = tmp_path / "photos", tmp_path / "elsewhere"
+    inside.mkdir(), outside.mkdir()
+    for image in tree["images"]:
+        name = image["file_name"]
+        place = outside if odd.endswith("out") else inside
+        pixels = np.full((480, 640), 300, np.uint16) if odd == "16 bits" else np.zeros((480, 640), np.uint8)
+        Image.fromarray(pixels).save(place / name, "PNG")
+        if odd == "leads out":
+            image["file_name"] = f"../elsewhere/{name}"
+        if odd == "links out":
+            (inside / name).symlink_to(outside / name)
+    made = report.make(tree, [a], [b], Options(4, 0))
+    if odd == "sound":
+        assert gallery.choose(made, inside)
+        return
+    with pytest.raises(DataError, match="none of the images"):
+        gallery.choose(made, inside)
 
 
 def test_the_documented_example_runs(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
