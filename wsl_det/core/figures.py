@@ -18,6 +18,11 @@ from wsl_det.core import pages
 INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
 GREY, BLUE, OCHRE, RED = "#8b95a3", "#1b4f9c", "#c46a12", "#a5371f"
 _LONGEST = 48
+# What the style sheet calls these colours: it has others of the name on a dark screen.
+_VARIABLES = {
+    INK: "ink", MUTED: "muted", RULE: "rule", GREY: "grey", BLUE: "blue", OCHRE: "ochre", RED: "red",
+    "#9dbde6": "pale", "#ffffff": "paper",
+}  # fmt: skip
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
@@ -87,5 +92,7 @@ def _element(svg: str) -> str:
     # The page gives the size; names of namespaces are addresses, which a page does not need.
     head, rest = svg.split(">", 1)
     svg = re.sub(r' (width|height|xmlns[:\w]*)="[^"]*"', "", head) + ">" + rest
+    for colour, name in _VARIABLES.items():
+        svg = re.sub(f"(fill|stroke): {colour}", rf"\1: var(--{name})", svg)
     svg = re.sub(r"font: ((?:[\w.-]+ )*)([\d.]+)px [^;\"]*", r"\1font-size: \2px", svg)
     return svg.replace("bold font-size:", "font-weight: 600; font-size:").strip()

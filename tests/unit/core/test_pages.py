@@ -239,6 +239,7 @@ def test_nothing_foreign_becomes_markup(name: str, tmp_path: Path) -> None:
     assert [
         value for key, value in read.attributes if key == "src" and not (value or "").startswith("data:")
     ] == []
+    assert set(re.findall(r"var\((--\w+)", page)) <= set(re.findall(r"(--\w+):", page))
     text = re.sub(r"\s+", " ", "".join(read.texts))
     assert "1337" not in text
     if name.endswith("review.html"):
