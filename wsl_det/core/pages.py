@@ -16,8 +16,7 @@ from wsl_det.core import words
 T = TypeVar("T")
 _HERE = Path(__file__).parent
 _FILTERS: dict[str, Callable[..., str]] = {
-    name: getattr(words, name)
-    for name in ("signed", "plain", "span", "interval", "number", "percent")
+    name: getattr(words, name) for name in ("signed", "plain", "span", "interval", "number", "percent")
 } | {"p_value": lambda *given: words.p_value(*given).replace(" ", "\xa0")}  # "< 0.001" on one line
 # Control characters, lone surrogates (not UTF-8), marks that turn the direction of what follows.
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
