@@ -102,8 +102,7 @@ def _load(detector: Detector, dataset: CocoDataset) -> _Loaded:
     model = engine.build()
     start = weights.detector(model, detector.weights)
     if start.categories is not None:
-        names = [str(c["name"]) for c in start.categories]
-        datasets.check_categories(names, detector.weights, [dataset], CheckpointError)
+        datasets.check_categories(start.class_names, detector.weights, [dataset], CheckpointError)
     return _Loaded(detector.name, cfg, engine, engine.for_inference(model.eval()), start)
 
 

@@ -95,8 +95,7 @@ def _evaluate_only(job: Job) -> dict[str, Any]:
     model = engine.build()
     start = weights.detector(model, cfg.MODEL.WEIGHTS)
     if start.categories is not None:
-        names = [str(c["name"]) for c in start.categories]
-        datasets.check_categories(names, f"{start.path}", test_sets, CheckpointError)
+        datasets.check_categories(start.class_names, f"{start.path}", test_sets, CheckpointError)
     run_ = _Run(job, cfg, engine, model, start, RunFolder(cfg.OUTPUT_DIR), test_sets)
     # The predictions of two would be one file: a training's folder is free when the training has ended.
     with run_.folder.claim(resume=True, wait_s=0.0):

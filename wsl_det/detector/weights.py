@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+import msgspec
 import torch
 from torch import Tensor, nn
 
@@ -31,7 +32,12 @@ class Start:
     path: str | None = None
     sha256: str | None = None
     backbone: dict[str, Any] | None = None
-    categories: list[dict[str, Any]] | None = None
+    categories: Sequence[Mapping[str, Any]] | None = None
+
+    @property
+    def class_names(self) -> list[str]:
+        """The names in ``categories``, in class order."""
+        return [category["name"] for category in self.categories or ()]
 
     def __str__(self) -> str:
         return "random numbers" if self.kind == "random" else f"{self.kind} {self.path}"
@@ -68,12 +74,21 @@ def load(model: nn.Module, cfg: Config, seed: int) -> Start:
     payload = read(name)
     if artifact.looks_like(payload):
         return _backbone(model, cfg, payload, Path(name))
-    weights = tensors(payload, name)
-    try:
-        checkpoint.load_exactly(model, weights, f"detector weights {name}")
-    except CheckpointError as error:
-        raise CheckpointError(f"{error}{_other_classes(model, weights, name)}") from None
+    fill(model, payload, name)
     return from_header(payload, name)
+
+
+def fill(model: nn.Module, payload: Mapping[str, Any], path: str) -> None:
+    """Put the weights of a detector's file into ``model``, which they must fit exactly."""
+    if artifact.looks_like(payload):
+        raise CheckpointError(
+            f"{path} is a backbone; a detector is needed here, such as model_final.pth of a training run"
+        )
+    weights = tensors(payload, path)
+    try:
+        checkpoint.load_exactly(model, weights, f"detector weights {path}")
+    except CheckpointError as error:
+        raise CheckpointError(f"{error}{_other_classes(model, weights, path)}") from None
 
 
 def _other_classes(model: nn.Module, weights: Mapping[str, Tensor], name: str) -> str:
@@ -93,11 +108,7 @@ def _other_classes(model: nn.Module, weights: Mapping[str, Tensor], name: str) -
 def detector(model: nn.Module, path: str) -> Start:
     """Fill ``model`` from a detector checkpoint, ours or Detectron2's; a backbone alone is refused."""
     payload = read(path)
-    if artifact.looks_like(payload):
-        raise CheckpointError(
-            f"{path} is a backbone; a detector is needed here, such as model_final.pth of a training run"
-        )
-    checkpoint.load_exactly(model, tensors(payload, path), f"detector weights {path}")
+    fill(model, payload, path)
     return from_header(payload, path)
 
 
@@ -123,11 +134,25 @@ def _computed(key: str) -> bool:
     return key in ("pixel_mean", "pixel_std") or "anchor_generator.cell_anchors" in key
 
 
+class _Category(TypedDict):
+    id: int
+    name: str
+
+
+class _Header(msgspec.Struct):
+    """What is read of what a checkpoint says about itself; Detectron2's say nothing."""
+
+    backbone: dict[str, Any] | None = None
+    categories: list[_Category] | None = None
+
+
 def from_header(payload: Mapping[str, Any], path: str) -> Start:
-    """What a detector checkpoint says about itself."""
-    header = payload.get("wsl_det")
-    header = header if isinstance(header, Mapping) else {}
-    return Start("detector", path, files.sha256(path), header.get("backbone"), header.get("categories"))
+    """What a detector checkpoint says about itself; CheckpointError when that cannot be."""
+    try:
+        told = msgspec.convert(payload.get("wsl_det", {}), _Header)
+    except msgspec.ValidationError as error:
+        raise CheckpointError(f"{path}: what it says of itself is damaged ({error}); copy it again") from None
+    return Start("detector", path, files.sha256(path), told.backbone, told.categories)
 
 
 def _backbone(model: nn.Module, cfg: Config, payload: Mapping[str, Any], path: Path) -> Start:
