@@ -118,7 +118,7 @@ def check_photos(dataset: CocoDataset, budget: float) -> None:
 
 def _header_fault(record: Record) -> str | None:
     try:
-        images.check_header(record.path, (record.height, record.width))
+        images.header_size(record.path, (record.height, record.width))
     except images.BadImage as error:
         return str(error)
     return None

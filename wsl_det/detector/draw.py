@@ -10,6 +10,8 @@ import cv2
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
+from wsl_det.errors import printable
+
 # The shorter side of a drawing: smaller pictures are enlarged until names can be read on them.
 _LEGIBLE = 480
 _GOLDEN = 0.618033988749895
@@ -58,7 +60,8 @@ def draw(image: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
     pen = ImageDraw.Draw(picture)
     width = max(2, round(min(canvas.shape[:2]) / 300))
     for shape in ordered:
-        box = [v * factor for v in shape.box_xyxy]
+        # A box may end far outside: it is not followed there.
+        box = np.clip(np.multiply(shape.box_xyxy, factor), -width, np.add(picture.size * 2, width)).tolist()
         _outline(pen, box, color(shape.category), width, dashed=shape.crowd)
     labels = _Labels(pen, canvas.shape[1], canvas.shape[0], width)
     # The best scores choose their places first.
@@ -129,7 +132,8 @@ class _Labels:
 
     def put(self, shape: Shape, box: Sequence[float]) -> None:
         """One label at the corner of ``box`` (above, inside or below) where it covers other labels least."""
-        text = shape.name if shape.score is None else f"{shape.name} {shape.score:.2f}"
+        name = printable(" ".join(shape.name.split()))
+        text = name if shape.score is None else f"{name} {shape.score:.2f}"
         if shape.crowd:
             text += " (crowd)"
         # On a small object a plate of full size would hide the object itself.

@@ -7,19 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from wsl_det.core import photos
-from wsl_det.core.photos import BadImage, upright_size
-from wsl_det.errors import ConfigError
+from wsl_det.core.photos import BadImage
 
-__all__ = ["BadImage", "upright_size"]
-FORMATS = ("RGB", "BGR")
+__all__ = ["BadImage"]
 SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-
-
-def check_format(name: str) -> str:
-    """INPUT.FORMAT, if it is one that the engines take."""
-    if name not in FORMATS:
-        raise ConfigError(f"INPUT.FORMAT is {name!r}; expected RGB or BGR")
-    return name
 
 
 def read_image(path: Path, channel_order: str, size: tuple[int, int] | None = None) -> np.ndarray:
@@ -29,15 +20,18 @@ def read_image(path: Path, channel_order: str, size: tuple[int, int] | None = No
     from the header, so that no oversized file is decoded. So is everything that cannot be read.
     """
     with photos.opened(path) as file:
-        _check_size(upright_size(file), size)
+        _check_size(photos.upright_size(file), size)
         pixels = np.asarray(photos.rgb(file))
     return pixels[:, :, ::-1] if channel_order == "BGR" else pixels
 
 
-def check_header(path: Path, size: tuple[int, int]) -> None:
-    """Raise BadImage for what is no image, or whose header says another (height, width) than ``size``."""
+def header_size(path: Path, size: tuple[int, int] | None = None) -> tuple[int, int]:
+    """(height, width) from the header alone; BadImage for what ``read_image`` would refuse by it."""
     with photos.opened(path) as file:
-        _check_size(upright_size(file), size)
+        found = photos.upright_size(file)
+        _check_size(found, size)
+        photos.check_depth(file)
+    return found
 
 
 def _check_size(found: tuple[int, int], expected: tuple[int, int] | None) -> None:

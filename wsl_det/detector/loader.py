@@ -171,8 +171,8 @@ def training_batches(
     else:
         draws = sampler.plain_batches(mine, per_rank)
     masks = cfg.INPUT.MASK_FORMAT if cfg.MODEL.MASK_ON else None
-    order = images.check_format(cfg.INPUT.FORMAT)
-    dataset = TrainingImages(PackedRecords(records), training_augmentation(cfg), order, seed, masks)
+    packed, augmentation = PackedRecords(records), training_augmentation(cfg)
+    dataset = TrainingImages(packed, augmentation, cfg.INPUT.FORMAT, seed, masks)
     rest = islice(draws, start, None)
     for batch in _loaded(dataset, cfg.DATALOADER.NUM_WORKERS, batch_sampler=rest):
         noted = (budget.note(loaded) for loaded in batch)
@@ -182,7 +182,7 @@ def training_batches(
 def test_examples(cfg: Config, records: Sequence[Record], budget: Budget) -> Iterator[Example]:
     """Resized examples in the order of ``records``; unusable files are counted and left out."""
     augmentation = Augmentation([cfg.INPUT.MIN_SIZE_TEST], cfg.INPUT.MAX_SIZE_TEST)
-    dataset = TestImages(PackedRecords(records), augmentation, images.check_format(cfg.INPUT.FORMAT))
+    dataset = TestImages(PackedRecords(records), augmentation, cfg.INPUT.FORMAT)
     for batch in _loaded(dataset, min(cfg.DATALOADER.NUM_WORKERS, len(dataset)), batch_size=1):
         for loaded in batch:
             example = budget.note(loaded)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -15,7 +16,7 @@ from PIL import Image
 
 from wsl_det import predictions
 from wsl_det.coco import masks as mask_runs
-from wsl_det.core import files, log, photos, provenance
+from wsl_det.core import files, log, provenance
 from wsl_det.core.config import Config
 from wsl_det.detector import coco_records, draw, images, infer, settings, weights
 from wsl_det.detector.coco_records import CocoDataset, Record
@@ -76,7 +77,7 @@ def compare(
             ("annotations", draw.draw(pixels, annotated(record, dataset.class_names))),
             (f"predictions (score at least {score:g})", draw.draw(pixels, theirs)),
         ]
-        _save(draw.side_by_side(panels), Path(output) / f"{record.image_id}_{record.path.stem}.jpg")
+        _save(draw.side_by_side(panels), Path(output) / f"{record.image_id}_{_short(record.path.stem)}.jpg")
         drawn.written += 1
     if records and not drawn.written:
         first, reason = next(iter(drawn.skipped.items()))
@@ -145,9 +146,9 @@ def predict(
     cfg = cfg.override(MODEL__ROI_HEADS__NUM_CLASSES=len(classes))
     engine = select_engine(engine_name)(cfg)
     model = engine.build()
-    weights.detector(model, weights_path)
+    weights.fill(model, payload, weights_path)
     found = {i: _above(p, score) for i, p in infer.detect(engine, model, cfg, records, "detecting")}
-    names = [str(c["name"]) for c in classes]
+    names = [c["name"] for c in classes]
     for record, name in zip(records, drawing_names([r.path for r in records]), strict=True):
         if record.image_id in found and (pixels := _pixels(record, drawn)) is not None:
             shapes = detected(found[record.image_id], record, names)
@@ -166,12 +167,18 @@ def drawing_names(photos: Sequence[Path]) -> list[str]:
     taken: set[str] = set()
     found = []
     for path in photos:
-        own = [path.stem] if stems[_folded(path.stem)] == 1 else []
-        tries = itertools.chain([*own, path.name], (f"{path.name}_{i}" for i in itertools.count(2)))
+        own, whole = [_short(path.stem)] if stems[_folded(path.stem)] == 1 else [], _short(path.name)
+        tries = itertools.chain([*own, whole], (f"{whole}_{i}" for i in itertools.count(2)))
         name = next(name for name in tries if _folded(name) not in taken)
         taken.add(_folded(name))
         found.append(f"{name}.jpg")
     return found
+
+
+def _short(name: str) -> str:
+    """``name``, or its beginning when a file system would not take it with a few letters more."""
+    data = os.fsencode(name)
+    return name if len(data) <= 200 else data[:200].decode(errors="ignore")
 
 
 def _folded(name: str) -> str:
@@ -212,17 +219,16 @@ def _photos(source: Path, drawn: Drawn) -> list[Record]:
             drawn.skipped[str(path)] = "it is no regular file"  # a pipe would be waited for
             continue
         try:
-            with photos.opened(path) as file:
-                photos.check_depth(file)
-                height, width = images.upright_size(file)
+            height, width = images.header_size(path)
         except images.BadImage as error:
             drawn.skipped[str(path)] = str(error)
             continue
         records.append(Record(len(records) + 1, path, height, width, ()))
     if not records:
+        why = next((f", such as {path}: {reason}" for path, reason in drawn.skipped.items()), "")
         raise DataError(
             f"--images {source} holds no readable photo ({len(found)} files, {len(candidates)} of them named "
-            f"{', '.join(images.SUFFIXES)})"
+            f"{', '.join(images.SUFFIXES)}{why})"
         )
     return records
 

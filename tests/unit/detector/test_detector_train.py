@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from wsl_det import predictions
 from wsl_det.core import checkpoint, config, dist, loop
@@ -150,8 +151,15 @@ def test_a_detector_fits_exactly_or_not_at_all(finished, tmp_path):
     with pytest.raises(CheckpointError, match=r"roi_heads\.mask_head"):
         train.run(job(again.override(MODEL__MASK_ON=False), sets, eval_only=True))
     three = cfg.override(OUTPUT_DIR=str(tmp_path / "x"), DATASETS__TEST=[], MODEL__ROI_HEADS__NUM_CLASSES=3)
+    differ = pytest.raises(
+        CheckpointError, match=r"Only the layers of the classes differ(.|\n)*export_backbone"
+    )
+    with differ:
+        val = changed(sets["val"], tmp_path, lambda t: t["categories"].append({"id": 9, "name": "green"}))
+        only = again.override(MODEL__ROI_HEADS__NUM_CLASSES=3)
+        train.run(job(only, {**sets, "val": val}, eval_only=True))
     more = changed(sets["train"], tmp_path, lambda t: t["categories"].append({"id": 9, "name": "green"}))
-    with pytest.raises(CheckpointError, match=r"Only the layers of the classes differ(.|\n)*export_backbone"):
+    with differ:
         train.run(job(three.override(MODEL__WEIGHTS=again.MODEL.WEIGHTS), {**sets, "train": more}))
     assert not (tmp_path / "x").exists()
 
@@ -242,6 +250,16 @@ def test_a_test_set_that_cannot_be_scored_is_refused_before_the_training(
     with pytest.raises(DataError, match=message):
         train.run(job(cfg, sets))
     assert not (tmp_path / "run").exists()
+
+
+def test_deep_test_photos_are_refused_before_the_training(tiny, scenes):
+    for photo in Path(scenes["val"][1]).iterdir():
+        grey = np.asarray(Image.open(photo).convert("L"))
+        Image.fromarray(grey.astype(np.uint16)).save(photo)
+    cfg = tiny()
+    with pytest.raises(DataError, match=r"3 of 3 photos cannot be used.*more than 8 bits"):
+        train.run(job(cfg, scenes))
+    assert not Path(cfg.OUTPUT_DIR).exists()
 
 
 @pytest.fixture

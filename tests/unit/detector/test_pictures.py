@@ -11,7 +11,8 @@ import pytest
 from PIL import Image
 
 from wsl_det import predictions
-from wsl_det.detector import draw, pictures, train
+from wsl_det.core import checkpoint
+from wsl_det.detector import draw, pictures, train, weights
 from wsl_det.detector.draw import Shape
 from wsl_det.errors import CheckpointError, ConfigError, DataError
 
@@ -192,3 +193,32 @@ def test_what_predict_refuses(tiny, scenes, detector, tmp_path):
     with pytest.raises(ConfigError, match="--score is 7"):
         pictures.check_score(7)
     assert not (tmp_path / "o").exists()
+
+
+def test_names_of_foreign_files_are_drawn_and_boxes_are_not_followed_outside():
+    shapes = [
+        Shape((-1e9, -1e9, 1e9, 1e9), 0, "two\nlines\tand \x1b[31m", crowd=True),
+        Shape((-1e9, 30, 1e9, 40), 1, "\ud800", 0.5),
+    ]
+    found = draw.draw(grey(480, 480), shapes)
+    assert (found[30, 10] == draw.color(1)).all()
+
+
+def test_names_too_long_for_a_drawing_are_cut():
+    names = pictures.drawing_names([Path(f"{'é' * 110}{k}{'x' * 20}.png") for k in range(3)])
+    assert len(set(names)) == 3 and all(len(name.encode()) < 220 for name in names)
+
+
+def test_one_photo_that_cannot_be_read_is_told_why(scenes, tiny, detector, tmp_path):
+    deep = tmp_path / "deep.png"
+    Image.fromarray(np.zeros((9, 9), dtype=np.uint16)).save(deep)
+    with pytest.raises(DataError, match=r"no readable photo .*deep\.png: more than 8 bits a channel"):
+        pictures.predict(tiny(), detector, deep, tmp_path / "o", engine_name="embedded", score=0.5)
+
+
+@pytest.mark.parametrize("told", [5, {"categories": [1]}, {"categories": [{"id": 3}]}, {"backbone": "x"}])
+def test_a_header_that_cannot_be_is_damage(detector, tmp_path, told):
+    payload = {**checkpoint.load_weights(detector), "wsl_det": told}
+    checkpoint.save(tmp_path / "odd.pth", payload)
+    with pytest.raises(CheckpointError, match=r"odd\.pth: what it says of itself is damaged"):
+        weights.from_header(checkpoint.load_weights(tmp_path / "odd.pth"), str(tmp_path / "odd.pth"))
