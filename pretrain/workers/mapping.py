@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import multiprocessing
 import os
+import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
@@ -78,6 +78,8 @@ def processes(workers: int) -> ProcessPoolExecutor:
 
 def _end_with_parent() -> None:
     """Let this process end when the one that started it does: a killed job must leave nobody behind."""
+    # A terminal gives its Ctrl-C to all; what there is to say, the parent says.
+    signal.signal(signal.SIGINT, lambda *_: os._exit(1))
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_outlive, args=(parent,), daemon=True).start()
@@ -91,11 +93,13 @@ def _outlive(parent: BaseProcess) -> None:
 def ahead(pool: Executor, function: Callable[[T], R], items: Iterable[T], depth: int) -> Iterator[R]:
     """``function`` of every item on any executor, in order, at most ``depth`` of them under way."""
     waiting: deque[Future[R]] = deque()
-    with contextlib.ExitStack() as stack:
-        stack.callback(lambda: [future.cancel() for future in waiting])
+    try:
         for item in items:
             waiting.append(pool.submit(function, item))
             if len(waiting) >= depth:
                 yield waiting.popleft().result()
         while waiting:
             yield waiting.popleft().result()
+    finally:
+        for future in waiting:
+            future.cancel()

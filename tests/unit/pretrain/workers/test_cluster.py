@@ -5,6 +5,8 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -118,6 +120,18 @@ def test_no_cluster_is_an_error_with_the_remedy(monkeypatch):
 def test_processes_that_die_are_an_error():
     with pytest.raises(DataError, match="a worker process died"):
         list(mapping.in_order(os._exit, [1, 1], 2))
+
+
+def test_a_ctrl_c_is_told_once():
+    script = "from pretrain.workers import mapping; import time, sys; from wsl_det import errors\n"
+    script += "def main(_): [print(flush=True) for _ in mapping.in_order(time.sleep, [0.1, 60], 2)]\n"
+    script += "if __name__ == '__main__': sys.exit(errors.run(main))"
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, start_new_session=True, **pipes) as job:
+        job.stdout.readline()
+        os.killpg(job.pid, signal.SIGINT)
+        assert job.communicate(timeout=60)[1] == "interrupted; what was finished is kept\n"
+    assert job.returncode == 130
 
 
 def test_workers_and_scheduler_exclude_each_other(tool, capsys):
