@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
+from pretrain.posts.files import record_of_line
 from pretrain.posts.records import Columns, Ledger, Post, from_record
 from pretrain.shards import images, tars
 from pretrain.shards.images import Located
@@ -158,29 +159,26 @@ def _record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any
     """The posts' columns of a sample, or why there are none."""
     record: Any = {}
     if "json" in members:
-        if (text := _text(file, members["json"])) is None:
-            return "a .json that is not UTF-8 or too long"
         try:
-            record = json.loads(text)
-        except (ValueError, RecursionError):
-            return "a .json that is not JSON"
+            record = record_of_line(_read(file, members["json"]))
+        except ValueError:
+            return "a .json that is too long"
         if not isinstance(record, dict):
-            return "a .json that is no object with columns"
+            why = record if isinstance(record, str) and record else "no object with columns"
+            return f"a .json that is {why}"
     if "txt" in members and record.get(columns.hashtags) is None and record.get(columns.caption) is None:
-        if (text := _text(file, members["txt"])) is None:
+        try:
+            record = {**record, columns.caption: _read(file, members["txt"]).decode()}
+        except ValueError:
             return "a .txt that is not UTF-8 or too long"
-        record = {**record, columns.caption: text}
     return record
 
 
-def _text(file: BinaryIO, member: Member) -> str | None:
+def _read(file: BinaryIO, member: Member) -> bytes:
     if member.size > _LONGEST_TEXT:
-        return None
+        raise ValueError(member)
     file.seek(member.offset)
-    try:
-        return str(file.read(member.size), "utf-8")
-    except UnicodeDecodeError:
-        return None
+    return file.read(member.size)
 
 
 def _post(

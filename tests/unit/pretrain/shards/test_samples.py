@@ -71,6 +71,24 @@ def test_samples_are_runs_of_one_key(tmp_path, world):
     assert [s.post.id for s in named][:2] == ["00000/000000000", "77"]
 
 
+@pytest.mark.parametrize(
+    ("note", "skipped"),
+    [
+        (b'\xef\xbb\xbf{"caption": "#crane"}', None),  # a mark that Windows writes
+        (b'{"caption": "#crane", "bytes": ' + b"9" * 5000 + b"}", None),
+        (b'{"caption": ', "a .json that is not JSON"),
+        (b'{"caption": "\xff"}', "a .json that is not UTF-8"),
+        (b'"#crane"', "a .json that is not an object with columns"),
+        (b"", "a .json that is no object with columns"),
+    ],
+)
+def test_a_json_is_read_as_a_line_of_posts_is(tmp_path, world, note, skipped):
+    path = write_tar(tmp_path / "0.tar", [("a.jpg", world.jpeg(0)), ("a.json", note)])
+    found, ledger, _ = read(path)
+    assert [s.post.hashtags for s in found] == ([] if skipped else [("crane",)])
+    assert list(ledger.skipped) == ([skipped] if skipped else [])
+
+
 def test_names_that_tars_share_are_no_ids(tmp_path, world):
     for folder in "ab":
         (tmp_path / folder).mkdir()
