@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from pretrain.posts import files as post_files
-from pretrain.posts.records import Columns, Ledger, Post, is_name
+from pretrain.posts.records import Post, is_name
 from pretrain.vocabulary import wordnet
 from pretrain.vocabulary.build import Selection, Synsets
 from pretrain.vocabulary.classes import Labeller, Vocabulary, VocabularyClass
@@ -303,20 +303,6 @@ class Quality:
             f"({self.precision_broader:.2%} right or broader)",
             f"{self.recall:>14.2%} recall: {self.found:,} posts have a right label",
         ]
-
-
-def measure_files(
-    paths: list[str], columns: Columns, truth_path: str | Path, vocabulary: Vocabulary
-) -> Quality:
-    """The quality of the labels that ``vocabulary`` gives to the posts in ``paths``.
-
-    ``truth_path`` is jsonl with "id" and "wnid". Raises DataError when no post has a truth.
-    """
-    truth = read_truth(truth_path)
-    quality = measure(post_files.read(paths, columns, Ledger()), truth, vocabulary)
-    if not quality.posts:
-        raise DataError(f"no post's id is in {truth_path}; is it the truth of other posts?")
-    return quality
 
 
 def read_truth(path: str | Path) -> dict[str, str]:

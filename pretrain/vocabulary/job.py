@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from pretrain.posts import files as post_files
-from pretrain.posts.records import Columns
+from pretrain.posts.records import Columns, Ledger
 from pretrain.vocabulary import audit, audit_page, wordnet, wordnet_table
 from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary.build import Selection
 from pretrain.vocabulary.classes import Vocabulary
 from pretrain.vocabulary.hashtags import Resolver, Rules
 from wsl_det.core import files
-from wsl_det.errors import ConfigError
+from wsl_det.errors import ConfigError, DataError
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,7 @@ def run(
     job: Job, *, old: Vocabulary | None = None, workers: int | None = None, scheduler: str | None = None
 ) -> list[str]:
     """Count, choose, check and write; returns lines to print. Raises what its steps raise."""
-    if job.truth is not None:
-        audit.read_truth(job.truth)  # before hours of counting
+    truth = None if job.truth is None else audit.read_truth(job.truth)  # before hours of counting
     own = wordnet_table.same_as_shipped() if job.own_wordnet else None
     built, tally, ledger = vocabulary_builder.build(
         job.posts, job.columns, job.rules, job.selection, old=old, workers=workers, scheduler=scheduler
@@ -55,9 +54,11 @@ def run(
     if own is not None:
         built = replace(built, meta={**built.meta, "wordnet": {"source": "nltk", "sha256": own}})
     quality = None
-    if job.truth is not None:
-        paths = post_files.expand(job.posts)
-        quality = audit.measure_files(paths, job.columns, job.truth, built)
+    if truth is not None:
+        posts = post_files.read(post_files.expand(job.posts), job.columns, Ledger())
+        quality = audit.measure(posts, truth, built)
+        if not quality.posts:
+            raise DataError(f"no post's id is in {job.truth}; is it the truth of other posts?")
     built.write(job.output)
     lines = [*ledger.summary(), vocabulary_builder.describe(built, tally, job.output)]
     if job.audit is not None:

@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from browser import open_in_browser
 
-from pretrain.posts.records import Columns, Post
+from pretrain.posts import files as post_files
+from pretrain.posts.records import Columns, Ledger, Post
 from pretrain.vocabulary import (
     audit,
     audit_page,
@@ -171,7 +172,8 @@ def test_precision_and_recall(path, tmp_path):
         "elsewhere": "n02132136",
     }
     truth.write_text("\n" + "".join(json.dumps({"id": i, "wnid": w}) + "\n" for i, w in rows.items()))
-    quality = audit.measure_files([str(path)], Columns(), truth, page.built)
+    posts = post_files.read([str(path)], Columns(), Ledger())
+    quality = audit.measure(posts, audit.read_truth(truth), page.built)
     # p7 is a toy poodle: #poodle is broader, not right. p2: the bear, and Alaska.
     assert (quality.posts, quality.labelled, quality.found) == (4, 3, 2)
     posts = [Post("p7", None, ("poodle", "crane"))]
