@@ -85,7 +85,7 @@ class _GrowingArray:
         self.path = path
         self.dtype = dtype
         self.length = 0
-        self.file = open(path, "w+b")  # noqa: SIM115 (closed by the writer's __exit__)
+        self.file = open(path, "wb")  # noqa: SIM115 (closed by the writer's __exit__)
         self.file.write(bytes(_HEADER))
 
     def append(self, values: Any) -> None:
@@ -99,8 +99,7 @@ class _GrowingArray:
         self.file.seek(0)
         self.file.write(_MAGIC + room.to_bytes(2, "little") + text.encode().ljust(room - 1) + b"\n")
         self.file.flush()
-        self.file.seek(0)
-        return hashlib.file_digest(self.file, "sha256").hexdigest()
+        return files.sha256(self.path)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from pretrain.posts.seen import Seen
 from pretrain.shards import images
 from pretrain.shards.images import Located, Source
 from pretrain.vocabulary.classes import Labeller
+from wsl_det.core import files
 from wsl_det.core.photos import BadImage
 
 # A shard closes at this many images even when they are small, so that workers share the job.
@@ -151,8 +152,7 @@ def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
     if not shard.keys:
         path.unlink()
         return shard
-    with open(path, "rb") as file:
-        shard.sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    shard.sha256 = files.sha256(path)
     return shard
 
 
