@@ -129,8 +129,8 @@ def one_set(images: int, seed: int, *, attribution: bool, runs: int = 1) -> dict
     better = np.where(many.truth.object_class < DIFFERENT, 0.1, 0.4)
     chances = (replace(Detector(), missed=0.4), replace(Detector(), missed=better))  # type: ignore[arg-type]
     pair = [[simulation.detect(many, d, luck=7 * seed + i)] for i, d in enumerate(chances)]
-    stars = [(r["p_adjusted"] or 0 if r["p_adjusted"] is not None else 1) < 0.05
-             for r in compare(many, *pair, plain)["by_class"]]  # fmt: skip
+    adjusted = [row["p_adjusted"] for row in compare(many, *pair, plain)["by_class"]]
+    stars = [p is not None and p < 0.05 for p in adjusted]
     result["stars"] = [sum(stars[:DIFFERENT]), sum(stars[DIFFERENT:])]
     return result
 

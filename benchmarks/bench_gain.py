@@ -20,7 +20,8 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import mixtures
-from benchmarks.mixtures import CAUSES, Mixture, Rates
+from benchmarks.mixtures import CAUSES, Mixture
+from benchmarks.simulation import Detector
 from wsl_det.core import files, log
 from wsl_det.evaluation import matching, metrics
 from wsl_det.evaluation.match_table import FIRST_COCO
@@ -90,7 +91,7 @@ def examine(one: Mixture, rules: Sequence[str], *, alone: bool = False) -> dict[
     return found
 
 
-def _side(one: Mixture, rates: Rates) -> side.Side:
+def _side(one: Mixture, rates: Detector) -> side.Side:
     shapes = matching.object_shapes(one.scene.truth, "bbox")
     return side.build([mixtures.detect(one.scene, rates)], one.scene.truth, shapes, "bbox")
 

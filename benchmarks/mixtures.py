@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from benchmarks import simulation
+from benchmarks.simulation import Detector
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import seed as seeds
 from wsl_det.evaluation import matching, metrics
@@ -30,33 +31,14 @@ MOST_BACKGROUND = 20.0
 
 
 @dataclass(frozen=True)
-class Rates:
-    """What a detector does wrong.
-
-    class_error: share of objects with a wrong first label. box_noise: standard deviation of position and log
-    size, in units of the box. missed: mean share of objects without detection. background: false boxes an
-    image. duplicates: share of objects found twice. ranking: logit of objects over background.
-    follows_iou: logit per unit of IoU.
-    """
-
-    class_error: float
-    box_noise: float
-    missed: float
-    background: float
-    duplicates: float
-    ranking: float
-    follows_iou: float
-
-
-@dataclass(frozen=True)
 class Scene:
-    """A ground truth and the chance that detectors of it read."""
+    """A ground truth and the chance that detectors read; background: a part of ``as_predictions``."""
 
     truth: GroundTruth
     uniform: dict[str, np.ndarray]
     normal: dict[str, np.ndarray]
     confused: np.ndarray
-    background: Predictions
+    background: tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -64,10 +46,10 @@ class Mixture:
     """A scene with a baseline, and the rates that the candidate has instead, by cause."""
 
     scene: Scene
-    base: Rates
+    base: Detector
     planted: Mapping[str, float]
 
-    def detector(self, causes: frozenset[str] | None = None) -> Rates:
+    def detector(self, causes: frozenset[str] | None = None) -> Detector:
         """The baseline with these causes (by default all) as in the candidate."""
         causes = frozenset(self.planted) if causes is None else causes
         return replace(self.base, **{RATES[cause]: self.planted[cause] for cause in causes})
@@ -81,7 +63,7 @@ class Mixture:
         return dict.fromkeys(CAUSES, 0.0) | dict(zip(names, shares.tolist(), strict=True))
 
 
-def ap(scene: Scene, rates: Rates) -> float:
+def ap(scene: Scene, rates: Detector) -> float:
     return float(metrics.measure(matching.match(detect(scene, rates), scene.truth, "bbox")).metrics["AP"][0])
 
 
@@ -99,8 +81,8 @@ def draw(seed: int, stratum: int, *, localization: bool, images: int = 400) -> M
     raise RuntimeError(f"no detector with a base AP of {low} to {high} was drawn")
 
 
-def _base(rng: np.random.Generator, follows_iou: float) -> Rates:
-    return Rates(
+def _base(rng: np.random.Generator, follows_iou: float) -> Detector:
+    return Detector(
         class_error=rng.uniform(0.05, 0.5),
         box_noise=float(np.exp(rng.uniform(np.log(0.03), np.log(0.22)))),
         missed=rng.uniform(0.05, 0.5),
@@ -111,7 +93,7 @@ def _base(rng: np.random.Generator, follows_iou: float) -> Rates:
     )
 
 
-def _planted(rng: np.random.Generator, base: Rates, *, localization: bool) -> dict[str, float]:
+def _planted(rng: np.random.Generator, base: Detector, *, localization: bool) -> dict[str, float]:
     others = [cause for cause in CAUSES if cause != "localization" and rng.random() < 0.55]
     if localization:
         others.append("localization")
@@ -140,11 +122,13 @@ def _scene(rng: np.random.Generator, images: int) -> Scene:
     normal |= {kind: rng.standard_normal(num) for kind in ("score", "duplicate", "second", "third")}
     truth = simulation.as_truth(images, classes, object_image, object_class, boxes)
     background = _background(rng, truth, frequency)
-    uniform["background"] = rng.random(len(background))
+    uniform["background"] = rng.random(len(background[0]))
     return Scene(truth, uniform, normal, confused, background)
 
 
-def _background(rng: np.random.Generator, truth: GroundTruth, frequency: np.ndarray) -> Predictions:
+def _background(
+    rng: np.random.Generator, truth: GroundTruth, frequency: np.ndarray
+) -> tuple[np.ndarray, ...]:
     """As many false boxes as the worst detector has; four in ten overlap an object a little."""
     images, num = len(truth.image_ids), truth.num_objects
     wanted = rng.poisson(MOST_BACKGROUND, images)
@@ -167,15 +151,8 @@ def _background(rng: np.random.Generator, truth: GroundTruth, frequency: np.ndar
                     label = truth.object_class[about[b]]
                 parts.append((i, label, boxes[b]))
     assert num, "a scene has objects"
-    return Predictions(
-        image_ids=truth.image_ids[[i for i, _, _ in parts]],
-        category_ids=truth.category_ids[[k for _, k, _ in parts]],
-        scores=rng.standard_normal(len(parts)),
-        boxes_xywh=np.stack([box for _, _, box in parts]),
-        masks=None,
-        meta=None,
-        source="simulation",
-    )
+    image, label, box = (np.stack(column) for column in zip(*parts, strict=True))
+    return image, label, box, rng.standard_normal(len(parts))
 
 
 def _parts(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
@@ -185,8 +162,11 @@ def _parts(rng: np.random.Generator, boxes: np.ndarray) -> np.ndarray:
     return np.concatenate([centre - size / 2, size], axis=1)
 
 
-def detect(scene: Scene, rates: Rates) -> Predictions:
-    """The detections of a detector with these rates."""
+def detect(scene: Scene, rates: Detector) -> Predictions:
+    """The detections of a detector with these rates.
+
+    Its class errors are of the first label, its misses a mean over small and large objects; no jitter.
+    """
     truth, uniform, normal = scene.truth, scene.uniform, scene.normal
     objects, num = truth.object_boxes_xywh, truth.num_objects
     small = 1 - np.argsort(np.argsort(truth.object_area)) / max(num - 1, 1)
@@ -210,19 +190,5 @@ def detect(scene: Scene, rates: Rates) -> Predictions:
     later = logit + rates.follows_iou * (simulation.overlap(again, objects) - 0.7)
     parts.append((twice, image, labels, again, later - 0.2 - 0.8 * np.abs(normal["duplicate"])))
     kept = uniform["background"] < rates.background / MOST_BACKGROUND
-    back = scene.background
-    place = back.image_ids - 1, back.category_ids - 1
-    assert back.boxes_xywh is not None
-    parts.append((kept, place[0], place[1], back.boxes_xywh, back.scores))
-    columns = [
-        np.concatenate([column[keep] for keep, *rest in parts for column in [rest[i]]]) for i in range(4)
-    ]
-    return Predictions(
-        image_ids=truth.image_ids[columns[0]],
-        category_ids=truth.category_ids[columns[1]],
-        scores=1 / (1 + np.exp(-columns[3])),
-        boxes_xywh=columns[2],
-        masks=None,
-        meta=None,
-        source="simulation",
-    )
+    parts.append((kept, *scene.background))
+    return simulation.as_predictions(truth, parts)

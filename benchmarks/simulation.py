@@ -6,6 +6,7 @@ detectors of one world share every draw, so they differ in exactly what their ra
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -118,19 +119,23 @@ def detect(scene: World, detector: Detector, *, luck: int | None = None, fresh: 
     # nothing else changes.
     second = moved(objects, 1.2 * noise)
     weaker = logit - 0.7 * np.abs(scene.normal["second score"])
+    kept = scene.uniform["background"] < detector.background / scene.background
+    behind = detector.jitter * scene.normal["background score"]
     parts = [
-        (truth.object_image[keep], label[keep], boxes[keep], scores[keep])
-        for keep, boxes, scores in ((seen, first, logit), (again, second, weaker))
+        (seen, truth.object_image, label, first, logit),
+        (again, truth.object_image, label, second, weaker),
+        (kept, scene.background_image, scene.background_class, scene.background_boxes, behind),
     ]
-    keep = scene.uniform["background"] < detector.background / scene.background
-    logit = detector.jitter * scene.normal["background score"][keep]
-    parts.append(
-        (scene.background_image[keep], scene.background_class[keep], scene.background_boxes[keep], logit)
-    )
-    image, name, boxes, logit = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return as_predictions(truth, parts)
+
+
+def as_predictions(truth: GroundTruth, parts: Sequence[tuple[np.ndarray, ...]]) -> Predictions:
+    """Detections from parts of (which to keep, image, class, box, logit of the score)."""
+    rows = [[column[keep] for column in columns] for keep, *columns in parts]
+    image, label, boxes, logit = (np.concatenate(column) for column in zip(*rows, strict=True))
     return Predictions(
         image_ids=truth.image_ids[image],
-        category_ids=truth.category_ids[name],
+        category_ids=truth.category_ids[label],
         scores=1 / (1 + np.exp(-logit)),
         boxes_xywh=boxes,
         masks=None,
