@@ -2,7 +2,7 @@
 
 python benchmarks/bench_calibration.py --images 100 --sets 1000 --output cal_100.jsonl    resumes
 python benchmarks/bench_calibration.py --images 100 --sets 1000 --output quick.jsonl --no-attribution
-python benchmarks/bench_calibration.py --show cal_*.jsonl
+python benchmarks/bench_calibration.py --show cal_*.jsonl --write      and writes what the report reads
 
 coverage: of the 95% intervals of AP, AP50, both factors, each kind of error, classes by their images, where
 the candidate is a little better in everything. type I: detectors of equal AP, good at other classes. power:
@@ -18,6 +18,7 @@ import sys
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from statistics import NormalDist
 from typing import Any
@@ -28,7 +29,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector, World
-from wsl_det.core import log
+from wsl_det.core import files, log
 from wsl_det.core import seed as seeds
 from wsl_det.evaluation import matching
 from wsl_det.gain import comparison, measures, side
@@ -42,7 +43,8 @@ Runs = list[Predictions]
 WHOLE = 12_000
 """Images that stand for the population."""
 GROUPS = ((8, 15), (16, 31), (32, 10**9))
-
+ENOUGH = 100
+TABLE = Path(__file__).parents[1] / "wsl_det" / "gain" / "calibration.json"
 
 SPREAD, FRESH = 0.12, 0.3
 """Of several runs: log standard deviation of their class errors, and the share of draws not in common."""
@@ -174,6 +176,25 @@ def show(sets: Sequence[dict[str, Any]]) -> None:
         print(f"| {name} | " + " | ".join(cells[n] for n in sizes) + " |")
 
 
+def table(sets: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """What the report reads: percent covered by number of images, where there are ``ENOUGH`` test sets."""
+    rows = []
+    for images in sorted({one["images"] for one in sets}):
+        covered = [one["covered"] for one in sets if one["images"] == images]
+        if len(covered) >= ENOUGH:
+            shares = {n: float(np.mean([one[n] for one in covered if n in one])) for n in covered[0]}
+            rows.append(
+                {"images": images, "sets": len(covered)}
+                | {"covered": {name: round(100 * share, 1) for name, share in shares.items()}}
+            )
+    return {
+        "what": "percent of the true values that 95% intervals held, in simulated test sets",
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": "python benchmarks/bench_calibration.py --show FILES --write",
+        "by_images": rows,
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -184,9 +205,13 @@ def main() -> None:
     parser.add_argument("--no-attribution", action="store_true", help="leave the kinds of error out")
     parser.add_argument("--runs", type=int, default=1, help="a side; several: coverage alone")
     parser.add_argument("--show", type=Path, nargs="+", metavar="FILE")
+    parser.add_argument("--write", action="store_true", help=f"with --show: write {TABLE.name}")
     args = parser.parse_args()
     if args.show:
-        show([json.loads(line) for path in args.show for line in path.read_text().splitlines()])
+        sets = [json.loads(line) for path in args.show for line in path.read_text().splitlines()]
+        show(sets)
+        if args.write:
+            files.write_json(TABLE, table(sets))
         return
     done = len(args.output.read_text().splitlines()) if args.output.exists() else 0
     with args.output.open("a") as file:

@@ -12,6 +12,8 @@ from wsl_det.core.words import signed
 FIRST = ("AP", "AP50", "AP75")
 RELATIVE_FLOOR = 1.0
 """AP of the baseline, in percent, under which a relative gain is noise and not shown."""
+HOLDS = ((100, 92.0), (0, 90.0))
+"""Images, and the percent that a 95% interval has to cover from so many on to count as calibrated."""
 APART = 0.5
 """Points of AP between the localization of levels 2 and 3 from which the report says which to believe."""
 
@@ -29,7 +31,7 @@ def asked(record: dict[str, Any]) -> dict[str, Any]:
     """
     rows = {name: record["metrics"][name] for name in FIRST}
     gains = rows["AP"]["gain"], rows["AP50"]["gain"]
-    known = _known()
+    known = _known("method_error")
     found: dict[str, Any] = {
         "metrics": {
             name: {key: row[key] for key in ("baseline", "candidate", "gain", "interval")}
@@ -109,10 +111,23 @@ def levels(found: dict[str, Any] | None) -> str:
     )
 
 
+def calibration(images: int) -> dict[str, Any]:
+    """How often the 95% intervals of one run a side hold, for a test set of ``images`` images.
+
+    images, sets: of the simulated test sets, the largest measured that are no larger than this one. covered:
+    percent by name. uncalibrated: the kinds of error that cover less than ``HOLDS`` asks for.
+    """
+    rows: list[dict[str, Any]] = _known("calibration")["by_images"]
+    row = [one for one in rows if one["images"] <= images or one is rows[0]][-1]
+    least = next(share for size, share in HOLDS if row["images"] >= size)
+    kinds = {name.removesuffix(" (kind)"): share for name, share in row["covered"].items() if "kind" in name}
+    return row | {"uncalibrated": [kind for kind, share in kinds.items() if share < least]}
+
+
 @functools.cache
-def _known() -> dict[str, Any]:
-    """The table that ``benchmarks/bench_gain.py --write`` writes."""
-    found: dict[str, Any] = files.read_json(Path(__file__).with_name("method_error.json"), "method's error")
+def _known(name: str) -> dict[str, Any]:
+    """A table that ``benchmarks/bench_gain.py`` or ``bench_calibration.py`` writes with ``--write``."""
+    found: dict[str, Any] = files.read_json(Path(__file__).with_name(f"{name}.json"), "measured table")
     return found
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from wsl_det.evaluation import metrics
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
 from wsl_det.gain import answer, attribution, estimates, factors, groups, measures, mends, power, resamples
 from wsl_det.gain.estimates import Estimate, number
@@ -20,9 +19,6 @@ SHOWN_KINDS = ("classification", "localization", "duplicate", "background", "mis
 ANCHORS = ("0.1", "0.3", "0.5")
 FEWEST_IMAGES = 8
 """Images with objects of a class under which its resamples hardly vary and an interval would mislead."""
-
-UNCALIBRATED = ("duplicate",)
-"""Kinds whose intervals cover less than 92% in simulated test sets of 100 images (benchmarks/README.md)."""
 
 Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -45,7 +41,6 @@ class Pair:
 
     a: Numbers
     b: Numbers
-
     images: int
 
     def estimate(
@@ -90,7 +85,7 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     gains = pair.estimate(lambda a, b: b - a, seen_in=rows)
     record: dict[str, Any] = {
         "metrics": {
-            name: _row(pair, gains, i) | {"p": number(gains[i].p)} | _doubt(gains[i])
+            name: _row(pair, gains, i) | {"p": number(gains[i].p), "variance": estimates.summary(gains[i])}
             for name, i in layout.metrics.items()
         },
         "curve": _curve(pair, gains, layout),
@@ -129,10 +124,6 @@ def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:
         "gain": number(gains[i].point),
         "interval": gains[i].record(),
     }
-
-
-def _doubt(gain: Estimate) -> dict[str, Any]:
-    return {"variance": estimates.summary(gain)}
 
 
 def _curve(pair: Pair, gains: list[Estimate], layout: measures.Layout) -> list[dict[str, Any]]:
@@ -230,8 +221,3 @@ def _absent(pair: Pair, layout: measures.Layout, table: MatchTable) -> int:
     """Cases of a class that has objects but none in a resample, where it is left out for both sides."""
     objects = np.bincount(table.object_class[table.counts[0]], minlength=table.num_classes)
     return int(np.isnan(pair.a.replicates[layout.classes][objects > 0]).sum())
-
-
-def metric_names() -> tuple[str, ...]:
-    """The twelve COCO numbers in the order of the report."""
-    return metrics.METRICS

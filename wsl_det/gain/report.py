@@ -104,7 +104,7 @@ def make(
             if len(baseline) == len(candidate) == 1
             else "Welch’s t over the variance from images and between runs"
         ),
-        "uncalibrated": list(comparison.UNCALIBRATED),
+        "calibration": answer.calibration(len(truth.image_ids)),
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
         "differences": [asdict(difference) for difference in differences],
         "notes": [

@@ -21,7 +21,7 @@ from tools import report_gain
 from wsl_det import errors, gain, predictions
 from wsl_det.core import files, words
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.gain import estimates, power, report, verdict
+from wsl_det.gain import answer, estimates, power, report, verdict
 from wsl_det.gain.comparison import Options
 
 OPTIONS = Options(bootstrap=60, attribution_bootstrap=10)
@@ -121,6 +121,16 @@ def test_the_page_is_one_file_and_escapes_what_comes_from_data(made: Path) -> No
     gain = json.loads((made / "gain.json").read_text())["bbox"]["metrics"]["AP"]["gain"]
     assert f"{words.signed(gain)}</b>" in page
     assert "training seed" in page
+
+
+def test_kinds_whose_intervals_hold_too_seldom_are_marked(made: Path) -> None:
+    page = (made / "gain.html").read_text()
+    known = json.loads((made / "gain.json").read_text())["meta"]["calibration"]
+    for kind in ("classification", "localization", "duplicate", "background", "missed"):
+        share = known["covered"][f"{kind} (kind)"]
+        assert (f"<td>{kind} †</td>" in page) == (share < 90) == (f"{round(share)}% ({kind})" in page)
+    assert known["images"] == 28 and "missed" in answer.calibration(50)["uncalibrated"]
+    assert "missed" not in answer.calibration(100)["uncalibrated"]
 
 
 @pytest.mark.parametrize("width", [1100, 500])
