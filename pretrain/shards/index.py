@@ -231,7 +231,7 @@ def _map(path: Path, dtype: Any) -> NDArray[Any]:
     except FileNotFoundError:
         raise DataError(f"{path} does not exist; {_AGAIN}") from None
     except foreign.NO_ARRAYS as error:
-        raise DataError(f"{path} is no whole numpy array ({str(error)[:200]}); {_AGAIN}") from None
+        raise DataError(f"{path} is no whole numpy array ({foreign.damage(error, path)}); {_AGAIN}") from None
     if not isinstance(array, np.ndarray) or array.dtype != dtype or array.ndim != 1:
         found = f"{array.dtype}{array.shape}" if isinstance(array, np.ndarray) else "several arrays"
         raise DataError(f"{path} holds {found}, expected {np.dtype(dtype)} in one dimension; {_AGAIN}")

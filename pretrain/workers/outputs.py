@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from wsl_det.core import files, foreign
+from wsl_det.core import files, foreign, log
 
 
 @dataclass
@@ -52,7 +52,10 @@ def load(path: Path, rows: Sequence[int]) -> Outputs | None:
             unreadable = dict(zip(bad.tolist(), reasons.tolist(), strict=True))
             sound = vectors.ndim == 2 and vectors.dtype == np.float32 and there.tolist() == list(rows)
             sound = sound and len(vectors) == len(hashes) == len(rows)
-    except foreign.NO_ARRAYS:
+    except FileNotFoundError:
+        return None
+    except foreign.NO_ARRAYS as error:
+        log.get().warning("%s is damaged (%s): it is made anew", path, foreign.damage(error, path))
         return None
     if not sound:
         return None

@@ -13,12 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from wsl_det.backbone import arch as arches
-from wsl_det.backbone import batch_norm, conventions, soundness
+from wsl_det.backbone import batch_norm, conventions, layouts, soundness
 from wsl_det.backbone.arch import Architecture
 from wsl_det.core import checkpoint, files
 from wsl_det.errors import CheckpointError
@@ -96,8 +95,7 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
     if not isinstance(model, Mapping):
         raise CheckpointError(f"{path} holds no 'model'; export it again")
     # Detectron2's .pkl holds arrays.
-    model = {k: torch.from_numpy(v) if isinstance(v, np.ndarray) else v for k, v in model.items()}
-    weights = soundness.as_float32(model, str(path))
+    weights = soundness.as_float32({k: layouts.as_tensor(v) for k, v in model.items()}, str(path))
     arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, str(path))
     if arch != arches.from_dict(meta["arch"]):
         raise CheckpointError(

@@ -217,7 +217,7 @@ def read(path: str | Path) -> dict[str, Any]:
             "it may be truncated: copy or download it again"
         ) from None
     except (MemoryError, OverflowError, RecursionError) as error:
-        raise CheckpointError(f"{path} asks for more than it holds ({type(error).__name__})") from None
+        raise CheckpointError(f"{path} asks for more than it holds ({foreign.damage(error, path)})") from None
     if not isinstance(plain, dict):
         raise CheckpointError(f"{path} holds a {type(plain).__name__}; expected a dict of arrays")
     return plain

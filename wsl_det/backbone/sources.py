@@ -159,8 +159,9 @@ def _load_safetensors(file: Path) -> dict[str, Any]:
             about = opened.metadata() or {}
             tensors = {key: opened.get_tensor(key) for key in list(opened.keys())}
     except (SafetensorError, OSError, ValueError, RuntimeError, OverflowError, MemoryError) as error:
+        told = foreign.damage(error, file)
         raise CheckpointError(
-            f"{file} is not a whole safetensors file ({error}); copy or download it again"
+            f"{file} is not a whole safetensors file ({told}); copy or download it again"
         ) from None
     if formats.METADATA in about:
         try:

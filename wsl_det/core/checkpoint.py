@@ -183,7 +183,8 @@ def load_weights(path: str | Path) -> dict[str, Any]:
         raise CheckpointError(_beside_tensors(path, error)) from None
     except _DAMAGED as error:
         raise CheckpointError(
-            f"{path} cannot be read ({first_line(error)}); it may be truncated: copy or download it again"
+            f"{path} cannot be read ({foreign.damage(error, path)}); it may be truncated: copy or download "
+            "it again"
         ) from None
     if not isinstance(value, dict):
         raise CheckpointError(f"{path} holds a {type(value).__name__}; expected a dict like {{'model': …}}")

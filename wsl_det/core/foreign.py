@@ -13,7 +13,7 @@ import zlib
 from pathlib import Path
 from typing import IO
 
-from wsl_det.errors import CheckpointError
+from wsl_det.errors import CheckpointError, WslError, first_line
 
 OFFLINE = "WSL_DET_OFFLINE"
 _AGAIN = "copy or download it again"
@@ -91,6 +91,26 @@ def instead_of_weights(path: str | Path) -> str | None:
         return None if is_zip(path) else f"is a truncated archive, its {size} bytes have no end: {_AGAIN}"
     found = instead(start)
     return f"is {found[0]} of {size} bytes, not weights: {found[1]}" if found else None
+
+
+def damage(error: BaseException, path: str | Path) -> str:
+    """What a reader said of a file that it could not read, in a line.
+
+    Raises where the file is not at fault: PermissionError again, and WslError where the memory that is left
+    does not hold as many bytes as the file has; a damaged header asks for any number of them.
+    """
+    if isinstance(error, PermissionError):
+        raise error
+    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+        size = Path(path).stat().st_size
+        try:
+            bytearray(size)
+        except MemoryError:
+            raise WslError(
+                f"{path} has {size:,} bytes, more than the memory that is left ({first_line(error):.200}); "
+                "end other programs, or use a machine with more"
+            ) from None
+    return first_line(error)[:200]
 
 
 def is_zip(path: Path) -> bool:

@@ -110,6 +110,8 @@ class Loop:
         try:
             self._check_fingerprint(dict(saved.get("fingerprint", {})))
             self._restore(saved)
+        except torch.OutOfMemoryError:
+            raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
                 f"{self.folder.path}: checkpoint {saved['iteration']} is not one of this run "

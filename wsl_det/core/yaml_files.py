@@ -139,13 +139,7 @@ def _scalar(loader: _Loader, node: yaml.ScalarNode, as_written: bool) -> Any:
         raise _error(node, f"{text} is another number in YAML; write it in decimal, or in quotes as text")
     try:
         value = loader.construct_object(node)
-    except (
-        ValueError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        OverflowError,
-    ):  # PyYAML's, by its constructors
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError):  # PyYAML's constructors
         raise _error(node, f"{text[:40]} is no {tag} that can be read") from None
     if tag == "int" and abs(value) >= _LARGEST:
         raise _error(node, "a whole number beyond 64 bits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
@@ -261,15 +262,13 @@ def _check_first(entry: Entry, path: Path, where: str) -> None:
     from wsl_det.backbone import sources
 
     # Readers are chosen by the suffix, which a file that is not yet trusted does not have.
-    named = path if path.name == entry.file_name else path.with_name(f".{os.getpid()}.{entry.file_name}")
-    os.replace(path, named)
-    try:
-        folded = entry.bn == "folded"
-        sources.read(named, expect=entry.arch_name, convention=entry.convention, bn_folded=folded)
-    except CheckpointError as error:
-        raise DownloadError(f"{where} is not the weights of {entry.name}: {error}") from None
-    finally:
-        os.replace(named, path)
+    with tempfile.TemporaryDirectory() as folder:
+        named, folded = Path(folder) / entry.file_name, entry.bn == "folded"
+        named.symlink_to(path.absolute())
+        try:
+            sources.read(named, expect=entry.arch_name, convention=entry.convention, bn_folded=folded)
+        except CheckpointError as error:
+            raise DownloadError(f"{where} is not the weights of {entry.name}: {error}") from None
 
 
 def _check_content(entry: Entry, path: Path, where: str) -> str:

@@ -20,7 +20,7 @@ import torch
 
 from wsl_det.backbone import artifact, pickles, sources
 from wsl_det.core import checkpoint
-from wsl_det.errors import CheckpointError
+from wsl_det.errors import CheckpointError, WslError
 
 
 class Call:
@@ -163,6 +163,20 @@ def little_memory(megabytes: int = 300):
     finally:
         resource.setrlimit(resource.RLIMIT_AS, before)
         tracemalloc.stop()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".pkl", ".safetensors"])
+def test_a_lack_of_memory_is_not_told_as_damage(tmp_path, suffix):
+    path, large = tmp_path / f"x{suffix}", np.ones(2**24, np.float32)
+    if suffix == ".pth":
+        torch.save({"conv1.weight": torch.from_numpy(large)}, path)
+    elif suffix == ".pkl":
+        path.write_bytes(pickle.dumps({"conv1_w": large}))
+    else:
+        path.write_bytes(safetensors({"conv1.weight": tensor([2**24], 0, 2**26)}, large.tobytes()))
+    del large
+    with little_memory(16), pytest.raises(WslError, match=r"has 67,.* more than the memory that is left"):
+        sources.read(path)
 
 
 def test_every_truncation_of_a_pickle_is_refused(tmp_path):

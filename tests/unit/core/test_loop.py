@@ -234,6 +234,18 @@ def test_resume_without_checkpoint_starts_over(tmp_path: Path) -> None:
     assert _train(tmp_path, 2, resume=True)
 
 
+def test_a_full_gpu_is_not_told_as_another_runs_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    _train(tmp_path, 4)
+    monkeypatch.setattr(torch.optim.SGD, "load_state_dict", full)
+    with pytest.raises(torch.OutOfMemoryError):
+        _train(tmp_path, 6, resume=True)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -10,6 +10,8 @@ import pytest
 
 from pretrain.workers import outputs
 from pretrain.workers.outputs import Outputs
+from wsl_det.core import foreign
+from wsl_det.errors import WslError
 
 
 def _made(first: int = 4) -> Outputs:
@@ -32,7 +34,7 @@ def test_what_is_stored_comes_back_and_units_join(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "how", ["absent", "cut", "other rows", "no zip", "other arrays", "a member that is no array"]
 )
-def test_what_does_not_fit_is_made_anew(tmp_path: Path, how: str) -> None:
+def test_what_does_not_fit_is_made_anew(tmp_path: Path, how: str, caplog: pytest.LogCaptureFixture) -> None:
     path = tmp_path / "4.npz"
     _made().store(path)
     if how == "absent":
@@ -50,3 +52,19 @@ def test_what_does_not_fit_is_made_anew(tmp_path: Path, how: str) -> None:
     elif how == "other arrays":
         np.savez(path, outputs=np.zeros((3, 2), np.float32), hashes=np.array(["a"] * 3))
     assert outputs.load(path, range(5, 8) if how == "other rows" else range(4, 7)) is None
+    told = how not in ("absent", "other rows")
+    assert [f"{path} is damaged (" in line for line in caplog.messages] == [True] * told
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "Permission denied"), MemoryError("no 8 bytes")])
+def test_what_is_no_damage_is_not_made_anew(
+    tmp_path: Path, error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise error
+
+    _made().store(tmp_path / "4.npz")
+    monkeypatch.setattr(np, "load", refuse)
+    monkeypatch.setattr(foreign, "bytearray", refuse, raising=False)
+    with pytest.raises((PermissionError, WslError), match=r"denied|more than the memory that is left .no 8"):
+        outputs.load(tmp_path / "4.npz", range(4, 7))
