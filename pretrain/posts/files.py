@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from pretrain.posts import opening
 from pretrain.posts.opening import must_be_text, open_bytes, suffixes
 from pretrain.posts.records import Columns, Ledger, Post, from_record
 from pretrain.posts.tables import DELIMITERS, read_parquet, read_table
@@ -20,7 +21,6 @@ from wsl_det.errors import DataError
 # Bytes of a part. It decides nothing but who reads what: the same for any number of workers.
 PART_BYTES = 32 << 20
 _BLOCK = 8 << 20
-_LONGEST_LINE = 64 << 20
 _LONGEST_NUMBER = 4300  # digits; beyond, int() refuses
 _NO_NAME = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]")
 _BOM = b"\xef\xbb\xbf"
@@ -157,14 +157,12 @@ def blocks(part: Part) -> Iterator[bytes]:
             block = rest + block
             first, cut = False, block.rfind(b"\n") + 1
             rest = block[cut:]
-            if len(rest) > _LONGEST_LINE:
-                raise DataError(
-                    f"posts file {part.path} has a line of over {_LONGEST_LINE >> 20} MB; is it JSON lines?"
-                )
+            if len(rest) > opening.LONGEST_LINE:
+                raise opening.too_long(part.path)
             if cut:
                 yield block[:cut]
         if rest:
-            yield rest + file.readline(_LONGEST_LINE)
+            yield rest + file.readline(opening.LONGEST_LINE)
 
 
 def record_of_line(line: bytes) -> Any:

@@ -19,6 +19,7 @@ from wsl_det.errors import DataError
 
 _COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _ZSTANDARD = ".zst"
+LONGEST_LINE = 64 << 20
 _LARGEST_WINDOW = 1 << 31  # zstd --long=31, the format's largest
 _JSON_LINES = "expected one object per line"
 # How other files begin, and what to do about them.
@@ -70,6 +71,12 @@ def must_be_text(path: str, head: bytes, lines: bool = False) -> None:
             raise DataError(f"posts file {path} {remedy}")
     if found := foreign.instead(head, foreign.JSON):
         raise DataError(f"posts file {path} is {found[0]}: {found[1]}")
+
+
+def too_long(path: str) -> DataError:
+    """What is raised for a line of over ``LONGEST_LINE``."""
+    told = "is it JSON lines, or a table of a post a row?"
+    return DataError(f"posts file {path} has a line of over {LONGEST_LINE >> 20} MB; {told}")
 
 
 def optional(module: str, purpose: str) -> Any:

@@ -8,8 +8,9 @@ import io
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator
-from typing import Any
+from typing import IO, Any
 
+from pretrain.posts import opening
 from pretrain.posts.opening import must_be_text, open_bytes, optional
 from pretrain.posts.records import Columns
 from wsl_det.core import foreign
@@ -29,9 +30,9 @@ def read_table(path: str, delimiter: str, columns: Columns) -> Iterator[Any]:
     with open_bytes(path) as file:
         must_be_text(path, file.peek(512))  # type: ignore[attr-defined]
         # Bytes that are no UTF-8 become surrogates, so that one bad row does not end the file.
-        text = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        text = _lines(path, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=""))
         csv.field_size_limit(_FIELD_LIMIT)
-        if not (head := text.readline()):
+        if not (head := next(text, "")):
             return
         try:
             names = next(csv.reader([head], delimiter=delimiter, strict=True))
@@ -45,6 +46,13 @@ def read_table(path: str, delimiter: str, columns: Columns) -> Iterator[Any]:
                 yield "not UTF-8"
             else:
                 yield dict(zip(names, row, strict=True))
+
+
+def _lines(path: str, text: IO[str]) -> Iterator[str]:
+    while line := text.readline(opening.LONGEST_LINE):
+        if len(line) == opening.LONGEST_LINE:
+            raise opening.too_long(path)
+        yield line
 
 
 class _Lines:

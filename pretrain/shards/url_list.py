@@ -57,8 +57,9 @@ def write(
         _write(scratch, form, rows(stream, labeller, met))
         if not met["written"]:
             reasons = ", ".join(f"{count:,} {reason}" for reason, count in met.most_common()) or "no posts"
+            fits = f", and check that --vocab {vocab_path} fits these posts" if vocab_path else ""
             raise DataError(
-                f'no post has a URL in "{columns.image}": {reasons}; name the column with --image-column'
+                f'no URL is left of "{columns.image}": {reasons}; name their column with --image-column{fits}'
             )
     return _summary(output, form, ledger, met)
 

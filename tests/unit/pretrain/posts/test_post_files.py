@@ -11,6 +11,7 @@ import tarfile
 import pytest
 
 from pretrain.posts import files as post_files
+from pretrain.posts import opening
 from pretrain.posts.records import Columns, Ledger, Post
 from wsl_det.errors import DataError
 
@@ -154,12 +155,16 @@ def test_globs_are_sorted_and_nothing_counts_twice(tmp_path):
         post_files.expand([f"{base}/p-*.jsonl", f"{base}/p-1.jsonl"])
 
 
-def test_lines_that_never_end_are_no_posts(tmp_path, monkeypatch):
-    monkeypatch.setattr(post_files, "_LONGEST_LINE", 1000)
+@pytest.mark.parametrize(
+    ("name", "head"),
+    [("p.jsonl", ""), ("p.csv", ""), ("p.csv", "id,caption\n"), ("p.tsv", "id\tcaption\n1\t#dog\n")],
+)
+def test_lines_that_never_end_are_no_posts(tmp_path, monkeypatch, name, head):
+    monkeypatch.setattr(opening, "LONGEST_LINE", 1000)
     monkeypatch.setattr(post_files, "_BLOCK", 100)
-    (tmp_path / "p.jsonl").write_bytes(b"\0" * 5000)
-    with pytest.raises(DataError, match="is it JSON lines"):
-        read(tmp_path / "p.jsonl")
+    (tmp_path / name).write_text(head + "\0" * 5000)
+    with pytest.raises(DataError, match="line of over .* is it JSON lines, or a table"):
+        read(tmp_path / name)
 
 
 @pytest.mark.parametrize("name", ["p.jsonl", "p.csv", "p.tsv.gz", "p.jsonl.zst"])
