@@ -73,8 +73,8 @@ def choose(found: Predictions, truth: GroundTruth, asked: Sequence[str] | None) 
     return tuple(name for name in found.iou_types if name == "bbox" or masks)
 
 
-def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
-    """What was evaluated, and what about the annotations a reader should know."""
+def notes(truth: GroundTruth) -> list[str]:
+    """What about the annotations a reader should know."""
     notes = []
     if truth.renumbered:
         notes.append(
@@ -83,18 +83,19 @@ def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
         )
     if truth.num_objects == 0:
         notes.append("the ground truth has no annotations: nothing is defined")
-    boxes = conventions.strange_boxes(found, truth)
-    if boxes is not None:
-        notes.append(
-            f"the boxes of {found.source} fit as {boxes}; COCO results are [x, y, width, height] in pixels"
-        )
+    return notes
+
+
+def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
+    """What was evaluated, and what about it a reader should know."""
+    strange = conventions.strange(found, truth)
     return {
         "images": len(truth.image_ids),
         "objects": int((~truth.object_crowd).sum()),
         "crowds": int(truth.object_crowd.sum()),
         "detections": len(found),
         "predictions_meta": found.meta,
-        "notes": notes,
+        "notes": [*notes(truth), *([] if strange is None else ["the {}: {}, {}".format(*strange)])],
     }
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from wsl_det.coco import masks
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.evaluation import matching
 from wsl_det.predictions import Predictions
@@ -74,7 +75,7 @@ class _Sample:
 
 def _sample(found: Predictions, truth: GroundTruth) -> _Sample | None:
     """The pairs of a sample of images; None where nothing can be told."""
-    if found.boxes_xywh is None or not len(found) or not truth.num_objects:
+    if not len(found) or not truth.num_objects:
         return None
     named = np.intersect1d(found.image_ids, truth.image_ids[np.unique(truth.object_image)])
     chosen = named[:: max(1, len(named) // IMAGES)]
@@ -89,7 +90,7 @@ def _sample(found: Predictions, truth: GroundTruth) -> _Sample | None:
     begin = np.cumsum(number) - number
     second = np.arange(len(first)) - np.repeat(begin - starts[image], number)
     return _Sample(
-        boxes=found.boxes_xywh[rows],
+        boxes=_boxes(found, truth, rows, image),
         size=truth.image_sizes[image][:, ::-1].astype(np.float64),
         objects=np.ascontiguousarray(truth.object_boxes_xywh[objects]),
         first=first,
@@ -99,15 +100,39 @@ def _sample(found: Predictions, truth: GroundTruth) -> _Sample | None:
     )
 
 
-def strange_boxes(found: Predictions, truth: GroundTruth) -> str | None:
+def _boxes(found: Predictions, truth: GroundTruth, rows: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(N, 4) xywh of ``rows`` of the list, around their masks where it carries no boxes."""
+    if found.boxes_xywh is not None:
+        return found.boxes_xywh[rows]
+    assert found.masks is not None, "predictions carry boxes or masks"
+    given, sizes = [found.masks[i] for i in rows.tolist()], truth.image_sizes[image]
+    masks.read(given, sizes, lambda k: f"{found.source}: row {rows[k]}")
+    return masks.boxes(given, sizes)
+
+
+def strange(found: Predictions, truth: GroundTruth) -> tuple[str, str, str] | None:
+    """(what of the list, how it fits the ground truth, what was expected) by another convention, or None."""
+    sample = _sample(found, truth)
+    if sample is None:
+        return None
+    if found.boxes_xywh is not None and (boxes := _strange_boxes(sample)) is not None:
+        return f"boxes of {found.source}", f"fit as {boxes}", "[x, y, width, height] in pixels expected"
+    if (agreement := _strange_categories(sample, found, truth)) is None:
+        return None
+    before, after = (f"{100 * share:.0f}%" for share in agreement)
+    return (
+        f"category ids of {found.source}",
+        f"{before} of the found objects have their own class",
+        f"{after} once ids are exchanged: they are in another order than those of --gt",
+    )
+
+
+def _strange_boxes(sample: _Sample) -> str | None:
     """The reading that the boxes fit, if it is not [x, y, width, height] in pixels; None where it is.
 
     A list is strange when another reading finds more than twice the objects (and at least five more), or when
     every box fits into its image by the other reading and a fifth do not as they are.
     """
-    sample = _sample(found, truth)
-    if sample is None:
-        return None
     known, outside = sample.fits(sample.boxes)
     shares = bool(sample.boxes.max() <= 2 and sample.objects.max() > 16)
     best, most = None, 0
@@ -127,15 +152,14 @@ def strange_boxes(found: Predictions, truth: GroundTruth) -> str | None:
     return best
 
 
-def strange_categories(found: Predictions, truth: GroundTruth) -> tuple[float, float] | None:
+def _strange_categories(
+    sample: _Sample, found: Predictions, truth: GroundTruth
+) -> tuple[float, float] | None:
     """(share of objects found under their own class, the same after ids are exchanged), where that differs.
 
     The order of the ids is learnt on half of the images and tried on the others, and the shares are means
     over the classes, so that a detector that is merely weak, or calls everything by one name, is not strange.
     """
-    sample = _sample(found, truth)
-    if sample is None or len(truth.category_ids) < 2:
-        return None
     good = np.flatnonzero(sample.overlaps(sample.boxes) >= OVERLAP)
     # The best-scored box on an object speaks for it.
     order = good[np.lexsort((-found.scores[sample.rows[sample.first[good]]], sample.second[good]))]
@@ -148,18 +172,21 @@ def strange_categories(found: Predictions, truth: GroundTruth) -> tuple[float, f
     learnt, tried = images % 2 == 0, images % 2 == 1
     if tried.sum() < 10:
         return None
-    from scipy.optimize import linear_sum_assignment
-
     number = len(truth.category_ids)
-    counts = np.zeros((number, number))
-    np.add.at(counts, (named[learnt], true[learnt]), 1)
-    # Where the counts leave it open, an id stays what it is.
-    exchanged = linear_sum_assignment(counts + 1e-3 * np.eye(number), maximize=True)[1]
 
     def agreement(names: np.ndarray) -> float:
         right = np.bincount(true[tried], weights=names == true[tried], minlength=number)
         every = np.bincount(true[tried], minlength=number)
         return float((right[every > 0] / every[every > 0]).mean())
 
-    as_is, after = agreement(named[tried]), agreement(exchanged[named[tried]])
+    as_is = agreement(named[tried])
+    if 2 * as_is + 0.1 > 1:
+        return None  # as with any sound list, whose reader need not wait for scipy
+    from scipy.optimize import linear_sum_assignment
+
+    counts = np.zeros((number, number))
+    np.add.at(counts, (named[learnt], true[learnt]), 1)
+    # Where the counts leave it open, an id stays what it is.
+    exchanged = linear_sum_assignment(counts + 1e-3 * np.eye(number), maximize=True)[1]
+    after = agreement(exchanged[named[tried]])
     return (as_is, after) if after >= 2 * as_is + 0.1 else None

@@ -52,7 +52,8 @@ def check(
 ) -> tuple[dict[str, list[dict[str, Any]]], list[Difference], list[str]]:
     """(what each list covers, by side; differences that must not be; sentences a reader should know)."""
     sides = [[_list(run, truth) for run in runs] for runs in (baseline, candidate)]
-    found = [difference for one in (*sides[0], *sides[1]) for difference in _strange(one.run, truth)]
+    strange = [conventions.strange(one.run, truth) for one in (*sides[0], *sides[1])]
+    found = [Difference(*one, False) for one in strange if one is not None]
     for a in sides[0]:
         for b in sides[1]:
             found += _between(a, b)
@@ -133,28 +134,6 @@ def _cut_by_number(one: _List, other: _List) -> bool:
     before = int((one.counts == one.shown.most - 1).sum())
     beyond = int((other.counts > one.shown.most).sum())
     return one.shown.most > 0 and one.shown.at_limit > max(few, 2 * before) and beyond > few
-
-
-def _strange(run: Predictions, truth: GroundTruth) -> list[Difference]:
-    rows = []
-    boxes = conventions.strange_boxes(run, truth)
-    if boxes is not None:
-        rows.append(
-            Difference(f"boxes of {run.source}", f"fit as {boxes}", "[x, y, width, height] expected", False)
-        )
-        return rows
-    agreement = conventions.strange_categories(run, truth)
-    if agreement is not None:
-        before, after = (f"{100 * share:.0f}%" for share in agreement)
-        rows.append(
-            Difference(
-                f"category ids of {run.source}",
-                f"{before} of the found objects have their own class",
-                f"{after} once ids are exchanged: they are in another order than those of --gt",
-                False,
-            )
-        )
-    return rows
 
 
 def _identical(a: Predictions, b: Predictions) -> bool:

@@ -109,7 +109,7 @@ def make(
         "differences": [asdict(difference) for difference in differences],
         "notes": [
             *notes,
-            *coco_ap.describe(truth, runs[0][0])["notes"],
+            *coco_ap.notes(truth),
             *_few_notes(len(truth.image_ids)),
             *_seed_notes(baseline, candidate),
         ],

@@ -120,13 +120,35 @@ def test_identical_lists_are_a_warning(lists: tuple[dict[str, Any], Rows, Rows],
     assert {row["p"] for row in made.content["bbox"]["metrics"].values()} == {1.0}
 
 
-@pytest.mark.parametrize(("change", "said"), [(corners, "[x0, y0, x1, y1]"), (shares, "shares of the image")])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [(corners, "[x0, y0, x1, y1]"), (shares, "shares of the image"), (rotated, "in another order")],
+)
 def test_one_list_alone_is_warned_of(
     lists: tuple[dict[str, Any], Rows, Rows], change: Callable[[Rows], Rows], said: str
 ) -> None:
     tree, first, _ = lists
     assert coco_ap.evaluate(tree, first)["meta"]["notes"] == []
     assert said in coco_ap.evaluate(tree, change(first))["meta"]["notes"][0]
+
+
+def test_category_ids_of_masks_without_boxes_are_looked_at_too(
+    lists: tuple[dict[str, Any], Rows, Rows], tmp_path: Path
+) -> None:
+    def masked(rows: Rows) -> Rows:
+        return [{k: v for k, v in r.items() if k != "bbox"} | {"segmentation": outline(r)} for r in rows]
+
+    def outline(row: dict[str, Any]) -> list[list[float]]:
+        x, y, w, h = row["bbox"]
+        return [[x, y, x + w, y, x + w, y + h, x, y + h]]
+
+    tree, first, second = lists
+    tree = tree | {"annotations": [one | {"segmentation": outline(one)} for one in tree["annotations"]]}
+    gt, a, b = write(tmp_path, tree, masked(first), masked(second))
+    report.make(gt, [a], [b], FEW)
+    b.write_text(json.dumps(masked(rotated(second))))
+    with pytest.raises(DataError, match=r"category ids of .*another order"):
+        report.make(gt, [a], [b], FEW)
 
 
 def test_weak_detectors_are_not_strange() -> None:
