@@ -77,7 +77,6 @@ class Run:
         """Train from the start, or from the newest checkpoint, to the end."""
         metrics = None
         if dist.is_main():
-            write_resolved(self.cfg, self.folder.path / "config.yaml")
             metrics = log.MetricSink(self.folder.path / "metrics.jsonl", self.folder.path)
         self._announce()
         self._run(self._trainer(metrics), metrics, resume)
@@ -85,6 +84,8 @@ class Run:
     def _run(self, trainer: loop.Loop, metrics: log.MetricSink | None, resume: bool) -> None:
         updates = self.job.schedule.updates
         start = trainer.resume() if resume else 0
+        if dist.is_main():  # not before: other settings may have been refused
+            write_resolved(self.cfg, self.folder.path / "config.yaml")
         trainer.run(self.loader.batches(start, updates, self.stream.value), start)
         try:
             found = self.measure(updates - 1)

@@ -128,7 +128,7 @@ def test_of_two_runs_in_one_folder_the_second_is_refused(runs: Runs) -> None:
 def test_a_signal_to_the_whole_group_saves(number: int, runs: Runs) -> None:
     """timeout, service managers, batch systems and Ctrl-C reach the loader's workers too."""
     output = runs.root / f"group{number}"
-    long = ("SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "0", "DATALOADER.NUM_WORKERS", "2")
+    long = ("SOLVER.MAX_ITER", "100000", "SOLVER.CHECKPOINT_PERIOD", "100000", "DATALOADER.NUM_WORKERS", "2")
     (runs.root / "output.txt").write_text("")
     process = runs.start(output, *long, session=True)
     while _finished_steps(output) < 2:

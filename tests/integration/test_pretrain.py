@@ -273,6 +273,7 @@ def test_resume_with_other_settings_names_them(
     assert pretrain(tmp_path / "run", "--resume", **{"SOLVER.BASE_LR": 0.5, "DATA.NUM_THREADS": 2}) == 2
     said = capsys.readouterr().err
     assert "SOLVER.BASE_LR: 1.6 then, 0.5 now" in said and "NUM_THREADS" not in said
+    assert "BASE_LR: 1.6" in (tmp_path / "run" / "config.yaml").read_text()
 
 
 def test_resume_without_a_checkpoint_starts_over_and_says_so(

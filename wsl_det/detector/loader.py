@@ -158,12 +158,7 @@ def training_batches(
     The skipped ones are replayed as indices; no image is opened for them. Raises ConfigError when
     SOLVER.IMS_PER_BATCH does not divide among the ranks.
     """
-    per_rank, left = divmod(cfg.SOLVER.IMS_PER_BATCH, world_size)
-    if left or per_rank < 1:
-        raise ConfigError(
-            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH} for {world_size} processes; "
-            "it counts the images of all of them and must be a multiple"
-        )
+    per_rank = _images_per_rank(cfg, world_size)
     stream = sampler.training_stream(len(records), seed, _repeats(cfg, records))
     mine = sampler.of_rank(stream, rank, world_size)
     if cfg.DATALOADER.ASPECT_RATIO_GROUPING:
@@ -191,6 +186,22 @@ def test_examples(cfg: Config, records: Sequence[Record], budget: Budget) -> Ite
 
 
 test_examples.__test__ = False  # type: ignore[attr-defined]
+
+
+def check(cfg: Config, world_size: int) -> None:
+    """Raise the ConfigErrors that ``training_batches`` would raise once it is asked for a batch."""
+    _images_per_rank(cfg, world_size)
+    training_augmentation(cfg)
+
+
+def _images_per_rank(cfg: Config, world_size: int) -> int:
+    per_rank, left = divmod(cfg.SOLVER.IMS_PER_BATCH, world_size)
+    if left:
+        raise ConfigError(
+            f"SOLVER.IMS_PER_BATCH is {cfg.SOLVER.IMS_PER_BATCH} for {world_size} processes; "
+            "it counts the images of all of them and must be a multiple"
+        )
+    return per_rank
 
 
 def training_augmentation(cfg: Config) -> Augmentation:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import nn
 
 from wsl_det import predictions
@@ -72,11 +73,13 @@ def _train(job: Job) -> dict[str, Any]:
     engine = engine_type(cfg)
     model = engine.build()
     start = weights.load(model, cfg, cfg.SEED)
+    loader.check(cfg, dist.world_size())
+    optimizer, rate = solver.optimizer(cfg, model), solver.learning_rate(cfg)
     folder = RunFolder(cfg.OUTPUT_DIR, cfg.WSL_DET.KEEP_CHECKPOINTS)
     run_ = _Run(job, cfg, engine, model, start, folder, test_sets)
     with folder.claim(job.resume, room_for=state_bytes(model)):
         run_.announce([*train_sets, *test_sets])
-        run_.fit(records, train_sets)
+        run_.fit(records, train_sets, optimizer, rate)
         return run_.finish(train_sets)
 
 
@@ -100,6 +103,9 @@ def _evaluate_only(job: Job) -> dict[str, Any]:
     # The predictions of two would be one file: a training's folder is free when the training has ended.
     with run_.folder.claim(resume=True, wait_s=0.0):
         run_.announce(test_sets)
+        # Evaluating in a training run's folder must not replace the config that the run was made with.
+        if not (run_.folder.path / "config.yaml").exists():
+            run_.record()
         return run_.test_finally(run_.start)
 
 
@@ -127,26 +133,32 @@ class _Run:
     test_sets: Sequence[CocoDataset]
 
     def announce(self, sets: Sequence[CocoDataset]) -> None:
-        """Set up the log, write config.yaml, say what was read."""
-        output = self.folder.path
-        logger = log.setup(output, dist.rank())
+        """Set up the log, say what was read."""
+        logger = log.setup(self.folder.path, dist.rank())
         for dataset in {d.name: d for d in sets}.values():
             logger.info("%s", coco_records.describe(dataset))
         logger.info("engine: %s %s; starting from %s", self.engine.name, self.engine.version, self.start)
-        # Evaluating in a training run's folder must not replace the config that the run was made with.
-        if dist.is_main() and not (self.job.eval_only and (output / "config.yaml").exists()):
-            config.write_resolved(self.cfg, output / "config.yaml")
 
-    def fit(self, records: Sequence[Record], train_sets: Sequence[CocoDataset]) -> None:
+    def record(self) -> None:
+        """Write config.yaml."""
+        if dist.is_main():
+            config.write_resolved(self.cfg, self.folder.path / "config.yaml")
+
+    def fit(
+        self,
+        records: Sequence[Record],
+        train_sets: Sequence[CocoDataset],
+        optimizer: torch.optim.Optimizer,
+        rate: Callable[[int], float],
+    ) -> None:
         """Train to SOLVER.MAX_ITER, from the beginning or from the last checkpoint."""
         cfg, output = self.cfg, self.folder.path
-        optimizer = solver.optimizer(cfg, self.model)
         wrapped = dist.wrap(self.model)
         hashes = [files.sha256(d.json_path) for d in train_sets]
         metrics = log.MetricSink(output / "metrics.jsonl", output) if dist.is_main() else None
         plan = loop.Plan(
             max_iter=cfg.SOLVER.MAX_ITER,
-            lr=solver.learning_rate(cfg),
+            lr=rate,
             checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
             log_period=cfg.WSL_DET.LOG_PERIOD,
             amp=settings.amp(cfg),
@@ -164,6 +176,7 @@ class _Run:
             plan=plan,
         )
         first = stepper.resume() if self.job.resume else 0
+        self.record()  # not before: other settings may have been refused
         budget = loader.Budget(len(records), cfg.WSL_DET.BAD_IMAGE_BUDGET)
         where = {"seed": cfg.SEED, "rank": dist.rank(), "world_size": dist.world_size(), "start": first}
         stepper.run(loader.training_batches(cfg, records, budget, **where), first)

@@ -130,9 +130,26 @@ def test_a_finished_run_is_refused_and_can_be_resumed(finished):
 
 
 def test_a_run_cannot_be_resumed_with_other_settings(finished):
-    _, sets, cfg, _ = finished
+    folder, sets, cfg, _ = finished
     with pytest.raises(CheckpointError, match=r"SOLVER\.BASE_LR: 0\.005 then, 0\.1 now"):
         train.run(job(cfg.override(SOLVER__BASE_LR=0.1), sets, resume=True))
+    assert config.load(folder / "config.yaml", defaults.TREE) == cfg
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["SOLVER.STEPS", [3, 2]], "increasing iterations"),
+        (["SOLVER.LR_SCHEDULER_NAME", "WarmupCosineLR", "SOLVER.BASE_LR_END", 5.0], "BASE_LR_END is 5"),
+        (["INPUT.CROP.ENABLED", True, "INPUT.CROP.SIZE", [2.0, 0.5]], "CROP.SIZE is"),
+        (["INPUT.MIN_SIZE_TRAIN_SAMPLING", "range", "INPUT.MIN_SIZE_TRAIN", [64, 48]], "rising sizes"),
+    ],
+)
+def test_settings_are_refused_before_the_folder_is_touched(scenes, tiny, overrides, message):
+    cfg = tiny(*overrides)
+    with pytest.raises(ConfigError, match=message):
+        train.run(job(cfg, scenes))
+    assert not Path(cfg.OUTPUT_DIR).exists()
 
 
 def test_expected_results_are_checked(finished, tmp_path):
