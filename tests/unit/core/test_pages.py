@@ -104,7 +104,7 @@ def gain(folder: Path) -> tuple[str, list[Drawing]]:
     )
     names = cycle(HOSTILE)
     content = copy.deepcopy(made.content)
-    content["meta"] = poisoned(content["meta"], names, {"p", "options", "iou_types"})
+    content["meta"] = poisoned(content["meta"], names, {"p", "options", "iou_types", "uncalibrated"})
     for row in content["bbox"]["by_class"]:
         row["name"] = next(names)
     bad = SimpleNamespace(

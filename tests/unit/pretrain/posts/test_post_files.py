@@ -163,7 +163,7 @@ def test_lines_that_never_end_are_no_posts(tmp_path, monkeypatch, name, head):
     monkeypatch.setattr(opening, "LONGEST_LINE", 1000)
     monkeypatch.setattr(post_files, "_BLOCK", 100)
     (tmp_path / name).write_text(head + "\0" * 5000)
-    with pytest.raises(DataError, match="line of over .* is it JSON lines, or a table"):
+    with pytest.raises(DataError, match=r"line of over .* is it JSON lines, or a table"):
         read(tmp_path / name)
 
 
