@@ -1,7 +1,7 @@
 """Packaging: ``wsl_det`` and ``pretrain``, with the configs and the tools inside the wheel.
 
-``configs/`` and ``tools/`` stay top-level folders of the checkout and become the packages
-``wsl_det.configs`` and ``wsl_det.tools`` of the installed one.
+``configs/``, ``tools/`` and ``docs/scaling/`` stay folders of the checkout and become packages of the
+installed one, in which configs, tools and study files are found by name.
 """
 
 from __future__ import annotations
@@ -27,11 +27,17 @@ setup(
         *find_packages(include=["wsl_det", "wsl_det.*", "pretrain", "pretrain.*"]),
         "wsl_det.configs",
         "wsl_det.tools",
+        "wsl_det.docs.scaling",
     ],
-    package_dir={"wsl_det.configs": "configs", "wsl_det.tools": "tools"},
+    package_dir={
+        "wsl_det.configs": "configs",
+        "wsl_det.tools": "tools",
+        "wsl_det.docs.scaling": "docs/scaling",
+    },
     package_data={
         "wsl_det": ["**/*.json", "**/*.html", "**/*.css", "**/*.txt", "**/*.yaml"],
         "wsl_det.configs": ["*.yaml", "*/*.yaml"],
+        "wsl_det.docs.scaling": ["*.yaml", "results/*.json"],
         "pretrain": ["vocabulary/data/*", "*/*.html"],
     },
     install_requires=[

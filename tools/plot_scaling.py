@@ -16,9 +16,11 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from wsl_det.study.scaling import entries, page
+    from wsl_det.core import config
+    from wsl_det.study.scaling import content, entries
 
-    written, told = page.write(entries.read(args.study, paper=args.paper), args.output)
+    study = config.config_path(args.study, "docs/scaling")
+    written, told = content.write(entries.read(study, paper=args.paper), args.output)
     print("\n".join([*told, f"written: {written}"]))
 
 

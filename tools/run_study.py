@@ -23,17 +23,17 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from wsl_det.core import log, processes
+    from wsl_det.core import config, log, processes
     from wsl_det.detector import datasets, defaults
     from wsl_det.study import run
 
     log.setup()
-
+    study = config.config_path(args.study)
     if args.dry_run:
-        lines = run.dry_run(args.study, defaults.TREE, datasets.locate)
+        lines = run.dry_run(study, defaults.TREE, datasets.locate)
     else:
         processes.refuse_strangers()
-        lines = run.run(args.study, defaults.TREE, datasets.locate, job=args.job)
+        lines = run.run(study, defaults.TREE, datasets.locate, job=args.job)
     print("\n".join(lines))
 
 

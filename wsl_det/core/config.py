@@ -107,17 +107,17 @@ def merge(
     return Config(base, kinds)
 
 
-def config_path(name: str | Path) -> Path:
-    """A config by path, or by its name below ``configs/`` of the checkout or of the installed package."""
+def config_path(name: str | Path, folder: str = "configs") -> Path:
+    """A YAML file by path, or by its name below ``folder`` of the checkout or of the installed package."""
     given = Path(name)
     if given.exists():
         return given
-    inside = given.relative_to("configs") if given.parts[:1] == ("configs",) else given
+    inside = given.relative_to(folder) if given.is_relative_to(folder) else given
     package = Path(__file__).parents[1]
-    for root in (package / "configs", package.parent / "configs"):
+    for root in (package / folder, package.parent / folder):
         if (root / inside).is_file():
             return root / inside
-    raise ConfigError(f"config file {name} does not exist, here or among the shipped configs")
+    raise ConfigError(f"config file {name} does not exist, here or among the shipped ones in {folder}/")
 
 
 def _read_chain(

@@ -7,13 +7,14 @@ import re
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from wsl_det.core import pages
+from wsl_det.core import files, pages
 
 INK, MUTED, RULE = "#1d2530", "#5c6673", "#d5dae1"
 GREY, BLUE, OCHRE, RED = "#8b95a3", "#1b4f9c", "#c46a12", "#a5371f"
@@ -56,6 +57,11 @@ class Drawing:
     def __html__(self) -> str:
         """Both elements, of which the style sheet shows one; matplotlib has escaped the names in them."""
         return f'<div class="wide">{self.wide}</div><div class="narrow">{self.narrow}</div>'
+
+    def write(self, stem: Path) -> None:
+        """The files STEM.svg and STEM.png."""
+        files.write_text(stem.with_name(f"{stem.name}.svg"), self.svg)
+        files.write_bytes(stem.with_name(f"{stem.name}.png"), self.png)
 
 
 def drawing(name: str, record: Any, make: Callable[[Any, bool], Figure]) -> Drawing:

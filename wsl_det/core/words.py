@@ -40,6 +40,18 @@ def p_value(value: float | None, floor: float = 0.0) -> str:
     return f"< {floor:.3f}" if value <= floor * (1 + 1e-9) else f"{value:.3f}"
 
 
+def equals(p: float | None) -> str:
+    """A p value inside a sentence: "= 0.012", "< 0.001"."""
+    shown = p_value(p)
+    return shown if shown.startswith("<") else f"= {shown}"
+
+
+def short(count: float) -> str:
+    """A number of images in three digits: 10,980 as 11k, 940 million as 940M."""
+    steps = ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, ""))
+    return next(f"{count / size:.3g}{suffix}" for size, suffix in steps if count >= 0.9995 * size)
+
+
 def number(value: float) -> str:
     """A count with its thousands apart."""
     return f"{value:,}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -173,6 +174,16 @@ def false_discovery(p_values: np.ndarray) -> np.ndarray:
     scaled = p_values[order] * len(order) / np.arange(1, len(order) + 1)
     adjusted[order] = np.minimum(np.minimum.accumulate(scaled[::-1])[::-1], 1.0)
     return adjusted
+
+
+def holm(values: Sequence[float | None]) -> list[float | None]:
+    """p values made to hold together for the whole family (Holm 1979); None stays and does not count."""
+    ranked = sorted((p, i) for i, p in enumerate(values) if p is not None)
+    found: list[float | None] = [None] * len(values)
+    highest = 0.0
+    for rank, (p, i) in enumerate(ranked):
+        found[i] = highest = max(highest, min(1.0, (len(ranked) - rank) * p))
+    return found
 
 
 def summary(value: Estimate) -> dict[str, Any]:

@@ -134,8 +134,7 @@ def write(report: GainReport, output: str | Path, images: str | Path | None = No
     drawn = figures.draw(report.content)
     html = page.render(report, drawn, images)
     for name, figure in drawn.items():
-        files.write_text(output / f"{name}.svg", figure.svg)
-        files.write_bytes(output / f"{name}.png", figure.png)
+        figure.write(output / name)
     files.write_json(output / "gain.json", report.content)
     files.write_text(output / "gain.html", html)
     return output / "gain.html"

@@ -75,8 +75,7 @@ def write(title: str, entries: Sequence[Entry], folder: Path) -> Path:
     page, drawn = render(content)
     files.write_json(folder / "capacities.json", content)
     for name, figure in drawn.items():
-        files.write_text(folder / f"capacities_{name}.svg", figure.svg)
-        files.write_bytes(folder / f"capacities_{name}.png", figure.png)
+        figure.write(folder / f"capacities_{name}")
     files.write_text(folder / "capacities.html", page)
     return folder / "capacities.html"
 

@@ -36,7 +36,6 @@ from wsl_det.study import capacities
 from wsl_det.study.scaling import content as scaling_content
 from wsl_det.study.scaling import entries as scaling_entries
 from wsl_det.study.scaling import figures as scaling_figures
-from wsl_det.study.scaling import page as scaling_page
 
 ROOT = Path(__file__).parents[3]
 HOSTILE = [
@@ -160,7 +159,7 @@ def scaling(folder: Path) -> tuple[str, list[Drawing]]:
     study = scaling_entries.Study("x", targets, tuple(rows), None, False)
     content = poisoned(scaling_content.collect(study), cycle(HOSTILE))
     drawn = scaling_figures.draw(content)
-    return scaling_page.render(content, drawn), drawn
+    return scaling_content.render(content, drawn), drawn
 
 
 def vocabulary(folder: Path) -> tuple[str, list[Drawing]]:

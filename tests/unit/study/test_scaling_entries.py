@@ -11,6 +11,7 @@ import pytest
 import yaml
 from scipy import stats
 
+from wsl_det.core.words import short
 from wsl_det.errors import ConfigError, DataError, WslError
 from wsl_det.study.scaling import entries, points, results
 
@@ -205,7 +206,7 @@ def test_files_that_cannot_stand_together(case: str, tmp_path: Path) -> None:
 def test_counts_as_people_write_them() -> None:
     counts = {"940M": 940e6, "3.5B": 3.5e9, "11k": 11_000, "1e6": 1e6, 7: 7, "0": None, "x": None, True: None}
     assert {key: entries.count(key) for key in counts} == counts
-    assert [points.short(n) for n in (1442, 10988, 999_900, 940e6, 3.5e9, 12)] == [
+    assert [short(n) for n in (1442, 10988, 999_900, 940e6, 3.5e9, 12)] == [
         "1.44k", "11k", "1M", "940M", "3.5B", "12",
     ]  # fmt: skip
     assert points.by_width(["32x16d", "32x4d", "32x8d"]) == ["32x4d", "32x8d", "32x16d"]

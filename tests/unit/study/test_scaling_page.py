@@ -19,7 +19,7 @@ from PIL import Image
 from wsl_det import errors
 from wsl_det.cli import main as wsl_det
 from wsl_det.errors import ConfigError
-from wsl_det.study.scaling import content, entries, layout, page, paper
+from wsl_det.study.scaling import content, entries, layout, points
 
 ROOT = Path(__file__).parents[3]
 SIZES = (1442, 2824, 5580, 10988)
@@ -66,7 +66,7 @@ def test_fewer_than_three_sizes_have_no_line_and_the_page_says_so(tmp_path: Path
     assert all(one["fit"] is None for one in panel["series"])
     assert (
         "2 sizes, no line is fitted under 3"
-        in page.write(_study(tmp_path, rows, figures=["images"]), tmp_path / "out")[0].read_text()
+        in content.write(_study(tmp_path, rows, figures=["images"]), tmp_path / "out")[0].read_text()
     )
 
 
@@ -76,7 +76,7 @@ def test_page_and_figures_stand_alone_and_escape_what_they_show(tmp_path: Path) 
     study = _study(
         tmp_path, rows, title="<i>sizes</i>", targets={"posts": {"label": "<b>posts</b>"}}, paper=True
     )
-    path, told = page.write(study, tmp_path / "out")
+    path, told = content.write(study, tmp_path / "out")
     text = path.read_text()
     assert {file.suffix for file in path.parent.iterdir()} == {".html", ".json", ".svg", ".png"}
     assert len(list(path.parent.glob("*.svg"))) == len(list(path.parent.glob("*.png"))) == 3
@@ -132,15 +132,15 @@ def test_the_papers_lines_stand_beside_the_same_target_or_apart(tmp_path: Path) 
 
 
 def test_the_papers_numbers_agree_among_its_figures() -> None:
-    curves = {(p.target, p.vocabulary, p.capacity, p.images): p for p in paper.points(2)}
+    curves = {(p.target, p.vocabulary, p.capacity, p.images): p for p in points.of_paper(2)}
     assert len(curves) == 132
     for figure, at, capacity in ((3, "noise", "32x16d"), (4, "sampling", "32x4d")):
-        for point in paper.points(figure):
+        for point in points.of_paper(figure):
             if getattr(point, at) in (0, "sqrt"):
                 assert curves[point.target, "17k", capacity, 1e9].value == point.value
-    best = {point.capacity: point.value for point in paper.points(5) if point.images}
-    assert best["32x16d"] == next(p.value for p in paper.points(1) if p.name == "IG-940M-1.5k")
-    assert {p.reading for figure in range(1, 6) for p in paper.points(figure)} == {None, 0.2, 0.05}
+    best = {point.capacity: point.value for point in points.of_paper(5) if point.images}
+    assert best["32x16d"] == next(p.value for p in points.of_paper(1) if p.name == "IG-940M-1.5k")
+    assert {p.reading for figure in range(1, 6) for p in points.of_paper(figure)} == {None, 0.2, 0.05}
 
 
 def test_the_committed_yaml_draws_the_papers_five_figures(tmp_path: Path) -> None:
@@ -173,7 +173,7 @@ def test_the_committed_study_is_readable_and_drawn_where_its_results_lie(tmp_pat
 
 @pytest.mark.parametrize("width", [1100, 500])
 def test_the_page_opens_in_a_browser(width: int, tmp_path: Path) -> None:
-    path, _ = page.write(_study(tmp_path, _rows()), tmp_path / "out")
+    path, _ = content.write(_study(tmp_path, _rows()), tmp_path / "out")
     opened = open_in_browser(path, tmp_path, width)
     assert not opened.console
     assert not opened.asked
@@ -196,3 +196,12 @@ def test_collected_results_keep_their_numbers_and_lose_their_paths(tmp_path: Pat
     assert found["recall"] == written["recall"]
     assert found["meta"]["command"] == "pretrain_net.py --config-file quick.yaml 'a b' OUTPUT_DIR runs/8x4d"
     assert found["backbone"] == ["b.pth", 1]
+
+
+def test_shipped_studies_are_found_by_their_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert wsl_det(["plot_scaling", "paper.yaml", "--output", "out"]) == 0
+    assert errors.run(wsl_det, ["plot_scaling", "docs/scaling/papr.yaml", "--output", "out"]) == 2
+    assert "papr.yaml does not exist" in capsys.readouterr().err

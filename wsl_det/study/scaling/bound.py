@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from wsl_det.gain.estimates import holm, t_quantile
 from wsl_det.study.scaling import fit
 from wsl_det.study.scaling.fit import Estimate, Observed, Scatter, Solved
 
@@ -84,7 +85,7 @@ def compare(groups: Sequence[Group], order: Sequence[str]) -> tuple[list[Compari
         for i, one in solved.items()
         for rank, name in enumerate(list(usable[i])[:-1])
     ]
-    family = fit.holm([one.difference.p for one in found])
+    family = holm([one.difference.p for one in found])
     found = [replace(one, family_p=p) for one, p in zip(found, family, strict=True)]
     ends = {(next(iter(usable[i])), list(usable[i])[-1]) for i in solved}
     if len(solved) < 2 or len(ends) > 1:
@@ -121,7 +122,7 @@ def _comparison(
 ) -> Comparison:
     (i, name), larger = which, list(group)[-1]
     small, large = (about.estimate(*fit.last_step(group[one])) for one in (name, larger))
-    reach = fit.quantile(1 - ALPHA / 2, df) + fit.quantile(POWER, df)
+    reach = t_quantile(1 - ALPHA / 2, df) + t_quantile(POWER, df)
     return Comparison(
         group=i,
         smaller=name,

@@ -13,9 +13,9 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, MaxNLocator, NullLocator
 
 from wsl_det.core.figures import INK, MUTED, Drawing, bare, drawing
+from wsl_det.core.words import short
 from wsl_det.study.scaling import words
 from wsl_det.study.scaling.layout import BARS
-from wsl_det.study.scaling.points import short
 
 # Told apart by hue (blue against ochre) or lightness in every kind of colour blindness; markers differ too.
 _FEW = ((), ("#1b4f9c",), ("#c46a12", "#1b4f9c"), ("#c46a12", "#5b8cc9", "#1b4f9c"))

@@ -8,28 +8,21 @@ points share (the same test images), which moves lines up and down but tilts non
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from wsl_det.gain.estimates import t_cdf, t_quantile
 
 Floats = NDArray[np.float64]
 LEAST_SIZES = 3
 """Different numbers of images that a line needs: two would leave nothing to judge it by."""
 CURVATURE_SIZES = 4
 _ROUNDING = 1e-26
-
-
-@functools.cache
-def quantile(p: float, df: float) -> float:
-    """The quantile ``p`` of Student's t; infinite ``df`` is the normal distribution."""
-    from scipy import special  # takes a moment to load
-
-    return float(special.stdtrit(df, p))
 
 
 @dataclass(frozen=True)
@@ -65,11 +58,9 @@ class Scatter:
 
     def estimate(self, value: float, factor: float) -> Estimate:
         """``value`` whose variance is ``factor`` times the scatter's, by Student's t."""
-        from scipy import special
-
         error = math.sqrt(self.variance * factor)
-        half = quantile(0.975, self.df) * error
-        p = 2 * float(special.stdtr(self.df, -abs(value) / error)) if error > 0 else None
+        half = t_quantile(0.975, self.df) * error
+        p = 2 * t_cdf(-abs(value) / error, self.df) if error > 0 else None
         return Estimate(value, error, (value - half, value + half), p)
 
 
@@ -100,17 +91,16 @@ def solve(columns: Sequence[NDArray[Any]], y: Floats, w: Floats) -> Solved:
 
 def line(seen: Observed) -> Solved:
     """Weighted least squares through observations at two or more sizes; the parameters are a and b."""
-    centre = float(seen.x.mean())
-    solved = solve([np.ones_like(seen.x), seen.x - centre], seen.y, seen.w)
-    move = np.array([[1, -centre], [0, 1]])
-    return replace(solved, found=move @ solved.found, factors=move @ solved.factors @ move.T)
+    return solve([np.ones_like(seen.x), seen.x], seen.y, seen.w)
 
 
 def band(one: Solved, x: Floats, about: Scatter) -> tuple[Floats, Floats, Floats]:
     """A line and the bounds of its 95% interval at ``x``, each (len(x),)."""
     at = np.stack([np.ones_like(x), x], axis=1)
     value = at @ one.found
-    half = quantile(0.975, about.df) * np.sqrt(about.variance * np.einsum("ij,jk,ik->i", at, one.factors, at))
+    half = t_quantile(0.975, about.df) * np.sqrt(
+        about.variance * np.einsum("ij,jk,ik->i", at, one.factors, at)
+    )
     return value, value - half, value + half
 
 
@@ -153,9 +143,8 @@ def about_curves(seen: Sequence[Observed]) -> Scatter:
 
 
 def _curve(one: Observed) -> Solved:
-    across = one.x - one.x.mean()
-    columns = [np.ones_like(across), across, across**2]
-    return solve(columns[: 3 if one.sizes >= CURVATURE_SIZES else 2], one.y, one.w)
+    powers = np.vander(one.x - one.x.mean(), 3 if one.sizes >= CURVATURE_SIZES else 2, increasing=True)
+    return solve(list(powers.T), one.y, one.w)
 
 
 def last_step(seen: Observed) -> tuple[float, float]:
@@ -165,13 +154,3 @@ def last_step(seen: Observed) -> tuple[float, float]:
     wide = float(sizes[-1] - sizes[-2])
     factor = float(means.factors[-1, -1] + means.factors[-2, -2])
     return float(means.found[-1] - means.found[-2]) / wide, factor / wide**2
-
-
-def holm(values: Sequence[float | None]) -> list[float | None]:
-    """p values made to hold together for the whole family (Holm 1979); None stays and does not count."""
-    ranked = sorted((p, i) for i, p in enumerate(values) if p is not None)
-    found: list[float | None] = [None] * len(values)
-    highest = 0.0
-    for rank, (p, i) in enumerate(ranked):
-        found[i] = highest = max(highest, min(1.0, (len(ranked) - rank) * p))
-    return found

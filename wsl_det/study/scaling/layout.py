@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from typing import Any, get_args
 
+from wsl_det.core.words import short
 from wsl_det.errors import ConfigError
-from wsl_det.study.scaling import paper
 from wsl_det.study.scaling.entries import KINDS, Asked, Kind, Study
-from wsl_det.study.scaling.points import IDENTITY, Point, by_policy, by_width, gather, short
+from wsl_det.study.scaling.points import IDENTITY, Point, by_policy, by_width, gather, of_paper, source
 
 Key = Callable[[Point], Hashable]
 BARS = ("pretraining", "sampling")
@@ -52,7 +52,7 @@ def figures(study: Study) -> list[dict[str, Any]]:
     labels = {target.name: target.label for target in study.targets}
     found = []
     for asked in study.figures or [Asked(kind) for kind in get_args(Kind)]:
-        chosen = _chosen(asked.kind, paper.points(asked.paper) if asked.paper else own)
+        chosen = _chosen(asked.kind, of_paper(asked.paper) if asked.paper else own)
         if not chosen and asked.paper:
             raise ConfigError(
                 f"the paper's Figure {asked.paper} has nothing for a figure of kind {asked.kind}"
@@ -101,7 +101,7 @@ def figure(
         "title": _TITLES[kind],
         "colours": legend.colours,
         "dashes": legend.dashes,
-        "sources": [paper.source(n) for n in sorted({p.paper for p in (*own, *theirs) if p.paper})],
+        "sources": [source(n) for n in sorted({p.paper for p in (*own, *theirs) if p.paper})],
         "panels": panels,
     }
 
@@ -235,7 +235,7 @@ def _chosen(kind: str, points: Sequence[Point]) -> list[Point]:
 
 def _beside(kind: str, own: Sequence[Point], labels: Mapping[str, str]) -> list[Point]:
     """The paper's points for the same targets; where it has none of them, those of IN-1k."""
-    theirs = _chosen(kind, paper.points(KINDS.index(kind) + 1))
+    theirs = _chosen(kind, of_paper(KINDS.index(kind) + 1))
     mine = {name.casefold() for p in own for name in (p.target, labels.get(p.target, p.target))}
     same = [point for point in theirs if point.target.casefold() in mine]
     return same or [point for point in theirs if point.target == "IN-1k"]

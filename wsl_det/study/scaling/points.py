@@ -1,4 +1,4 @@
-"""Entries and their result files made into points: what was trained, on how much, and what it scored."""
+"""Points of a study: entries with their result files, and the paper's: what was trained, what it scored."""
 
 from __future__ import annotations
 
@@ -6,14 +6,18 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 
+from wsl_det.core import yaml_files
+from wsl_det.core.words import short
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.study.scaling import entries, fit, results
+from wsl_det.gain.estimates import t_quantile
+from wsl_det.study.scaling import entries, results
 from wsl_det.study.scaling.entries import Entry, Study, Target
 
 _WIDTH = re.compile(r"(\d+)x(\d+)d")
@@ -61,12 +65,6 @@ class Point:
             return self.pretraining
         size = "scratch" if self.images is None else short(self.images)
         return f"{size}-{self.vocabulary}" if self.vocabulary else size
-
-
-def short(images: float) -> str:
-    """A number of images in three digits: 10,980 as 11k, 940 million as 940M."""
-    steps = ((1e9, "B"), (1e6, "M"), (1e3, "k"), (1, ""))
-    return next(f"{images / size:.3g}{suffix}" for size, suffix in steps if images >= 0.9995 * size)
 
 
 def by_width(capacities: Iterable[str]) -> list[str]:
@@ -148,16 +146,13 @@ def _measured(bare: Point, trees: Mapping[Path, Mapping[str, Any]], metric: str)
 
 def _students(values: Sequence[float]) -> tuple[float, float]:
     """Student's 95% interval of the mean of runs."""
-    from scipy import stats  # takes a moment to load
-
-    low, high = stats.t.interval(0.95, len(values) - 1, np.mean(values), stats.sem(values))
-    # Runs that are all alike have no scatter, of which scipy makes nan.
-    return (float(low), float(high)) if low < high else (values[0], values[0])
+    half = t_quantile(0.975, len(values) - 1) * float(np.std(values, ddof=1)) / math.sqrt(len(values))
+    return float(np.mean(values)) - half, float(np.mean(values)) + half
 
 
 def _half(interval: tuple[float, float]) -> float:
     """The standard error that a 95% interval stands for."""
-    return (interval[1] - interval[0]) / (2 * fit.quantile(0.975, math.inf))
+    return (interval[1] - interval[0]) / (2 * t_quantile(0.975, math.inf))
 
 
 def _agreed(entry: Entry, said: Mapping[str, Any], path: Path) -> Entry:
@@ -238,3 +233,33 @@ def _check_vocabularies(found: Sequence[Point]) -> None:
                 f"{first.files[0]} and {point.files[0]} are both under vocabulary {point.vocabulary!r} "
                 "but were pretrained with different ones, by their hashes: give them names of their own"
             )
+
+
+@cache
+def _paper() -> dict[str, Any]:
+    tree: dict[str, Any] = yaml_files.read(Path(__file__).parent / "paper.yaml")
+    return tree
+
+
+def source(figure: int) -> str:
+    """Where the points of one of the paper's figures come from: authors, figure, how they were read."""
+    facts = _paper()["figures"][str(figure)]
+    how = "numbers printed in it"
+    if facts["read"] == "digitised":
+        how = f"digitised from it, ±{facts['error']:g} points"
+    return f"{_paper()['source']}, Figure {figure}: {how}. {facts['note']}"
+
+
+def of_paper(figure: int) -> list[Point]:
+    """The points of the paper's Figure 1 to 5; top-1 accuracy in percent, ``reading`` its reading error."""
+    facts = _paper()["figures"][str(figure)]
+    fixed = [name for name in IDENTITY if name not in ("metric", "protocol")]
+    found = []
+    for row in facts["rows"]:
+        for where, given in row["values"].items():
+            what = {key: row.get(key, facts.get(key)) for key in fixed} | {facts["over"]: where}
+            what |= _paper()["sets"].get(what["pretraining"], {})
+            what |= {"images": entries.count(what["images"]), "noise": float(what["noise"] or 0)}
+            what |= {"metric": "top1", "value": float(given), "runs": (float(given),), "errors": (None,)}
+            found.append(Point(**what, protocol=facts["protocol"], paper=figure, reading=facts.get("error")))
+    return found

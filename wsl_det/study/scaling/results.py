@@ -15,7 +15,7 @@ from typing import Any
 
 from wsl_det.core import files
 from wsl_det.errors import DataError
-from wsl_det.study.scaling import fit
+from wsl_det.gain.estimates import t_quantile
 
 IOU_TYPES = ("bbox", "segm")
 _ROUNDING = 1e-9
@@ -93,7 +93,7 @@ def wilson(percent: float, trials: float) -> tuple[float, float]:
 
     scipy has it for whole numbers of hits alone; a mean of shares is none.
     """
-    z = fit.quantile(0.975, math.inf)
+    z = t_quantile(0.975, math.inf)
     p, z2 = percent / 100, z**2
     centre = (p + z2 / (2 * trials)) / (1 + z2 / trials)
     half = z / (1 + z2 / trials) * math.sqrt(p * (1 - p) / trials + z2 / (4 * trials**2))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from wsl_det.core.words import p_value, signed, span
+from wsl_det.core.words import equals, signed, span
 from wsl_det.study.scaling import bound
 
 ALPHA = bound.ALPHA
@@ -96,20 +96,14 @@ def _straight(lines: Sequence[Mapping[str, Any]]) -> list[str]:
     way = f"{whose} {min(ways)}{'s' * (len(sure) == 1)}"
     if len(ways) > 1:
         way = "some lines flatten, others steepen"
-    text = f"{way} (squared term, p {p_text(highest)}{' at most' * (len(sure) > 1)})"
+    text = f"{way} (squared term, p {equals(highest)}{' at most' * (len(sure) > 1)})"
     return [f"A straight line is not the whole story: {text}. A slope is then a mean over the sizes."]
-
-
-def p_text(value: float | None) -> str:
-    """A p value inside a sentence."""
-    shown = p_value(value)
-    return shown if shown.startswith("<") else f"= {shown}"
 
 
 def comparison(one: Mapping[str, Any]) -> str:
     """One sentence on a smaller and a larger capacity."""
     small, large, gap = one["smaller"], one["larger"], one["difference"]
-    sure = f"({span(gap['interval'])}, p {p_text(one['family_p'])})"
+    sure = f"({span(gap['interval'])}, p {equals(one['family_p'])})"
     by = f"{abs(gap['value']):.1f} points per tenfold {sure}"
     last = one["steps"]["smaller"]
     step = f"{signed(last['value'])} per tenfold ({span(last['interval'])})"
@@ -141,5 +135,5 @@ def mean_difference(one: Mapping[str, Any] | None, compared: Sequence[Mapping[st
     sure = "" if one["p"] is not None and one["p"] < ALPHA else ", which chance explains"
     return [
         f"Averaged over {groups} pairs of curves the slope of {large} differs from that of {small} by "
-        f"{signed(one['value'])} points per tenfold ({span(one['interval'])}, p {p_text(one['p'])}){sure}."
+        f"{signed(one['value'])} points per tenfold ({span(one['interval'])}, p {equals(one['p'])}){sure}."
     ]
