@@ -1,6 +1,6 @@
 """COCO evaluation side by side on one generated set: pycocotools, faster-coco-eval, hotcoco and ours.
 
-    python benchmarks/bench_evaluation.py [--only NAME ...] [--masks] [--images 5000] [--report]
+    python benchmarks/bench_evaluation.py [--only NAME ...] [--masks] [--images 5000] [--few] [--report]
 
 Each evaluator runs in a fresh process that reads both files itself; wall time counts from the first
 line of work after its imports, peak memory is the process's. Evaluators that are not installed are
@@ -68,14 +68,15 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="masks (RLE) in place of boxes; --images 500 is a tenth of the set",
     )
+    parser.add_argument("--few", action="store_true", help="10 detections an image in place of some 49")
     parser.add_argument("--only", nargs="+", default=["pycocotools", "faster-coco-eval", "hotcoco", "ours"])
     parser.add_argument("--report", action="store_true", help="time tools/report_gain.py on both sides too")
     return parser.parse_args()
 
 
-def make(folder: Path, images: int, masks: bool) -> tuple[Path, Path, Path]:
-    """Annotations and two detectors: per image about 7.2 objects and 40 detections, 80 classes, crowds."""
-    tag = f"{images}{'m' if masks else ''}"
+def make(folder: Path, images: int, masks: bool, few: bool) -> tuple[Path, Path, Path]:
+    """Annotations and two detectors: per image about 7.2 objects and 49 (few: 10) detections, 80 classes."""
+    tag = f"{images}{'m' if masks else ''}{'few' if few else ''}"
     paths = (folder / f"gt{tag}.json", folder / f"a{tag}.json", folder / f"b{tag}.json")
     if all(path.exists() for path in paths):
         return paths
@@ -83,10 +84,11 @@ def make(folder: Path, images: int, masks: bool) -> tuple[Path, Path, Path]:
     sys.path.insert(0, str(ROOT))
     from benchmarks import simulation
 
-    scene = simulation.world(images=images, classes=80, seed=0, objects=7.2, background=62.0)
-    base = simulation.Detector(box_noise=0.06, background=56.0, follows_iou=3.0, ranking=2.5)
+    background = 4.0 if few else 62.0
+    scene = simulation.world(images=images, classes=80, seed=0, objects=7.2, background=background)
+    base = simulation.Detector(box_noise=0.06, background=0.9 * background, follows_iou=3.0, ranking=2.5)
     better = simulation.Detector(
-        box_noise=0.055, background=54.0, follows_iou=3.0, ranking=2.5, class_error=0.12
+        box_noise=0.055, background=0.87 * background, follows_iou=3.0, ranking=2.5, class_error=0.12
     )
     rng = np.random.default_rng(0)
     for path, detector in zip(paths[1:], (base, better), strict=True):
@@ -155,7 +157,7 @@ def measure(name: str, gt: Path, predictions: Path, iou_type: str) -> dict[str, 
 
 def main() -> None:
     args = parse_args()
-    gt, a, b = make(args.folder, args.images, args.masks)
+    gt, a, b = make(args.folder, args.images, args.masks, args.few)
     iou_type = "segm" if args.masks else "bbox"
     size = {path.name: f"{path.stat().st_size / 2**20:.0f} MB" for path in (gt, a)}
     print(f"{args.images} images, {len(json.loads(a.read_text()))} detections, {iou_type}, files {size}")

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import chain
-from operator import attrgetter
+from itertools import chain, repeat
+from operator import attrgetter, is_not
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +103,11 @@ def read(path: str | Path) -> Predictions:
     path = Path(path)
     data = path.read_bytes() if path.is_file() else b""
     found = rows.quick(data, list[_Detection])
-    if not found or not _each_once(data, found):
-        return columns(rows.slow(path, "predictions file"), source=str(path), meta=read_meta(path))
-    return _assemble(found, str(path), read_meta(path))
+    if found:
+        shapes = _shapes(found)
+        if _each_once(data, *shapes.values()):
+            return _assemble(found, shapes, str(path), read_meta(path))
+    return columns(rows.slow(path, "predictions file"), source=str(path), meta=read_meta(path))
 
 
 def read_meta(path: str | Path) -> dict[str, Any] | None:
@@ -143,20 +145,30 @@ def columns(results: Any, *, source: str, meta: dict[str, Any] | None = None) ->
             '[{"image_id": ..., "category_id": ..., "bbox": [x, y, w, h], "score": ...}, ...]'
         )
     found = rows.typed(results, _Detection, lambda at, _: f"{source}: row {at}", _EXPECTED)
-    return _assemble(found, source, meta)
+    return _assemble(found, _shapes(found), source, meta)
 
 
-def _each_once(data: bytes, found: Sequence[_Detection]) -> bool:
+def _shapes(found: Sequence[_Detection]) -> dict[str, list[Any]]:
+    return {key: list(map(attrgetter(key), found)) for key in ("bbox", "segmentation")}
+
+
+def _each_once(data: bytes, boxes: Sequence[Any], masks: Sequence[Any]) -> bool:
     """Whether no key that is read stands twice in a row, told from how often it stands in the text."""
-    keys = dict.fromkeys(("image_id", "category_id", "score"), len(found))
-    keys["bbox"] = sum(d.bbox is not UNSET for d in found)
-    keys["segmentation"] = sum(d.segmentation is not UNSET for d in found)
-    keys["size"] = keys["counts"] = sum(isinstance(d.segmentation, dict) for d in found)
-    return rows.each_once(data, keys)
+    keys = dict.fromkeys(("image_id", "category_id", "score"), len(boxes))
+    keys |= {"bbox": _given(boxes), "segmentation": _given(masks)}
+    rles = [mask for mask in masks if isinstance(mask, dict)] if keys["segmentation"] else []
+    keys["size"] = keys["counts"] = len(rles)
+    return rows.each_once(data, keys, texts=sum(isinstance(rle.get("counts"), str) for rle in rles))
 
 
-def _assemble(found: Sequence[_Detection], source: str, meta: dict[str, Any] | None) -> Predictions:
-    has = {key: _present(found, key, source) for key in ("bbox", "segmentation")}
+def _given(values: Sequence[Any]) -> int:
+    return sum(map(is_not, values, repeat(UNSET)))
+
+
+def _assemble(
+    found: Sequence[_Detection], shapes: dict[str, list[Any]], source: str, meta: dict[str, Any] | None
+) -> Predictions:
+    has = {key: _present(values, key, source) for key, values in shapes.items()}
     if found and not any(has.values()):
         raise DataError(f'{source}: row 0 has neither "bbox" nor "segmentation"; there is nothing to score')
 
@@ -171,12 +183,12 @@ def _assemble(found: Sequence[_Detection], source: str, meta: dict[str, Any] | N
     refuse_first((scores >= 0) & (scores < np.inf), "score")
     boxes, masks = None, None
     if has["bbox"]:
-        flat = chain.from_iterable(map(attrgetter("bbox"), found))
+        flat = chain.from_iterable(shapes["bbox"])
         boxes = np.fromiter(flat, np.float64, 4 * len(found)).reshape(-1, 4)
         fine = (np.abs(boxes) < _LARGEST).all(axis=1) & (boxes[:, 2:] >= 0).all(axis=1)
         refuse_first(np.asarray(fine), "bbox")
     if has["segmentation"]:
-        masks = list(map(attrgetter("segmentation"), found))
+        masks = shapes["segmentation"]
         for row, mask in enumerate(masks):
             if not (_is_rle(mask) or _is_polygons(mask)):
                 raise rows.refused(f"{source}: row {row}", "segmentation", mask, _EXPECTED)
@@ -214,13 +226,13 @@ def _is_polygons(mask: Any) -> bool:
     return all(isinstance(polygon, list) and len(polygon) >= 6 and len(polygon) % 2 == 0 for polygon in mask)
 
 
-def _present(found: Sequence[_Detection], key: str, source: str) -> bool:
+def _present(values: Sequence[Any], key: str, source: str) -> bool:
     """Whether rows have ``key``: all or none; an empty list counts as having everything."""
-    has = [value is not UNSET for value in map(attrgetter(key), found)]
-    if any(has) and not all(has):
-        row = next(i for i, one in enumerate(has) if one != has[0])
+    number = _given(values)
+    if 0 < number < len(values):
+        row = next(i for i, one in enumerate(values) if (one is UNSET) != (values[0] is UNSET))
         raise DataError(
-            f"{source}: {sum(has)} of {len(has)} rows have {key!r} (row {row} differs from row 0); "
+            f"{source}: {number} of {len(values)} rows have {key!r} (row {row} differs from row 0); "
             "all rows or none must have it"
         )
-    return all(has)
+    return number == len(values)

@@ -10,8 +10,21 @@ from typing import Any
 
 import numpy as np
 
-from wsl_det.core import photos
 from wsl_det.errors import DataError
+
+
+def places(known: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """(N,) int64 place of each wanted id in ``known`` (K,), which ascends, or -1."""
+    if len(known) == 0 or len(wanted) == 0:
+        return np.full(len(wanted), -1)
+    span = int(known[-1]) - int(known[0])
+    if span > 4 * (len(known) + len(wanted)):
+        place = np.minimum(np.searchsorted(known, wanted), len(known) - 1)
+    else:  # a table is far quicker than to search for each
+        table = np.zeros(span + 1, dtype=np.int64)
+        table[known - known[0]] = np.arange(len(known))
+        place = table[np.clip(wanted, known[0], known[-1]) - known[0]]
+    return np.where(known[place] == wanted, place, -1)
 
 
 @dataclass(frozen=True)
@@ -115,6 +128,8 @@ class GroundTruth:
 
     def photos(self, folder: Path) -> list[Path]:
         """Where the I images lie; a DataError for one without a name, or whose name leaves ``folder``."""
+        from wsl_det.core import photos  # Pillow, which evaluation does not need
+
         places = []
         for i, name in zip(self.image_ids.tolist(), self.file_names, strict=True):
             if name is None:

@@ -19,7 +19,7 @@ import numpy as np
 from msgspec import UNSET, UnsetType
 
 from wsl_det.coco import agreement, masks, shapes
-from wsl_det.coco.ground_truth import Federated, GroundTruth
+from wsl_det.coco.ground_truth import Federated, GroundTruth, places
 from wsl_det.core import rows
 from wsl_det.errors import DataError
 
@@ -238,13 +238,12 @@ def _references(
     values = _int64(
         [getattr(a, field) for a in annotations], field, lambda at: f"{source}: annotation {ids[at]}"
     )
-    index = np.minimum(np.searchsorted(known, values), len(known) - 1)
-    there = known[index] == values
-    if not there.all():
-        at = int(np.argmin(there))
+    index = places(known, values)
+    if (index < 0).any():
+        at = int(np.argmin(index))
         raise DataError(
             f"{source}: annotation {ids[at]} refers to {what} {values[at]}, which is not among the "
-            f"{len(known)} of the file ({len(np.unique(values[~there]))} unknown in all)"
+            f"{len(known)} of the file ({len(np.unique(values[index < 0]))} unknown in all)"
         )
     return index
 

@@ -6,7 +6,6 @@ import platform
 import shlex
 import sys
 from collections.abc import Collection, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +20,8 @@ _LIBRARIES = ("torch", "torchvision", "timm", "numpy", "pycocotools", "opencv-py
 
 def versions() -> dict[str, str]:
     """Versions of what can move numbers, read from package metadata so that nothing is imported."""
+    from importlib import metadata
+
     found = {"wsl_det": __version__, "python": platform.python_version()}
     for name in _LIBRARIES:
         try:

@@ -13,11 +13,39 @@ from collections.abc import Sequence
 import numpy as np
 
 from wsl_det.core.compiled import compiled
+from wsl_det.evaluation.match_table import IGNORED, TRUE
 
+_RECALLS = np.linspace(0, 1, 101)
 _LATE = [i for i in range(101) if i * 0.01 > i / 100]
 """Recall points that numpy.linspace rounds up: a recall of just i / 100 does not reach them, in COCO's AP."""
 _LATE_LOW = np.uint64(sum(1 << i for i in _LATE if i < 64))
 _LATE_HIGH = np.uint64(sum(1 << (i - 64) for i in _LATE if i >= 64))
+
+
+def plain(class_starts: np.ndarray, status: np.ndarray, positives: np.ndarray) -> np.ndarray:
+    """(T, K) as ``precision`` has it under one weighting of 1 for every image, without compiled loops."""
+    objects = positives[:, None]
+    # So many true positives reach a recall point, by pycocotools' rounding of both.
+    needed = np.floor(_RECALLS * objects).astype(np.int64)
+    needed += needed / np.maximum(objects, 1) < _RECALLS
+    needed = np.maximum(needed, 1)
+    result = np.empty((len(status), len(positives)))
+    for t, row in enumerate(status):
+        true = np.flatnonzero(row == TRUE)
+        starts = np.searchsorted(true, class_starts)
+        ignored = np.flatnonzero(row == IGNORED)
+        # Of its class, how many true positives and how many that count there are up to each true positive.
+        number = np.arange(1, len(true) + 1) - np.repeat(starts[:-1], np.diff(starts))
+        before = class_starts[:-1] - np.searchsorted(ignored, class_starts[:-1])
+        seen = true + 1 - np.searchsorted(ignored, true) - np.repeat(before, np.diff(starts))
+        values = np.r_[number / (seen + np.spacing(1.0)), 0.0]
+        reaches = starts[:-1, None] + needed - 1
+        there = reaches < starts[1:, None]
+        # Interpolation: the highest from a recall point to the next, then from the last point to the first.
+        reaches = np.where(there, reaches, starts[1:, None])
+        highest = np.maximum.reduceat(values, reaches.ravel()).reshape(reaches.shape) * there
+        result[t] = np.maximum.accumulate(highest[:, ::-1], axis=1).sum(axis=1) / len(_RECALLS)
+    return np.where(positives > 0, result, np.nan)
 
 
 @compiled

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
 from wsl_det.coco import masks
-from wsl_det.coco.ground_truth import GroundTruth
+from wsl_det.coco.ground_truth import GroundTruth, places
 from wsl_det.evaluation import matching
 from wsl_det.predictions import Predictions
 
@@ -55,6 +56,10 @@ class _Sample:
     rows: np.ndarray
     object_rows: np.ndarray
 
+    @cached_property
+    def as_they_are(self) -> np.ndarray:
+        return self.overlaps(self.boxes)
+
     def overlaps(self, boxes: np.ndarray) -> np.ndarray:
         """(P,) IoU of the pairs; boxes of negative size overlap nothing."""
         there: np.ndarray = np.min(boxes[:, 2:], axis=1) > 0
@@ -65,7 +70,8 @@ class _Sample:
 
     def fits(self, boxes: np.ndarray) -> tuple[int, float]:
         """(objects that some box overlaps by ``OVERLAP``, share of boxes of no size or outside the image)."""
-        hit = np.unique(self.second[self.overlaps(boxes) >= OVERLAP])
+        overlaps = self.as_they_are if boxes is self.boxes else self.overlaps(boxes)
+        hit = np.unique(self.second[overlaps >= OVERLAP])
         beyond = (boxes[:, :2] < -OUTSIDE * self.size) | (
             boxes[:, :2] + boxes[:, 2:] > (1 + OUTSIDE) * self.size + 1
         )
@@ -77,11 +83,15 @@ def _sample(found: Predictions, truth: GroundTruth) -> _Sample | None:
     """The pairs of a sample of images; None where nothing can be told."""
     if not len(found) or not truth.num_objects:
         return None
-    named = np.intersect1d(found.image_ids, truth.image_ids[np.unique(truth.object_image)])
-    chosen = named[:: max(1, len(named) // IMAGES)]
-    rows = np.flatnonzero(np.isin(found.image_ids, chosen))
-    image = np.searchsorted(truth.image_ids, found.image_ids[rows])
-    objects = np.flatnonzero(~truth.object_crowd & np.isin(truth.image_ids[truth.object_image], chosen))
+    image = places(truth.image_ids, found.image_ids)
+    every = len(truth.image_ids)
+    named = np.bincount(image[image >= 0], minlength=every) * np.bincount(truth.object_image, minlength=every)
+    there = np.flatnonzero(named)
+    chosen = np.zeros(every + 1, dtype=bool)  # the last for images that are not there
+    chosen[there[:: max(1, len(there) // IMAGES)]] = True
+    rows = np.flatnonzero(chosen[image])
+    image = image[rows]
+    objects = np.flatnonzero(~truth.object_crowd & chosen[truth.object_image])
     if not len(rows) or not len(objects):
         return None
     starts = np.searchsorted(truth.object_image[objects], np.arange(len(truth.image_ids) + 1))
@@ -135,6 +145,9 @@ def _strange_boxes(sample: _Sample) -> str | None:
     """
     known, outside = sample.fits(sample.boxes)
     shares = bool(sample.boxes.max() <= 2 and sample.objects.max() > 16)
+    leaves = outside > 0.2 and outside * len(sample.boxes) >= 3
+    if not shares and not leaves and len(sample.objects) <= max(2 * known, known + 4):
+        return None  # no other reading can find more than twice the objects
     best, most = None, 0
     for name, (read, scaled) in _READINGS.items():
         if scaled and not shares:
@@ -142,9 +155,7 @@ def _strange_boxes(sample: _Sample) -> str | None:
         boxes = read(sample.boxes)
         boxes = boxes * np.tile(sample.size, 2) if scaled else boxes
         number, out = sample.fits(boxes)
-        fits = number > max(2 * known, known + 4) or (
-            outside > 0.2 and outside * len(boxes) >= 3 and out < 0.01 and number >= known
-        )
+        fits = number > max(2 * known, known + 4) or (leaves and out < 0.01 and number >= known)
         if fits and (best is None or number > most):
             best, most = name, number
     if best is None and shares and len(sample.boxes) >= 10:
@@ -160,7 +171,7 @@ def _strange_categories(
     The order of the ids is learnt on half of the images and tried on the others, and the shares are means
     over the classes, so that a detector that is merely weak, or calls everything by one name, is not strange.
     """
-    good = np.flatnonzero(sample.overlaps(sample.boxes) >= OVERLAP)
+    good = np.flatnonzero(sample.as_they_are >= OVERLAP)
     # The best-scored box on an object speaks for it.
     order = good[np.lexsort((-found.scores[sample.rows[sample.first[good]]], sample.second[good]))]
     objects, place = np.unique(sample.second[order], return_index=True)

@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsl_det.coco import masks as mask_runs
-from wsl_det.coco.ground_truth import GroundTruth
-from wsl_det.core.compiled import compiled
+from wsl_det.coco.ground_truth import GroundTruth, places
 from wsl_det.errors import DataError
 from wsl_det.predictions import Predictions
 
@@ -54,14 +53,15 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
     )
     # By class, then score, then image, then file: three stable sorts from the last key to the first.
     order = np.arange(len(image)) if (np.diff(image) >= 0).all() else np.argsort(image, kind="stable")
-    order = order[np.argsort(-predictions.scores[order], kind="stable")]
-    order, rank = _by_class(order, label, image, len(truth.category_ids), len(truth.image_ids))
+    order = order[_descending(predictions.scores[order])]
+    order = order[_stable(label[order])]
+    rank = ranks(label[order], image[order])
     row = order[rank < MAX_DETECTIONS]
     rank = rank[rank < MAX_DETECTIONS]
     boxes, masks = None, None
     if iou_type == "bbox":
         assert predictions.boxes_xywh is not None, "the caller checks iou_types"
-        boxes = predictions.boxes_xywh[row]
+        boxes = predictions.boxes_xywh.take(row, axis=0)
         area = boxes[:, 2] * boxes[:, 3]
     else:
         assert predictions.masks is not None, "the caller checks iou_types"
@@ -83,28 +83,27 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
     )
 
 
-@compiled
-def _by_class(order, label, image, num_classes, num_images):  # type: ignore[no-untyped-def]
-    """(order sorted by class and otherwise kept, rank (D,) of each of them within image and class)."""
-    starts = np.zeros(num_classes + 1, dtype=np.int64)
-    for d in range(len(order)):
-        starts[label[d] + 1] += 1
-    starts = np.cumsum(starts)
-    result = np.empty(len(order), dtype=np.int64)
-    fill = starts[:-1].copy()
-    for i in range(len(order)):
-        k = label[order[i]]
-        result[fill[k]] = order[i]
-        fill[k] += 1
+def _descending(scores: np.ndarray) -> np.ndarray:
+    """The stable order from the highest score: numpy's quick sort, then ties by place, in half the time."""
+    order = np.argsort(-scores)
+    ties = np.cumsum(np.diff(scores[order], prepend=np.inf) != 0)
+    return np.asarray(np.sort(ties * len(order) + order) % max(len(order), 1))
+
+
+def _stable(keys: np.ndarray) -> np.ndarray:
+    """The stable order of keys from 0; numpy sorts short integers in a fraction of the time."""
+    return np.argsort(keys.astype(np.uint16) if keys.max(initial=0) < 2**16 else keys, kind="stable")
+
+
+def ranks(label: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(D,) int32 place of each detection among those of its image and class, in the order given."""
+    order = _stable(image)
+    order = order[_stable(label[order])]
+    begins = (np.diff(label[order], prepend=-1) != 0) | (np.diff(image[order], prepend=-1) != 0)
+    place = np.arange(len(order))
     rank = np.empty(len(order), dtype=np.int32)
-    count = np.zeros(num_images, dtype=np.int32)
-    for k in range(num_classes):
-        for i in range(starts[k], starts[k + 1]):
-            rank[i] = count[image[result[i]]]
-            count[image[result[i]]] += 1
-        for i in range(starts[k], starts[k + 1]):
-            count[image[result[i]]] = 0
-    return result, rank
+    rank[order] = place - np.maximum.accumulate(np.where(begins, place, 0))
+    return rank
 
 
 def _indices(  # noqa: PLR0917
@@ -112,11 +111,10 @@ def _indices(  # noqa: PLR0917
 ) -> np.ndarray:
     if len(known) == 0 and len(ids):
         raise DataError(f"{truth.source} has no {section}, {predictions.source} has {len(ids)} detections")
-    index = np.searchsorted(known, ids)
-    found = known[np.minimum(index, len(known) - 1)] == ids if len(ids) else np.zeros(0, dtype=bool)
-    if not found.all():
-        row = int(np.argmin(found))
-        strangers = len(np.unique(ids[~found]))
+    index = places(known, ids)
+    if (index < 0).any():
+        row = int(np.argmin(index))
+        strangers = len(np.unique(ids[index < 0]))
         raise DataError(
             f"{predictions.source}: row {row} has {key} {ids[row]}, which {truth.source} does not have "
             f"({strangers} unknown in all); predictions and --gt belong to different data sets"

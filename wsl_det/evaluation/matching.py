@@ -12,11 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsl_det.coco import masks as mask_runs
-from wsl_det.coco.ground_truth import GroundTruth
-from wsl_det.core.compiled import compiled
+from wsl_det.coco.ground_truth import GroundTruth, places
 from wsl_det.evaluation import detections as detection_columns
-from wsl_det.evaluation.detections import Detections
-from wsl_det.evaluation.match_table import AREA_RANGES, THRESHOLDS, MatchTable
+from wsl_det.evaluation.detections import Detections, ranks
+from wsl_det.evaluation.match_table import AREA_RANGES, FALSE, IGNORED, THRESHOLDS, MatchTable
 from wsl_det.predictions import Predictions
 
 
@@ -46,23 +45,15 @@ def match(predictions: Predictions, truth: GroundTruth, iou_type: str) -> MatchT
 
 def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, iou_type: str) -> MatchTable:
     """As ``match``, for detections and objects that are aligned already."""
-    objects, first, pair_starts = _candidates(
-        found.image,
-        found.label,
-        truth.object_image,
-        truth.object_class,
-        len(truth.image_ids),
-        len(truth.category_ids),
-    )
-    iou = overlaps(found, shapes, objects, first, pair_starts)
+    rows, columns = _candidates(found, truth)
+    iou = overlaps(found, rows, shapes, columns)
     if truth.no_credit is not None:
-        iou[np.repeat(truth.no_credit[found.image], np.diff(pair_starts))] = 0.0
+        iou[truth.no_credit[found.image[rows]]] = 0.0
     area = truth.object_area
     # An object counts in a range unless its area lies outside or it is a crowd.
     counts = ~truth.object_crowd & (AREA_RANGES[:, :1] <= area) & (area <= AREA_RANGES[:, 1:])
-    matched, status = _match(
-        objects, first, pair_starts, iou, THRESHOLDS, found.area, counts, truth.object_crowd, AREA_RANGES,
-    )  # fmt: skip
+    outside = (found.area < AREA_RANGES[:, :1]) | (found.area > AREA_RANGES[:, 1:])
+    matched, status = _match(rows, columns, iou, outside, counts, truth)
     return MatchTable(
         iou_type=iou_type,
         thresholds=THRESHOLDS,
@@ -82,13 +73,8 @@ def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, i
     )
 
 
-def overlaps(
-    found: Detections, shapes: ObjectShapes, objects: np.ndarray, first: np.ndarray, pair_starts: np.ndarray
-) -> np.ndarray:
-    """(P,) IoU of every detection with the objects of its class and image, detection by detection."""
-    number = np.diff(pair_starts)
-    rows = np.repeat(np.arange(len(number)), number)
-    columns = objects[np.arange(len(rows)) - np.repeat(pair_starts[:-1] - first, number)]
+def overlaps(found: Detections, rows: np.ndarray, shapes: ObjectShapes, columns: np.ndarray) -> np.ndarray:
+    """(P,) IoU of the pairs of detections and objects; for a crowd the share of the detection in it."""
     if found.boxes_xywh is not None:
         return box_overlaps(found.boxes_xywh, rows, shapes.boxes_xywh, columns, shapes.crowd)
     assert found.masks is not None
@@ -105,90 +91,80 @@ def mask_overlaps(
     return np.divide(common, union, out=np.zeros_like(common), where=common > 0)
 
 
-@compiled
-def _candidates(image, label, object_image, object_class, num_images, num_classes):  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    """(objects (G,) by class, then as given; first (D,) into it; pair_starts (D + 1,)).
-
-    Detection d has the objects objects[first[d]] ... of its image and class, pair_starts[d + 1] -
-    pair_starts[d] of them. Both lists are by class; the objects are by image inside.
-    """
-    starts = np.zeros(num_classes + 1, dtype=np.int64)
-    for o in range(len(object_class)):
-        starts[object_class[o] + 1] += 1
-    starts = np.cumsum(starts)
-    fill = starts[:-1].copy()
-    objects = np.empty(len(object_class), dtype=np.int64)
-    for o in range(len(object_class)):
-        objects[fill[object_class[o]]] = o
-        fill[object_class[o]] += 1
-    first = np.zeros(len(image), dtype=np.int64)
-    pair_starts = np.zeros(len(image) + 1, dtype=np.int64)
-    begin = np.zeros(num_images, dtype=np.int64)
-    number = np.zeros(num_images, dtype=np.int64)
-    d = 0
-    for k in range(num_classes):
-        for j in range(starts[k + 1] - 1, starts[k] - 1, -1):
-            begin[object_image[objects[j]]] = j
-            number[object_image[objects[j]]] += 1
-        while d < len(image) and label[d] == k:
-            first[d] = begin[image[d]]
-            pair_starts[d + 1] = pair_starts[d] + number[image[d]]
-            d += 1
-        for j in range(starts[k], starts[k + 1]):
-            number[object_image[objects[j]]] = 0
-    return objects, first, pair_starts
-
-
-@compiled
-def box_overlaps(boxes_a, rows, boxes_b, columns, crowd):  # type: ignore[no-untyped-def]
+def box_overlaps(
+    boxes_a: np.ndarray, rows: np.ndarray, boxes_b: np.ndarray, columns: np.ndarray, crowd: np.ndarray
+) -> np.ndarray:
     """(P,) IoU of xywh box pairs rows[p], columns[p]; for a crowd in b the share of a inside it."""
-    iou = np.zeros(len(rows), dtype=np.float64)
-    for p in range(len(rows)):
-        a, b = rows[p], columns[p]
-        ax, ay, aw, ah = boxes_a[a, 0], boxes_a[a, 1], boxes_a[a, 2], boxes_a[a, 3]
-        bx, by, bw, bh = boxes_b[b, 0], boxes_b[b, 1], boxes_b[b, 2], boxes_b[b, 3]
-        width = min(aw + ax, bw + bx) - max(ax, bx)
-        height = min(ah + ay, bh + by) - max(ay, by)
-        if width <= 0 or height <= 0:
-            continue
-        common = width * height
-        union = aw * ah if crowd[b] else aw * ah + bw * bh - common
-        iou[p] = common / union
-    return iou
+    ax, ay, aw, ah = boxes_a.T.take(rows, axis=1)
+    bx, by, bw, bh = boxes_b.T.take(columns, axis=1)
+    width = np.minimum(aw + ax, bw + bx) - np.maximum(ax, bx)
+    height = np.minimum(ah + ay, bh + by) - np.maximum(ay, by)
+    common = width * height
+    union = np.where(crowd[columns], aw * ah, aw * ah + bw * bh - common)
+    return np.divide(common, union, out=np.zeros(len(common)), where=(width > 0) & (height > 0))
 
 
-@compiled
-def _match(  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    objects, first, pair_starts, iou, thresholds, detection_area, counts, crowd, area_ranges
-):
-    """(matched (T, D), status (A, T, D)); detections come in order of score inside image and class."""
-    num_areas, num_thresholds, num = len(area_ranges), len(thresholds), len(first)
-    matched = np.full((num_thresholds, num), -1, dtype=np.int32)
-    status = np.zeros((num_areas, num_thresholds, num), dtype=np.uint8)
-    taken = np.zeros((len(crowd), num_areas, num_thresholds), dtype=np.bool_)
-    for d in range(num):
-        pair, number = pair_starts[d], pair_starts[d + 1] - pair_starts[d]
-        for a in range(num_areas):
-            outside = detection_area[d] < area_ranges[a, 0] or detection_area[d] > area_ranges[a, 1]
-            for t in range(num_thresholds):
-                best = min(thresholds[t], 1 - 1e-10)
-                found = -1
-                for j in range(number):
-                    o = objects[first[d] + j]
-                    if iou[pair + j] >= best and counts[a, o] and not taken[o, a, t]:
-                        best = iou[pair + j]
-                        found = o
-                if found < 0:
-                    for j in range(number):
-                        o = objects[first[d] + j]
-                        if iou[pair + j] >= best and not counts[a, o] and (crowd[o] or not taken[o, a, t]):
-                            best = iou[pair + j]
-                            found = o
-                if found >= 0:
-                    taken[found, a, t] = True
-                    status[a, t, d] = 1 if counts[a, found] else 2
-                    if a == 0:
-                        matched[t, d] = found
-                elif outside:
-                    status[a, t, d] = 2
+def _candidates(found: Detections, truth: GroundTruth) -> tuple[np.ndarray, np.ndarray]:
+    """(detections (P,) ascending, objects (P,)): each detection with every object of its image and class."""
+    images = len(truth.image_ids)
+    key = truth.object_class.astype(np.int64) * images + truth.object_image
+    objects = np.argsort(key, kind="stable")
+    groups, begin, size = np.unique(key[objects], return_index=True, return_counts=True)
+    wanted = found.label.astype(np.int64) * images + found.image
+    place = places(groups, wanted)
+    there = np.flatnonzero(place >= 0)
+    begin, number = begin[place[there]], size[place[there]]
+    columns = np.arange(number.sum()) + np.repeat(begin - np.cumsum(number) + number, number)
+    return np.repeat(there, number), objects[columns]
+
+
+def _match(  # noqa: PLR0917
+    rows: np.ndarray,
+    columns: np.ndarray,
+    iou: np.ndarray,
+    outside: np.ndarray,
+    counts: np.ndarray,
+    truth: GroundTruth,
+) -> tuple[np.ndarray, np.ndarray]:
+    """(matched (T, D), status (A, T, D)); detections come in order of score inside image and class.
+
+    rows, columns: as from ``_candidates``. outside (A, D), counts (A, G): of detections and objects.
+    The best detection of every image and class chooses, then the second of every one, and so on.
+    """
+    limits = np.minimum(THRESHOLDS, 1 - 1e-10)
+    matched = np.full((len(limits), outside.shape[1]), -1, dtype=np.int32)
+    status = np.empty((len(outside), *matched.shape), dtype=np.uint8)
+    lost = np.where(outside, np.uint8(IGNORED), np.uint8(FALSE))
+    status[:] = lost[:, None]
+    taken = np.zeros((truth.num_objects, len(outside), len(limits)), dtype=bool)
+    # Of the pairs of a detection the last that is free is the one it takes.
+    kept = np.flatnonzero(iou >= limits.min())
+    kept = kept[np.lexsort((iou[kept], rows[kept]))]
+    turn = _turns(rows[kept], truth.object_class[columns[kept]], truth.object_image[columns[kept]])
+    # Those with one pair apart, since they need no search for the best.
+    part = 2 * turn + (np.bincount(rows[kept])[rows[kept]] > 1)
+    by_part = np.argsort(part, kind="stable")
+    for here in np.split(kept[by_part], np.cumsum(np.bincount(part))[:-1]) if len(kept) else ():
+        objects, num = columns[here], len(here)
+        begins = np.flatnonzero(np.diff(rows[here], prepend=-1))
+        free = ~taken[objects] | truth.object_crowd[objects, None, None]
+        free &= (iou[here, None] >= limits)[:, None]
+        # Objects that count come before those that do not.
+        place = (np.arange(num) + num * counts[:, objects]).T[:, :, None].astype(np.int32)
+        wishes = np.where(free, place, -1)
+        best = wishes
+        if len(begins) < num:
+            best = np.maximum.reduceat(wishes, begins, axis=0)
+            free &= wishes == np.repeat(best, np.diff(begins, append=num), axis=0)
+        taken[objects] |= free
+        detections = rows[here][begins]
+        found = np.where(best >= 0, IGNORED - (best >= num).view(np.uint8), lost[:, detections].T[:, :, None])
+        status[:, :, detections] = found.transpose(1, 2, 0)
+        matched[:, detections] = np.where(best[:, 0] >= 0, objects[best[:, 0] % num], -1).T
     return matched, status
+
+
+def _turns(rows: np.ndarray, label: np.ndarray, image: np.ndarray) -> np.ndarray:
+    """(P,) how many detections come before that of a pair in its image and class; rows (P,) ascending."""
+    first = np.diff(rows, prepend=-1) > 0
+    return ranks(label[first], image[first])[np.cumsum(first) - 1]

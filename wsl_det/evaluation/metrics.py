@@ -27,13 +27,14 @@ class Measures:
 
 def measure(table: MatchTable, weights: np.ndarray | None = None) -> Measures:
     """The measures under ``weights`` (I, B) uint8, by default one weighting of 1 for every image."""
-    if weights is None:
-        weights = np.ones((table.num_images, 1), dtype=np.uint8)
-    counted = [
-        ap.positives(table.object_image, table.object_class, counts, weights, table.num_classes)
-        for counts in table.counts
-    ]
-    by_class = 100 * ap.precision(table.class_starts, table.image, table.status[0], weights, counted[0])
+    counted = _objects(table, weights)
+
+    def precision(status: np.ndarray, objects: np.ndarray) -> np.ndarray:
+        if weights is None:
+            return 100 * ap.plain(table.class_starts, status, objects[:, 0])[:, :, None]
+        return np.asarray(100 * ap.precision(table.class_starts, table.image, status, weights, objects))
+
+    by_class = precision(table.status[0], counted[0])
     by_iou = ap.mean_over_classes(by_class, 1)
     coco = by_class[FIRST_COCO:]
     metrics = {
@@ -42,12 +43,30 @@ def measure(table: MatchTable, weights: np.ndarray | None = None) -> Measures:
         "AP75": by_iou[FIRST_COCO + 5],
     }
     for area, name in enumerate(("APs", "APm", "APl"), start=1):
-        status = table.status[area, FIRST_COCO:]
-        sized = 100 * ap.precision(table.class_starts, table.image, status, weights, counted[area])
+        sized = precision(table.status[area, FIRST_COCO:], counted[area])
         metrics[name] = ap.mean_over_classes(sized, (0, 1))
-    found = ap.hits(table.class_starts, table.image, table.recall_hits, weights)
-    for (name, area, _), total in zip(RECALLS, found, strict=True):
+    for (name, area, _), total in zip(RECALLS, _hits(table, weights), strict=True):
         number = counted[area] * len(coco)
         recall = np.divide(100.0 * total, number, out=np.full(total.shape, np.nan), where=number > 0)
         metrics[name] = ap.mean_over_classes(recall, 0)
     return Measures(metrics, by_iou, by_class)
+
+
+def _objects(table: MatchTable, weights: np.ndarray | None) -> list[np.ndarray]:
+    """(K, B) weighted objects that count, for each area range."""
+    labels, classes = table.object_class, table.num_classes
+    if weights is None:
+        return [np.bincount(labels[counts], minlength=classes)[:, None] for counts in table.counts]
+    return [ap.positives(table.object_image, labels, counts, weights, classes) for counts in table.counts]
+
+
+def _hits(table: MatchTable, weights: np.ndarray | None) -> np.ndarray:
+    """(6, K, B) weighted sums of ``table.recall_hits`` over the detections of a class."""
+    if weights is not None:
+        return np.asarray(ap.hits(table.class_starts, table.image, table.recall_hits, weights))
+    found = np.zeros((len(RECALLS), table.num_classes, 1), dtype=np.int64)
+    there = np.flatnonzero(np.diff(table.class_starts))
+    if len(there):
+        starts = table.class_starts[there]
+        found[:, there, 0] = np.add.reduceat(table.recall_hits, starts, axis=1, dtype=np.int64)
+    return found

@@ -51,7 +51,7 @@ def build(table: MatchTable, found: Detections, shapes: ObjectShapes, truth: Gro
     by_image = np.argsort(image, kind="stable")
     object_starts = np.searchsorted(truth.object_image, np.arange(num_images + 1))
     overlap_starts, first, second = _all_pairs(image, object_starts)
-    overlap = _overlaps(found, order[first], shapes, second)
+    overlap = matching.overlaps(found, order[first], shapes, second)
     if truth.no_credit is not None:
         overlap[truth.no_credit[image[first]]] = 0.0
     between_starts, first, second = _all_pairs(truth.object_image, object_starts)
@@ -77,14 +77,6 @@ def build(table: MatchTable, found: Detections, shapes: ObjectShapes, truth: Gro
         between_starts=between_starts,
         num_classes=table.num_classes,
     )
-
-
-def _overlaps(found: Detections, rows: np.ndarray, shapes: ObjectShapes, objects: np.ndarray) -> np.ndarray:
-    if found.boxes_xywh is not None:
-        return matching.box_overlaps(found.boxes_xywh, rows, shapes.boxes_xywh, objects, shapes.crowd)
-    assert found.masks is not None
-    assert shapes.masks is not None
-    return matching.mask_overlaps(found.masks, rows, shapes.masks, objects, shapes.crowd)
 
 
 def _all_pairs(image: np.ndarray, object_starts: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
-from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, page, side, verdict
+from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
@@ -33,7 +33,7 @@ class GainReport(Compared):
 
     def html(self, images: str | Path | None = None) -> str:
         """The page gain.html; ``images`` is the folder of the test images, for the gallery."""
-        from wsl_det.gain import figures  # matplotlib takes a second to load
+        from wsl_det.gain import figures, page  # matplotlib takes a second to load
 
         return page.render(self, figures.draw(self.content), images)
 
@@ -126,7 +126,7 @@ def write(report: GainReport, output: str | Path, images: str | Path | None = No
 
     ``images`` is the folder of the test images, for the gallery.
     """
-    from wsl_det.gain import figures
+    from wsl_det.gain import figures, page
 
     output = Path(output)
     if output.is_file():
