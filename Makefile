@@ -24,6 +24,7 @@ $(STAMP): setup.py
 	@echo "installing (about two minutes on a new machine)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@$(BIN)/python tools/compile_loops.py
 	@touch $(STAMP)
 
 lint: env
