@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import gc
 import io
 import json
 import os
@@ -153,6 +154,7 @@ def little_memory(megabytes: int = 300):
 
     The readers turn MemoryErrors into messages, so the peak is looked at as well.
     """
+    gc.collect()  # what is freed in the meantime would be room to spare
     tracemalloc.start()
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     before = resource.getrlimit(resource.RLIMIT_AS)
