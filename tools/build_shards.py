@@ -26,6 +26,17 @@ def options(parser: ArgumentParser) -> None:
         help="instead of --posts and --images: WebDataset tars (img2dataset's output) whose samples hold an "
         "image and a .json or .txt with its hashtags; globs are expanded",
     )
+    add(
+        "--kind",
+        choices=("posts", "folders", "cls"),
+        default="posts",
+        help="folders: --images DIR holds CLASS/photo (wnids or names); cls: the class is in the .cls of "
+        "--samples; both give labels of true classes (default: posts, labels from hashtags)",
+    )
+    add("--truth", metavar="FILE", help="posts: jsonl with id and synsets, for labels of both kinds")
+    add(
+        "--classes", metavar="FILE", help="cls: the wnids or names that numbers stand for, one a line, from 0"
+    )
     add("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
     add("--output", required=True, metavar="DIR", help="a new folder")
     add("--shard-mb", type=int, default=128, help="megabytes of images a shard (default: 128)")
@@ -41,6 +52,15 @@ def options(parser: ArgumentParser) -> None:
 
 
 def wrong(args: Namespace) -> str:
+    if args.kind != "posts" and args.truth:
+        return f"--truth is of posts; --kind {args.kind} has true classes of its own"
+    if args.kind == "folders":
+        alone = args.images and len(args.images) == 1 and not (args.posts or args.samples)
+        return "" if alone else "--kind folders takes one --images DIR, which holds CLASS/photo"
+    if args.kind == "cls" and (args.posts or args.images or not args.samples):
+        return "--kind cls takes --samples"
+    if args.classes and args.kind != "cls":
+        return "--classes is of --kind cls"
     if bool(args.samples) == bool(args.posts or args.images) or bool(args.posts) != bool(args.images):
         return "give either --posts and --images, or --samples"
     return ""
@@ -49,6 +69,7 @@ def wrong(args: Namespace) -> str:
 def run(args: Namespace) -> None:
     from pretrain.shards import build as shard_builder
     from pretrain.shards import dataset_json
+    from pretrain.shards.webdataset_tars import class_list
 
     options = shard_builder.Options(
         shard_mb=args.shard_mb,
@@ -59,11 +80,17 @@ def run(args: Namespace) -> None:
         max_short_side=args.max_short_side,
     )
     made = {"vocab_path": args.vocab, "output": args.output, "options": options}
-    if args.samples:
-        dataset, ledger = shard_builder.build_from_samples(args.samples, asked_columns(args), **made)
+    columns = asked_columns(args)
+    if args.kind == "folders":
+        dataset, ledger = shard_builder.build_from_folders(args.images[0], **made)
+    elif args.samples:
+        classes = class_list(args.classes) if args.kind == "cls" else None
+        dataset, ledger = shard_builder.build_from_samples(
+            args.samples, columns, truth=args.truth, classes=classes, **made
+        )
     else:
         dataset, ledger = shard_builder.build(
-            args.posts, asked_columns(args), image_source=args.images, **made
+            args.posts, columns, image_source=args.images, truth=args.truth, **made
         )
     print(dataset_json.summary(dataset, ledger, args.output))
 

@@ -17,6 +17,15 @@ def options(parser: ArgumentParser) -> None:
         "tools/build_shards.py --samples rewrites them."
     )
     add("--shards", nargs="+", required=True, metavar="TAR", help="globs are expanded")
+    add(
+        "--kind",
+        choices=("posts", "cls"),
+        default="posts",
+        help="cls: labels are true classes, from .cls members (default: posts, labels from hashtags)",
+    )
+    add(
+        "--classes", metavar="FILE", help="cls: the wnids or names that numbers stand for, one a line, from 0"
+    )
     add("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
     add("--output", required=True, metavar="DIR", help="a new folder for the index")
     add_worker_arguments(parser, "decode")
@@ -27,15 +36,21 @@ def options(parser: ArgumentParser) -> None:
     add_column_arguments(parser)
 
 
+def wrong(args: Namespace) -> str:
+    return "--classes is of --kind cls" if args.classes and args.kind != "cls" else ""
+
+
 def run(args: Namespace) -> None:
     from pretrain.shards import adopt as shard_indexer
     from pretrain.shards import dataset_json
+    from pretrain.shards.webdataset_tars import class_list
 
     options = shard_indexer.Options(
         workers=args.workers,
         scheduler=args.scheduler,
         decode=not args.no_decode,
         absolute=args.absolute,
+        classes=class_list(args.classes) if args.kind == "cls" else None,
         naming=dataset_json.Naming(args.role, args.source),
     )
     dataset, ledger = shard_indexer.build(
@@ -44,6 +59,6 @@ def run(args: Namespace) -> None:
     print(dataset_json.summary(dataset, ledger, args.output))
 
 
-main = Tool(__doc__, options, run)
+main = Tool(__doc__, options, run, wrong)
 if __name__ == "__main__":
     main.leave()

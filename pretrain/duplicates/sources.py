@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol
 
 from pretrain.shards import index
+from pretrain.shards.folders import EXTENSIONS, names_below
 from wsl_det.coco import reader
-from wsl_det.core import files, log
+from wsl_det.core import files
 from wsl_det.core.photos import BadImage
 from wsl_det.core.verdicts import SearchedSet
 from wsl_det.errors import DataError
 
-EXTENSIONS = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
-# Of macOS, Synology, QNAP, Windows and ext4; other hidden ones begin with a dot.
-_LEFT_BESIDE = frozenset(
-    ("__MACOSX", "@eaDir", "@tmp", "@Recycle", "#recycle", "#snapshot", "$RECYCLE.BIN", "lost+found")
-)
 _SPLIT = re.compile(r"(?:instances|image_info|captions|person_keypoints)_(.+)")
 
 
@@ -138,47 +133,6 @@ def _open(text: str) -> TestImages:
         f"--against {text}: {path} {what}; give a folder of images, or a COCO annotation file and its "
         "images as ANNOTATIONS.json=FOLDER"
     )
-
-
-def names_below(folder: Path) -> Iterator[str]:
-    """Names, relative to ``folder``, of the image files in it and its folders, those behind links too.
-
-    What is hidden is passed over (``.ipynb_checkpoints``, ``@eaDir``, ``._x.jpg``), as are links that lead in
-    a circle, with a warning, and files of other kinds, which are counted in the log.
-    """
-    others = Counter[str]()
-    yield from _below(
-        folder, folder, {_identity(where) for where in (folder, *folder.resolve().parents)}, others
-    )
-    if others:
-        kinds = ", ".join(f"{count:,} {kind}" for kind, count in others.most_common(8))
-        log.get("images").warning("%s: files that are no images by their names: %s", folder, kinds)
-
-
-def hidden(name: str) -> bool:
-    """Whether a file or folder is one that systems and programs leave beside photos."""
-    return name.startswith(".") or name in _LEFT_BESIDE
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    status = folder.stat()
-    return status.st_dev, status.st_ino
-
-
-def _below(folder: Path, top: Path, above: set[tuple[int, int]], others: Counter[str]) -> Iterator[str]:
-    with os.scandir(folder) as entries:
-        found = [entry for entry in entries if not hidden(entry.name)]
-    for entry in sorted(found, key=lambda entry: entry.name):
-        path = Path(entry.path)
-        if not entry.is_dir():
-            if path.suffix.lower() in EXTENSIONS:
-                yield path.relative_to(top).as_posix()
-            else:
-                others[path.suffix.lower() or path.name] += 1
-        elif (mine := _identity(path)) in above:
-            log.get("images").warning("%s leads in a circle; it is passed over", path)
-        else:
-            yield from _below(path, top, above | {mine}, others)
 
 
 def _coco(annotations: Path, folder: Path | None) -> TestImages:

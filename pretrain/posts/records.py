@@ -21,11 +21,15 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class Post:
-    """One photo post: ``image`` is a path relative to the image folder, None when not given."""
+    """One photo post: ``image`` is a path relative to the image folder, None when not given.
+
+    ``classes`` are the true classes, synsets or names, of a photo of which somebody knows them.
+    """
 
     id: str
     image: str | None
     hashtags: tuple[str, ...]  # as posted, without the sign
+    classes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

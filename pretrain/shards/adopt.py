@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,7 +18,7 @@ from pretrain.shards.build import begin_again, must_be_new
 from pretrain.shards.dataset_json import Naming
 from pretrain.shards.records import WORK, partial_folder, plan_hash, remembered
 from pretrain.shards.webdataset_tars import Sample
-from pretrain.shards.write import Rejection, Written, key_of
+from pretrain.shards.write import NO_LABEL, Rejection, Written, key_of, labels_of
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary.classes import Labeller
 from pretrain.workers import mapping
@@ -33,13 +34,14 @@ class Options:
 
     ``decode`` checks every image by decoding it; without, only reading the tars is left.
     ``absolute`` states the tars' full paths; else they are relative to the index, so that both
-    can move together.
+    can move together. ``classes`` not None: labels are the ``.cls`` members, whose numbers count in it.
     """
 
     workers: int | None = None
     scheduler: str | None = None
     decode: bool = True
     absolute: bool = False
+    classes: Sequence[str] | None = None
     naming: Naming = Naming()  # noqa: RUF009 (frozen)
 
 
@@ -52,6 +54,7 @@ class _Task(NamedTuple):
     columns: posts.Columns
     decode: bool
     shared: frozenset[str]
+    classes: Sequence[str] | None
 
 
 class _Indexed(NamedTuple):
@@ -82,7 +85,15 @@ def build(
     ledger, refused = posts.Ledger(), dict[str, str]()
     shared = samples.namesakes(tars)
     tasks = [
-        _Task(number, tar.absolute(), str(Path(vocab_path).absolute()), columns, options.decode, shared)
+        _Task(
+            number,
+            tar.absolute(),
+            str(Path(vocab_path).absolute()),
+            columns,
+            options.decode,
+            shared,
+            options.classes,
+        )
         for number, tar in enumerate(tars)
     ]
     with partial_folder(output) as folder:
@@ -93,10 +104,11 @@ def build(
         indexed = mapping.in_order(work, tasks, workers, options.scheduler)
         progress = log.progress(indexed, len(tasks), "tars")
         rows = _unique(_parted(progress, ledger, refused), Seen())
-        totals = dataset_json.collect(folder, rows, refused, partial(_place, output, options.absolute))
-        remedy = (
-            f"check that the samples have a .json or .txt with their hashtags, and that --vocab {vocab_path}"
-        )
+        kinds = ("hashtags",) if options.classes is None else ("synsets",)
+        place = partial(_place, output, options.absolute)
+        totals = dataset_json.collect(folder, rows, refused, place, kinds)
+        holder = ".json or .txt with their hashtags" if options.classes is None else ".cls with their class"
+        remedy = f"check that the samples have a {holder}, and that --vocab {vocab_path}"
         names = ", ".join(map(str, patterns))
         dataset_json.must_hold_images(folder, totals, ledger, made_from=names, remedy=f"{remedy} fits them")
         dataset = dataset_json.describe(options.naming, vocab, totals, ledger)
@@ -124,6 +136,7 @@ def _unique(shards: Iterable[Written], seen: Seen) -> Iterator[Written]:
             shard.dropped["id seen before"] += repeated
             shard.keys, shard.ids = [shard.keys[i] for i in new], [shard.ids[i] for i in new]
             shard.spans, shard.labels = [shard.spans[i] for i in new], [shard.labels[i] for i in new]
+            shard.digests = [shard.digests[i] for i in new] if shard.digests else []
         yield shard
 
 
@@ -132,9 +145,11 @@ def _index(work: Path, task: _Task) -> _Indexed:
     status = task.tar.stat()
     plan = plan_hash(
         [str(task.tar), status.st_size, status.st_mtime_ns, files.sha256(task.vocab_path), task.columns,
-         task.decode]
+         task.decode, task.classes]
     )  # fmt: skip
-    read = partial(samples.read_tar, task.tar, task.columns, ledger, refused, task.shared)
+    read = partial(
+        samples.read_tar, task.tar, task.columns, ledger, refused, task.shared, classes=task.classes
+    )
     rows = remembered(
         work / f"{task.number:06d}",
         plan,
@@ -149,13 +164,14 @@ def _index(work: Path, task: _Task) -> _Indexed:
 
 def _rows(task: _Task, found: Iterable[Sample]) -> Written:
     shard, labeller = Written(task.tar), _labeller(task.vocab_path)
+    kind = "hashtags" if task.classes is None else "synsets"
     for sample in found:
-        labels = tuple(labeller.labels(sample.post.hashtags))
+        labels = next(filter(None, labels_of(sample.post, labeller, (kind,))), ())
         if not labels:
-            shard.dropped["no hashtag of the vocabulary"] += 1
+            shard.dropped[NO_LABEL[kind]] += 1
             continue
         try:
-            _check(sample, task.decode)
+            digest = _check(sample, task.decode)
         except BadImage as rejected:
             shard.rejected.append(Rejection(sample.post.id, sample.post.image or "", str(rejected)))
             continue
@@ -163,19 +179,23 @@ def _rows(task: _Task, found: Iterable[Sample]) -> Written:
         shard.ids.append(sample.post.id)
         shard.spans.append((sample.where.offset, sample.where.size))
         shard.labels.append(labels)
+        if kind == "synsets" and task.decode:
+            shard.digests.append(digest)
     shard.bytes, shard.sha256 = task.tar.stat().st_size, files.sha256(task.tar)
     return shard
 
 
-def _check(sample: Sample, decode: bool) -> None:
+def _check(sample: Sample, decode: bool) -> str:
+    """The SHA-256 of an image that training can read, empty when it is not looked at; BadImage otherwise."""
     if not sample.where.size:
         raise BadImage("empty file")
     if not decode:
-        return
+        return ""
     data = sample.where.read()
     if sample.where.orientation != 1 and images.orientation(data) == 1:
         raise BadImage(_UNUSABLE)
     images.check(data)
+    return hashlib.sha256(data).hexdigest()
 
 
 @cache

@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from pretrain.posts import files as post_files
 from pretrain.posts import records as posts
-from pretrain.shards import dataset_json, images, index
+from pretrain.shards import dataset_json, folders, images, index
 from pretrain.shards import webdataset_tars as samples
 from pretrain.shards import write as shards
 from pretrain.shards.dataset_json import Naming
 from pretrain.shards.records import WORK, finished_shard, partial_folder, restore
 from pretrain.shards.write import Written
 from pretrain.vocabulary import classes as vocabulary
+from pretrain.vocabulary import truth as truths
 from pretrain.vocabulary.classes import Labeller
 from pretrain.workers import mapping
 from wsl_det.core import log
-from wsl_det.errors import ConfigError, DataError
+from wsl_det.errors import ConfigError, DataError, as_words
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,11 @@ def build(
     vocab_path: str | Path,
     output: str | Path,
     options: Options,
+    truth: str | Path | None = None,
 ) -> tuple[dict[str, Any], posts.Ledger]:
     """Make the shard folder ``output``, whole or not at all; returns dataset.json's value.
 
+    ``truth`` (``vocabulary.truth``) gives the photos labels of a second kind, their true classes.
     A run that was killed is gone on with: shards that it finished are not made again. Raises
     DataError when ``output`` is a filled folder, when posts, images or vocabulary cannot be read,
     when the disk is full, and when no image is left.
@@ -67,13 +70,22 @@ def build(
     must_be_new(Path(output))
     source = images.open_source(image_source)
     paths = post_files.expand(paths)
-    ledger = posts.Ledger()
-    stream = post_files.read(paths, columns, ledger)
     made_from = {f"posts {path}": path for path in paths}
     where = image_source if isinstance(image_source, str | Path) else " ".join(map(str, image_source))
     remedy = f"check that --images {where} is what the posts' image paths are relative to"
-    job = _Job(stream, source, ", ".join(paths), remedy, made_from)
-    return _build(job, ledger, vocab_path, Path(output), options)
+    job = _Job(partial(post_files.read, paths, columns), source, ", ".join(paths), remedy, made_from)
+    return _build(_with_truth(job, truth), vocab_path, Path(output), options)
+
+
+def build_from_folders(
+    root: str | Path, *, vocab_path: str | Path, output: str | Path, options: Options
+) -> tuple[dict[str, Any], posts.Ledger]:
+    """As ``build``, from folders ``root/CLASS/photo``, CLASS a synset or a name: labels are true classes."""
+    must_be_new(Path(output))
+    remedy = "check that the folders' names are synsets or names"
+    read = partial(folders.by_class, Path(root))
+    job = _Job(read, images.ImageFolder(Path(root)), str(root), remedy, {}, ("synsets",))
+    return _build(job, vocab_path, Path(output), options)
 
 
 def build_from_samples(
@@ -83,44 +95,74 @@ def build_from_samples(
     vocab_path: str | Path,
     output: str | Path,
     options: Options,
+    truth: str | Path | None = None,
+    classes: Sequence[str] | None = None,
 ) -> tuple[dict[str, Any], posts.Ledger]:
-    """As ``build``, from WebDataset tars whose samples hold image and post (img2dataset's output)."""
+    """As ``build``, from WebDataset tars whose samples hold image and post (img2dataset's output).
+
+    ``classes`` not None: labels are true classes, from ``.cls`` members, whose numbers count in it.
+    """
     must_be_new(Path(output))
-    source = samples.SampleTars(samples.expand(tars))
-    ledger = posts.Ledger()
+    source = samples.SampleTars(samples.expand(tars), classes)
     names = ", ".join(map(str, tars))
-    remedy = "check that the samples have a .json or .txt that holds their hashtags"
-    job = _Job(source.read(columns, ledger), source, names, remedy, {})
-    return _build(job, ledger, vocab_path, Path(output), options)
+    holder = ".json or .txt that holds their hashtags" if classes is None else ".cls that holds their class"
+    remedy, kinds = (
+        f"check that the samples have a {holder}",
+        ("hashtags",) if classes is None else ("synsets",),
+    )
+    job = _Job(partial(source.read, columns), source, names, remedy, {}, kinds)
+    return _build(_with_truth(job, truth), vocab_path, Path(output), options)
 
 
 @dataclass(frozen=True)
 class _Job:
-    """Posts and where their images are, and what to say of them."""
+    """Posts and where their images are, what to say of them, and the kinds of labels they have."""
 
-    stream: Iterable[posts.Post]
+    read: Callable[[posts.Ledger], Iterable[posts.Post]]
     source: images.Source
     names: str
     remedy: str
-    made_from: dict[str, str]
+    made_from: Mapping[str, str | Path]
+    kinds: Sequence[str] = ("hashtags",)
+
+
+def _with_truth(job: _Job, path: str | Path | None) -> _Job:
+    """The job with the true classes of its posts; DataError, before any work, for a truth of other posts."""
+    if path is None:
+        return job
+    truth, ledger = truths.read(path), posts.Ledger()
+    known = {post.id for post in job.read(ledger)}
+    unknown = [name for name in truth if name not in known]
+    # Ids of posts that cannot be read are not known either.
+    if len(unknown) > ledger.skipped.total() or len(unknown) == len(truth):
+        raise DataError(
+            f"--truth {path}: {len(unknown):,} of {len(truth):,} ids are of no post "
+            f"({as_words(unknown, 5)}); give the truth of {job.names} alone"
+        )
+
+    def read(ledger: posts.Ledger) -> Iterator[posts.Post]:
+        for post in job.read(ledger):
+            yield replace(post, classes=truth.get(post.id, ()))
+
+    return replace(job, read=read, kinds=("hashtags", "synsets"), made_from={**job.made_from, "truth": path})
 
 
 def _build(
-    job: _Job, ledger: posts.Ledger, vocab_path: str | Path, output: Path, options: Options
+    job: _Job, vocab_path: str | Path, output: Path, options: Options
 ) -> tuple[dict[str, Any], posts.Ledger]:
-    vocab = vocabulary.read(vocab_path)
-    planner = shards.Planner(Labeller(vocab), job.source, options.shard_mb << 20)
+    vocab, ledger = vocabulary.read(vocab_path), posts.Ledger()
+    planner = shards.Planner(Labeller(vocab), job.source, options.shard_mb << 20, job.kinds)
     with partial_folder(output) as folder:
         begin_again(folder)
         # Whoever does the work may run in another folder.
         work = (folder / WORK).absolute()
         write = partial(finished_shard, work, max_short_side=options.max_short_side)
         workers = mapping.num_workers(options.workers)
-        plan = enumerate(planner.plan(job.stream))
+        plan = enumerate(planner.plan(job.read(ledger)))
         written = mapping.in_order(write, plan, workers, options.scheduler)
         progress = log.progress(written, None, "shards")
         totals = dataset_json.collect(
-            folder, progress, job.source.refused, partial(_move, folder, options.role)
+            folder, progress, job.source.refused, partial(_move, folder, options.role), job.kinds
         )
         totals.dropped.update(planner.dropped)
         remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"

@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -33,39 +33,44 @@ _REJECTED = "rejected.jsonl"
 class IndexWriter:
     """Appends the rows of finished shards to the arrays that ``index.ShardIndex`` maps."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, kinds: Sequence[str]) -> None:
         self.num_images = 0
         self.num_shards = 0
-        self._label_count = 0
+        self._label_counts = [0, 0]
         self._key_bytes = 0
+        self._label_arrays = index.LABEL_ARRAYS[: len(kinds)]
+        names = [*index.ARRAYS, *(name for pair in self._label_arrays[1:] for name in pair)]
         (folder / index.FOLDER).mkdir()
         self._arrays = {
             name: _GrowingArray(folder / index.FOLDER / f"{name}.npy", np.dtype(dtype))
-            for name, dtype in index.ARRAYS.items()
+            for name in names
+            if (dtype := index.dtype_of(name))
         }
-        self._arrays["label_offsets"].append([0])
+        for offsets, _ in self._label_arrays:
+            self._arrays[offsets].append([0])
         self._arrays["key_offsets"].append([0])
 
     def add(self, shard: Written) -> None:
         """Append the rows of the next shard."""
-        counts = np.cumsum([len(labels) for labels in shard.labels], dtype=np.int64)
         keys = [key.encode() for key in shard.keys]
         lengths = np.cumsum([len(key) for key in keys], dtype=np.int64)
         rows = {
             "shard": np.full(len(keys), self.num_shards),
             "offset": [offset for offset, _ in shard.spans],
             "size": [size for _, size in shard.spans],
-            "label_offsets": counts + self._label_count,
-            "label_values": [label for labels in shard.labels for label in labels],
             "post_hash": np.array([post_hash(name) for name in shard.ids], np.uint64),
             "key_offsets": lengths + self._key_bytes,
             "key_bytes": np.frombuffer(b"".join(keys), np.uint8),
         }
-        for name, values in rows.items():
-            self._arrays[name].append(values)
+        for i, (offsets, values) in enumerate(self._label_arrays):
+            labels = (shard.labels, shard.synset_labels)[i]
+            counts = np.cumsum([len(found) for found in labels], dtype=np.int64)
+            rows |= {offsets: counts + self._label_counts[i], values: [x for found in labels for x in found]}
+            self._label_counts[i] += int(counts[-1])
+        for name, column in rows.items():
+            self._arrays[name].append(column)
         self.num_images += len(keys)
         self.num_shards += 1
-        self._label_count += int(counts[-1])
         self._key_bytes += int(lengths[-1])
 
     def finish(self) -> dict[str, str]:
@@ -125,18 +130,30 @@ class Totals:
     rejected: Counter[str] = field(default_factory=Counter)  # images
     array_hashes: dict[str, str] = field(default_factory=dict)
     num_images: int = 0
+    kinds: Sequence[str] = ("hashtags",)  # of labels, the first first
+    synset_counts: Counter[int] = field(default_factory=Counter)  # of the second kind
+    apart: Counter[str] = field(default_factory=Counter)  # images without labels of the second kind
 
 
-def collect(folder: Path, written: Iterable[Written], refused: Mapping[str, str], name: Any) -> Totals:
+def collect(
+    folder: Path,
+    written: Iterable[Written],
+    refused: Mapping[str, str],
+    name: Any,
+    kinds: Sequence[str] = ("hashtags",),
+) -> Totals:
     """Write index and list of rejections of finished shards into ``folder``, in their order.
 
     ``refused`` (tar members and why) is read when all shards are in. ``name(shard, number)`` gives
-    a shard its place and returns the path, relative to ``folder``, that dataset.json states.
+    a shard its place and returns the path, relative to ``folder``, that dataset.json states. Raises
+    DataError for one photo in two classes.
     """
-    totals = Totals()
-    with IndexWriter(folder) as writer, open(folder / _REJECTED, "w", encoding="utf-8") as list_file:
+    totals, class_of = Totals(kinds=kinds), dict[str, tuple[tuple[int, ...], str]]()
+    with IndexWriter(folder, kinds) as writer, open(folder / _REJECTED, "w", encoding="utf-8") as list_file:
         for shard in written:
             totals.dropped.update(shard.dropped)
+            totals.apart.update(shard.apart)
+            _check_classes(shard, class_of)
             _note(shard.rejected, list_file, totals)
             if not shard.keys:
                 continue
@@ -145,10 +162,22 @@ def collect(folder: Path, written: Iterable[Written], refused: Mapping[str, str]
             writer.add(shard)
             for labels in shard.labels:
                 totals.class_counts.update(labels)
+            for labels in shard.synset_labels:
+                totals.synset_counts.update(labels)
         _note((Rejection("", member, why) for member, why in refused.items()), list_file, totals)
         totals.array_hashes = writer.finish()
         totals.num_images = writer.num_images
     return totals
+
+
+def _check_classes(shard: Written, class_of: dict[str, tuple[tuple[int, ...], str]]) -> None:
+    for digest, labels, name in zip(shard.digests, shard.labels, shard.ids, strict=False):
+        other, first = class_of.setdefault(digest[:16], (labels, name))
+        if other != labels:
+            raise DataError(
+                f"one photo is in two classes: {first} and {name} are the same file; remove it from one of "
+                "them (or from both, where nobody knows) and give the same command again"
+            )
 
 
 def _note(rejected: Iterable[Rejection], list_file: Any, totals: Totals) -> None:
@@ -171,6 +200,8 @@ def describe(naming: Naming, vocab: Vocabulary, totals: Totals, ledger: posts.Le
         "classes": len(vocab),
         "classes_with_images": sum(count > 0 for count in labels),
         "labels": sum(labels),
+        "label_kinds": list(totals.kinds),
+        **_second_kind(totals, len(vocab)),
         "posts": ledger.read,
         "skipped": {
             "records": dict(sorted(ledger.skipped.items())),
@@ -181,6 +212,13 @@ def describe(naming: Naming, vocab: Vocabulary, totals: Totals, ledger: posts.Le
         "arrays": totals.array_hashes,
         "class_counts": labels,
     }
+
+
+def _second_kind(totals: Totals, num_classes: int) -> dict[str, Any]:
+    if len(totals.kinds) < 2:
+        return {}
+    counts = [totals.synset_counts[i] for i in range(num_classes)]
+    return {"in_no_arm": dict(sorted(totals.apart.items())), "synset_class_counts": counts}
 
 
 def finish(
@@ -203,10 +241,10 @@ def must_hold_images(
     folder: Path, totals: Totals, ledger: posts.Ledger, *, made_from: str, remedy: str
 ) -> None:
     """Raise DataError, with what became of everything, when a job leaves no image."""
-    if totals.num_images:
+    if totals.num_images > totals.apart.total():
         return
     shutil.rmtree(folder / WORK)  # nothing of this is worth going on with
-    why = totals.dropped + totals.rejected
+    why = totals.dropped + totals.rejected + totals.apart
     told = [*ledger.summary(), *(f"{count:,} {reason}" for reason, count in why.most_common())]
     reasons = ", ".join(told) or "no posts"
     raise DataError(f"no image is left of {made_from}: {reasons}; {remedy}; nothing was written")
@@ -219,6 +257,9 @@ def summary(dataset: Mapping[str, Any], ledger: posts.Ledger, output: str | Path
         f"{count:>14,} {what} skipped: {reason}"
         for what in ("posts", "images")
         for reason, count in sorted(dataset["skipped"][what].items(), key=lambda item: -item[1])
+    ]
+    lines += [
+        f"{n:>14,} images in no arm of a comparison: {why}" for why, n in dataset.get("in_no_arm", {}).items()
     ]
     size = sum(entry["bytes"] for entry in dataset["shards"])
     lines += [

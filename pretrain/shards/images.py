@@ -63,7 +63,7 @@ class ImageFolder:
     """Images below a folder."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
+        self.folder = folder.absolute()
         self.refused: dict[str, str] = {}
 
     def locate(self, name: str) -> Located:

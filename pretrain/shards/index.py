@@ -33,6 +33,10 @@ ARRAYS = {
     "key_offsets": np.int64,
     "key_bytes": np.uint8,  # keys in UTF-8
 }
+# Offsets and values of the labels of a folder's first kind (DATA.LABELS), and of its second.
+LABEL_ARRAYS = (("label_offsets", "label_values"), ("synset_offsets", "synset_values"))
+KINDS = (["hashtags"], ["hashtags", "synsets"], ["synsets"])
+Labels = tuple[NDArray[np.int64], NDArray[np.int32]]  # row i's are values[offsets[i]:offsets[i + 1]]
 _OPEN_FILES = 64
 _CHUNK = 1 << 20  # images looked at at once when an index is checked
 _AGAIN = "copy or build the shards again"
@@ -55,12 +59,14 @@ class _Dataset(msgspec.Struct):
     images: int
     vocabulary: str | None = None
     arrays: dict[str, str] = {}
+    label_kinds: list[str] = msgspec.field(default_factory=lambda: list(KINDS[0]))
 
 
 class ShardIndex:
     """The images of a shard folder by number, 0..n-1; cheap to open, safe to fork and to pickle."""
 
-    label_offsets: NDArray[np.int64]  # (n + 1,)
+    kinds: dict[str, Labels]  # what is known of the images: "hashtags", "synsets" (the true class) or both
+    label_offsets: NDArray[np.int64]  # (n + 1,), of the first kind
     label_values: NDArray[np.int32]  # (number of labels,)
     post_hash: NDArray[np.uint64]  # (n,)
 
@@ -143,9 +149,11 @@ class ShardIndex:
         return self.folder / FOLDER / f"{name}.npy"
 
     def _map_arrays(self) -> None:
-        self._arrays = arrays = {name: _map(self._place(name), dtype) for name, dtype in ARRAYS.items()}
+        kinds = self._told.label_kinds
+        names = [*ARRAYS, *(LABEL_ARRAYS[1] if len(kinds) > 1 else ())]
+        self._arrays = arrays = {name: _map(self._place(name), dtype_of(name)) for name in names}
         rows = len(arrays["size"])
-        lengths = {"label_offsets": rows + 1, "key_offsets": rows + 1}
+        lengths = {name: rows + 1 for name in names if name.endswith("_offsets")}
         for name in ("shard", "offset", "post_hash", *lengths):
             if len(arrays[name]) != lengths.get(name, rows):
                 raise DataError(f"{self.folder}: index arrays disagree in length; {_AGAIN}")
@@ -154,6 +162,8 @@ class ShardIndex:
                 f"{self.folder}: the index has {rows} images, dataset.json says {self._told.images}; {_AGAIN}"
             )
         self.label_offsets, self.label_values = arrays["label_offsets"], arrays["label_values"]
+        pairs = zip(kinds, LABEL_ARRAYS, strict=False)
+        self.kinds = {kind: (arrays[offsets], arrays[values]) for kind, (offsets, values) in pairs}
         self.post_hash = arrays["post_hash"]
         self._shard, self._offset, self._size = arrays["shard"], arrays["offset"], arrays["size"]
         self._key_offsets, self._key_bytes = arrays["key_offsets"], arrays["key_bytes"]
@@ -219,9 +229,19 @@ def _read_dataset(folder: Path) -> tuple[dict[str, Any], _Dataset]:
     if missing:
         raise DataError(f"{folder}/dataset.json lacks {', '.join(missing)}; {_AGAIN}")
     try:
-        return value, msgspec.convert(value, _Dataset)
+        told = msgspec.convert(value, _Dataset)
     except msgspec.ValidationError as error:
         raise DataError(f"{folder}/dataset.json is damaged ({error}); {_AGAIN}") from None
+    if told.label_kinds not in KINDS:
+        raise DataError(
+            f"{folder}/dataset.json has label_kinds {told.label_kinds!r:.60}; expected one of {KINDS}"
+        )
+    return value, told
+
+
+def dtype_of(name: str) -> Any:
+    """The type of an array of the index."""
+    return ARRAYS[name.replace("synset", "label")]
 
 
 def _map(path: Path, dtype: Any) -> NDArray[Any]:
@@ -242,7 +262,8 @@ def _marks(
     arrays: dict[str, NDArray[Any]], num_classes: int, ends: NDArray[np.int64]
 ) -> Iterator[tuple[bool, str]]:
     """Whether something points where nothing can be, and what; ``ends`` are the sizes of the tars."""
-    spans = (("label_offsets", len(arrays["label_values"])), ("key_offsets", len(arrays["key_bytes"])))
+    ends_of = {"key_offsets": "key_bytes", **dict(LABEL_ARRAYS)}
+    spans = [(name, len(arrays[values])) for name, values in ends_of.items() if name in arrays]
     for name, length in spans:
         spanned = arrays[name][0] == 0 and arrays[name][-1] == length
         yield not spanned, f"has {name} that do not span their values"
@@ -250,7 +271,8 @@ def _marks(
         upto = slice(first, first + _CHUNK + 1)
         for name, length in spans:
             starts = arrays[name][upto]
-            ascending = starts.max() <= length and (np.diff(starts) >= 1).all()
+            # The true class of a photo may be unknown; a photo without any label is in no folder.
+            ascending = starts.max() <= length and (np.diff(starts) >= int(name != "synset_offsets")).all()
             yield not ascending, f"has {name} that do not ascend"
         shard, offset, size = (arrays[name][upto] for name in ("shard", "offset", "size"))
         # Rows stand in the order of the tars: the stream goes shard by shard.
@@ -258,7 +280,8 @@ def _marks(
         yield not there, f"names tars that are not among the {len(ends)}, or not in their order"
         yield offset.min() < 0 or size.min() < 1, "has photos of no bytes, or before the start of their tar"
         yield bool((size > ends[shard] - offset).any()), "has photos beyond the end of their tar"
-        starts = arrays["label_offsets"][upto]
-        labels = arrays["label_values"][starts[0] : starts[-1]]
-        strange = labels.min() < 0 or labels.max() >= num_classes
-        yield strange, f"has labels that are not among the {num_classes} classes of the vocabulary"
+        for name, values in LABEL_ARRAYS:
+            if name in arrays:
+                labels = arrays[values][arrays[name][upto][0] : arrays[name][upto][-1]]
+                strange = labels.min(initial=0) < 0 or labels.max(initial=0) >= num_classes
+                yield strange, f"has labels that are not among the {num_classes} classes of the vocabulary"

@@ -72,7 +72,7 @@ def finished_shard(folder: Path, numbered: tuple[int, Planned], *, max_short_sid
     """A shard of a plan, by its number, in ``folder``, made now unless a record says that it is finished."""
     number, planned = numbered
     path = folder / f"{number:06d}.tar"
-    plan = plan_hash([max_short_side, planned.items, planned.rejected])
+    plan = plan_hash([max_short_side, planned.items, planned.rejected, planned.two_kinds])
 
     def make() -> Written:
         # Two machines may be given the same shard when one is thought lost: each writes its own.
@@ -142,9 +142,9 @@ def _read(record: Path, plan: str | None) -> Written | None:
                 **value,
                 "file": Path(value["file"]),
                 "spans": [(int(offset), int(size)) for offset, size in value["spans"]],
-                "labels": [tuple(labels) for labels in value["labels"]],
+                **{k: [tuple(labels) for labels in value[k]] for k in ("labels", "synset_labels")},
                 "rejected": [Rejection(*rejection) for rejection in value["rejected"]],
-                "dropped": Counter(value["dropped"]),
+                **{k: Counter(value[k]) for k in ("dropped", "apart")},
             }
         )
     except (OSError, ValueError, KeyError, TypeError, AttributeError):

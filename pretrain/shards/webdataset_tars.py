@@ -2,7 +2,7 @@
 
 A sample is a run of members that share what stands before the first dot of their names. Its
 image is the member with an image's ending; its post is what ``.json`` (an object with the posts'
-columns) and ``.txt`` (a caption) say.
+columns) and ``.txt`` (a caption) say, or its true class what ``.cls`` says.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, NamedTuple
 
@@ -24,6 +25,7 @@ from wsl_det.errors import DataError
 
 _IMAGES = frozenset(("jpg", "jpeg", "png", "webp", "gif", "bmp", "tif", "tiff"))
 _LONGEST_TEXT = 16 << 20
+_LONGEST_NUMBER = 18
 # img2dataset notes EXIF in the words of the exifread library, in the order of the tag's values.
 _ORIENTATIONS = (
     "Horizontal (normal)",
@@ -69,8 +71,12 @@ def read_tar(
     ledger: Ledger,
     refused: dict[str, str],
     shared: frozenset[str] = frozenset(),
+    *,
+    classes: Sequence[str] | None = None,
 ) -> Iterator[Sample]:
-    """The samples of a tar in its order.
+    """The samples of a tar in its order; with ``classes``, those of ``.cls`` members, without hashtags.
+
+    A ``.cls`` holds a synset, a name, or a number: a place, from 0, in the list ``classes``.
 
     What is no post is counted in ``ledger``, members that are refused are added to ``refused``
     as TAR/MEMBER with the reason. A sample without an id of its own is called TAR/KEY; where
@@ -82,8 +88,14 @@ def read_tar(
     with open(path, "rb") as file:
         for key, members in _grouped(found.files):
             ledger.records[str(path)] += 1
-            record = _record(file, members, columns)
+            record = (
+                _record(file, members, columns) if classes is None else _class_record(file, members, columns)
+            )
             post = record if isinstance(record, str) else _post(path, key, record, columns, shared)
+            if classes is not None and isinstance(post, Post):
+                post = replace(
+                    post, hashtags=(), classes=_class(f"{path.name}/{key}", record["cls"], classes)
+                )
             image = next((ending for ending in members if ending in _IMAGES), None)
             if isinstance(post, str) or image is None:
                 reason = post if isinstance(post, str) else "no image in the sample"
@@ -91,7 +103,7 @@ def read_tar(
                 continue
             ledger.read += 1
             member = members[image]
-            post = Post(post.id, f"{path.name}/{member.name}", post.hashtags)
+            post = replace(post, image=f"{path.name}/{member.name}")
             turn = orientation_noted(record)
             yield Sample(post, Located(str(path.absolute()), member.offset, member.size, turn))
 
@@ -102,8 +114,8 @@ class SampleTars:
     Images can be looked up while their post is the last one read: nothing else is kept.
     """
 
-    def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = paths
+    def __init__(self, paths: Sequence[Path], classes: Sequence[str] | None = None) -> None:
+        self.paths, self.classes = paths, classes
         self.refused: dict[str, str] = {}
         self._last: Sample | None = None
 
@@ -111,7 +123,7 @@ class SampleTars:
         """The posts of all tars in order."""
         shared = namesakes(self.paths)
         for path in self.paths:
-            for sample in read_tar(path, columns, ledger, self.refused, shared):
+            for sample in read_tar(path, columns, ledger, self.refused, shared, classes=self.classes):
                 self._last = sample
                 yield sample.post
 
@@ -172,6 +184,49 @@ def _record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any
         except ValueError:
             return "a .txt that is not UTF-8 or too long"
     return record
+
+
+def _class_record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any:
+    """The id, ``exif`` and ``cls`` of a sample with a class, or why there are none."""
+    if "cls" not in members:
+        return "no .cls in the sample"
+    told = _record(file, {k: v for k, v in members.items() if k == "json"}, columns)
+    try:
+        found = _read(file, members["cls"]).decode().strip()
+    except ValueError:
+        found = ""
+    if isinstance(told, str) or not found:
+        return told if isinstance(told, str) else "a .cls that is empty or no text"
+    return {**told, columns.caption: "", columns.hashtags: None, "cls": found}
+
+
+def _class(sample: str, found: str, classes: Sequence[str]) -> tuple[str, ...]:
+    if not (found.isascii() and found.isdigit()):
+        return (found,)
+    if len(found) > _LONGEST_NUMBER or int(found) >= len(classes):
+        known = (
+            f"--classes lists {len(classes)}, from 0" if classes else "give --classes, the list they count in"
+        )
+        raise DataError(f"the .cls of {sample} is the number {found:.20}; {known}")
+    return (classes[int(found)],)
+
+
+def class_list(path: str | Path | None) -> tuple[str, ...]:
+    """The classes that numbers in ``.cls`` stand for, one a line (wnids or names); empty for no file."""
+    if path is None:
+        return ()
+    try:
+        lines = Path(path).read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, ValueError) as error:
+        raise DataError(
+            f"--classes {path} cannot be read ({error}); expected one wnid or name a line"
+        ) from None
+    found = tuple(line.strip() for line in lines if line.strip())
+    if repeated := [name for name, number in Counter(found).items() if number > 1]:
+        raise DataError(f"--classes {path}: {repeated[0]} stands twice; numbers would mean two things")
+    if not found:
+        raise DataError(f"--classes {path} is empty; expected one wnid or name a line")
+    return found
 
 
 def _read(file: BinaryIO, member: Member) -> bytes:

@@ -8,10 +8,10 @@ import os
 import re
 import tarfile
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import BinaryIO, NamedTuple
+from typing import Any, BinaryIO, NamedTuple
 
 from pretrain.posts import records as posts
 from pretrain.posts.seen import Seen
@@ -24,6 +24,10 @@ from wsl_det.core.photos import BadImage
 # A shard closes at this many images even when they are small, so that workers share the job.
 MAX_IMAGES = 10_000
 _BLOCK = 512
+NO_LABEL = {
+    "hashtags": "no hashtag of the vocabulary",
+    "synsets": "true class in no class of the vocabulary",
+}
 _PLAIN_KEY = re.compile(r"[A-Za-z0-9_-]{1,80}")
 
 
@@ -32,7 +36,8 @@ class Item(NamedTuple):
 
     key: str
     post: posts.Post
-    labels: tuple[int, ...]
+    labels: tuple[int, ...]  # from hashtags
+    synset_labels: tuple[int, ...]
     where: Located
 
 
@@ -50,6 +55,7 @@ class Planned:
 
     items: list[Item] = field(default_factory=list)
     rejected: list[Rejection] = field(default_factory=list)
+    two_kinds: bool = False
 
 
 @dataclass
@@ -60,22 +66,28 @@ class Written:
     keys: list[str] = field(default_factory=list)
     ids: list[str] = field(default_factory=list)
     spans: list[tuple[int, int]] = field(default_factory=list)  # offset and size of each JPEG
-    labels: list[tuple[int, ...]] = field(default_factory=list)
+    labels: list[tuple[int, ...]] = field(default_factory=list)  # of the folder's first kind
+    synset_labels: list[tuple[int, ...]] = field(default_factory=list)  # of its second, if any
+    digests: list[str] = field(default_factory=list)  # of each image file where its class is its only label
     rejected: list[Rejection] = field(default_factory=list)
     bytes: int = 0
     sha256: str = ""
     dropped: Counter[str] = field(default_factory=Counter)  # posts left out, by reason
+    apart: Counter[str] = field(default_factory=Counter)  # images in no arm of a comparison, by reason
 
 
 class Planner:
     """Splits posts into shards by the sizes of their image files, before any is decoded.
 
     So the split does not depend on who decodes, and shards can be made in any order. A post is
-    left out, and counted in ``dropped``, when it names no image, has no hashtag of the
-    vocabulary, or repeats an id.
+    left out, and counted in ``dropped``, when it names no image, has no label of the first of
+    ``kinds``, or repeats an id.
     """
 
-    def __init__(self, labeller: Labeller, source: Source, shard_bytes: int) -> None:
+    def __init__(
+        self, labeller: Labeller, source: Source, shard_bytes: int, kinds: Sequence[str] = ("hashtags",)
+    ) -> None:
+        self.kinds = kinds
         self.labeller = labeller
         self.source = source
         self.shard_bytes = shard_bytes
@@ -84,34 +96,43 @@ class Planner:
 
     def plan(self, stream: Iterable[posts.Post]) -> Iterator[Planned]:
         """The shards to be made, in order."""
-        shard, size = Planned(), 0
+        two = len(self.kinds) > 1
+        shard, size = Planned(two_kinds=two), 0
         for post in stream:
             item = self._item(post, shard)
             if item is None:
                 continue
             if shard.items and (size + item.where.size > self.shard_bytes or len(shard.items) >= MAX_IMAGES):
                 yield shard
-                shard, size = Planned(), 0
+                shard, size = Planned(two_kinds=two), 0
             shard.items.append(item)
             size += item.where.size
         if shard.items or shard.rejected:
             yield shard
 
     def _item(self, post: posts.Post, shard: Planned) -> Item | None:
-        labels = tuple(self.labeller.labels(post.hashtags))
+        labels, true = labels_of(post, self.labeller, self.kinds)
         key = key_of(post.id)
-        if not labels:
-            self.dropped["no hashtag of the vocabulary"] += 1
+        if not (labels or (true and self.kinds[0] == "synsets")):
+            self.dropped[NO_LABEL[self.kinds[0]]] += 1
         elif post.image is None:
             self.dropped["no image named"] += 1
         elif not self._seen.add(key):
             self.dropped["id seen before"] += 1
         else:
             try:
-                return Item(key, post, labels, self.source.locate(post.image))
+                return Item(key, post, labels, true, self.source.locate(post.image))
             except BadImage as rejected:
                 shard.rejected.append(Rejection(post.id, post.image, str(rejected)))
         return None
+
+
+def labels_of(
+    post: posts.Post, labeller: Labeller, kinds: Sequence[str]
+) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Class ids from the hashtags and from the true classes of a post, of those ``kinds``, ascending."""
+    labels = labeller.labels(post.hashtags) if "hashtags" in kinds else ()
+    return tuple(labels), tuple(labeller.classes(post.classes)) if "synsets" in kinds else ()
 
 
 def key_of(post_id: str) -> str:
@@ -128,20 +149,32 @@ def key_of(post_id: str) -> str:
 
 def write_shard(path: Path, planned: Planned, max_short_side: int) -> Written:
     """Decode, check and write the images of one shard into a tar at ``path``; no tar when none is sound."""
-    shard = Written(path, rejected=list(planned.rejected))
+    shard, two = Written(path, rejected=list(planned.rejected)), planned.two_kinds
     with open(path, "wb") as file:
         for item in planned.items:
             try:
-                jpeg = images.to_jpeg(item.where.read(), max_short_side, item.where.orientation)
+                data = item.where.read()
+                jpeg = images.to_jpeg(data, max_short_side, item.where.orientation)
             except BadImage as rejected:
                 shard.rejected.append(Rejection(item.post.id, item.post.image or "", str(rejected)))
                 continue
             shard.spans.append((_member(file, f"{item.key}.jpg", jpeg), len(jpeg)))
-            beside = {"id": item.post.id, "hashtags": item.post.hashtags, "labels": item.labels}
+            beside: dict[str, Any] = {
+                "id": item.post.id,
+                "hashtags": item.post.hashtags,
+                "labels": item.labels,
+                **({"synset_labels": item.synset_labels} if two or not item.labels else {}),
+            }
             _member(file, f"{item.key}.json", json.dumps(beside).encode("ascii"))
             shard.keys.append(item.key)
             shard.ids.append(item.post.id)
-            shard.labels.append(item.labels)
+            shard.labels.append(item.labels or item.synset_labels)
+            if two:
+                shard.synset_labels.append(item.synset_labels)
+                if not item.synset_labels:
+                    shard.apart[NO_LABEL["synsets"] if item.post.classes else "true class not known"] += 1
+            elif not item.labels:
+                shard.digests.append(hashlib.sha256(data).hexdigest())
         # Two empty blocks end a tar; records of 20 blocks are what tar itself writes.
         file.write(bytes(2 * _BLOCK))
         file.write(bytes(-file.tell() % tarfile.RECORDSIZE))

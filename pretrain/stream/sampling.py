@@ -11,7 +11,7 @@ without what came before it; that is what makes resuming and re-splitting exact.
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -31,6 +31,7 @@ _CHUNK = 1 << 20
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
+Labels = tuple[Ints, NDArray[np.int32]]  # of images: row i's are values[offsets[i]:offsets[i + 1]]
 
 
 def tag_factors(frequencies: Floats, *, policy: str, threshold: float) -> Floats:
@@ -52,6 +53,12 @@ def tag_factors(frequencies: Floats, *, policy: str, threshold: float) -> Floats
     ratio = (threshold or float(np.median(frequencies[present]))) / frequencies[present]
     factors[present] = np.maximum(1.0, np.sqrt(ratio) if policy == "sqrt" else ratio)
     return factors
+
+
+def rows_of(labels: Labels, images: Iterable[int]) -> list[NDArray[np.int32]]:
+    """The labels of ``images``."""
+    offsets, values = labels
+    return [values[offsets[i] : offsets[i + 1]] for i in images]
 
 
 def image_factors(label_offsets: Ints, label_values: NDArray[np.int32], factors: Floats) -> Floats:
@@ -134,6 +141,9 @@ class SampleStream:
         num_tags: int,
         seed: int,
         selection: Selection = Selection(),  # noqa: B008 (frozen: it cannot be changed by a call)
+        others: Ints | None = None,
+        shown: Labels | None = None,
+        shuffle: bool = False,
         label_noise: float = 0.0,
         policy: str = "natural",
         threshold: float = 0.0,
@@ -142,10 +152,14 @@ class SampleStream:
         """``shard_starts`` (shards + 1,): first image of each shard, then the number of images.
 
         ``label_noise`` is the fraction of the tags of posts trained on that is replaced by others.
+        What is drawn depends on ``label_offsets`` and ``label_values`` alone. ``shown`` are the labels
+        trained on instead, and with ``shuffle`` every image gets those of another (the same sets, dealt out
+        anew for each seed). Images without a label in ``others`` (images + 1,) are not trained on.
         """
         if window < 1:
             raise ConfigError(f"DATA.SHUFFLE_SHARDS is {window}; expected at least 1")
         self._offsets, self._values, self._hash = label_offsets, label_values, post_hash
+        self._others = others
         self._shards = np.asarray(shard_starts, dtype=np.int64)
         self._seed, self._selection, self._window = seed, selection, window
         self.policy, self.threshold = policy, threshold
@@ -161,6 +175,15 @@ class SampleStream:
         if label_noise:
             self._noise = LabelNoise(label_noise, self.tag_counts, seed)
             self.tag_counts, _ = self._count(num_tags)
+        self._shown = shown or (label_offsets, label_values)
+        self._shown_noise = self._noise
+        if shown is not None and label_noise:
+            self._shown_noise = LabelNoise(label_noise, self.counts(shown, num_tags), seed)
+        self._whose: Ints | None = None  # whose labels each image shows
+        if shuffle:
+            rows = self.images()
+            self._whose = np.arange(len(post_hash))
+            self._whose[rows] = rows[shuffled(seeds.derive("shuffled labels", seed), len(rows))]
         frequencies = self.tag_counts / self.num_images
         self._factors = tag_factors(frequencies, policy=policy, threshold=threshold)
         self._ends: list[int] = []  # draws up to the end of each epoch planned so far
@@ -215,6 +238,8 @@ class SampleStream:
         offsets = offsets - offsets[0]
         hashes = np.asarray(self._hash[first:last])
         training = self._selection.training(hashes) & (np.diff(offsets) > 0)
+        if self._others is not None:
+            training &= np.diff(self._others[first : last + 1]) > 0
         if self._noise is not None:
             values = self._noise.apply(hashes, offsets, values)
         return training, offsets, values
@@ -226,12 +251,29 @@ class SampleStream:
 
     def tags(self, images: Ints) -> list[NDArray[np.int32]]:
         """The tags that training shows for each of ``images``, label noise included."""
-        rows = [self._values[self._offsets[i] : self._offsets[i + 1]] for i in images]
-        if self._noise is None or not rows:
+        whose = images if self._whose is None else self._whose[images]
+        rows = rows_of(self._shown, whose)
+        if self._shown_noise is None or not rows:
             return rows
         offsets = np.concatenate([[0], np.cumsum([len(row) for row in rows])]).astype(np.int64)
-        noisy = self._noise.apply(np.asarray(self._hash[images]), offsets, np.concatenate(rows))
+        noisy = self._shown_noise.apply(np.asarray(self._hash[images]), offsets, np.concatenate(rows))
         return np.split(noisy, offsets[1:-1])
+
+    def images(self) -> Ints:
+        """The images trained on, ascending."""
+        return np.flatnonzero(np.concatenate([training for training, _, _ in self.chunks()]))
+
+    def counts(self, labels: Labels, num_tags: int) -> Ints:
+        """Uses of each tag of ``labels`` among the images trained on, (num_tags,)."""
+        kept = np.zeros(len(self._hash), dtype=np.bool_)
+        kept[self.images()] = True
+        return np.bincount(labels[1][np.repeat(kept, np.diff(labels[0]))], minlength=num_tags)
+
+    def holding(self, labels: Labels) -> float:
+        """The share of the images trained on that show one of their own ``labels``."""
+        rows = self.images()
+        pairs = zip(self.tags(rows), rows_of(labels, rows), strict=True)
+        return sum(bool(np.isin(tags, own).any()) for tags, own in pairs) / len(rows)
 
     def _locate(self, start: int) -> tuple[Epoch, int]:
         while not self._ends or self._ends[-1] <= start:

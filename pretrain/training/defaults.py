@@ -18,6 +18,11 @@ TREE = Tree.declared(
         "DATA": {
             # A folder made by tools/build_shards.py; the one key without which nothing runs.
             "SHARDS": "",
+            # hashtags | synsets | shuffled: what is trained on. synsets are true classes (build_shards
+            # --truth, --kind folders or cls), shuffled those of other training photos, dealt out by SEED.
+            "LABELS": ("hashtags", Rule(choices=("hashtags", "synsets", "shuffled"))),
+            # hashtags | synsets: what resampling and noise are computed from, whatever LABELS are.
+            "SAMPLE_BY": ("hashtags", Rule(choices=("hashtags", "synsets"))),
             # Share of the posts, by hash of their id, that is never trained on.
             "HELDOUT": (0.02, _SHARE),
             # Verdicts of a duplicate review (tools/find_duplicates.py): images judged copies are left out.
@@ -80,10 +85,16 @@ TREE = Tree.declared(
             "REFERENCE_BATCH": (256, _ONE_UP),
             "WARMUP_LR": 0.1,
             "WARMUP_UPDATES": 5000,
-            "SCHEDULE": ("steps", Rule(choices=("steps", "cosine"))),  # steps | cosine
+            "SCHEDULE": ("steps", Rule(choices=("steps", "cosine", "constant"))),
             "NUM_DROPS": (10, Rule(0, 10_000)),
             "DROP_FACTOR": (0.5, _SHARE),
             "COSINE_END": (0.0, _SHARE),
+            # Shares of TOTAL_IMAGES after which a checkpoint is kept for good.
+            "KEEP_AT": ([], Rule(0, 1, above=True, like=[0.1], length=(0, 100))),
+            # A branch of a constant run: it starts from a checkpoint of it (RUN/model_XXXXXXX.pth), and the
+            # rate falls to 0 over a further COOL_SHARE of the checkpoint's images.
+            "COOL_FROM": "",
+            "COOL_SHARE": (0.1, Rule(0, 10, above=True)),
             "MOMENTUM": (0.9, _SHARE),
             "NESTEROV": True,
             "WEIGHT_DECAY": 1e-4,
@@ -112,6 +123,9 @@ TREE = Tree.declared(
     }
 )
 
+# Keys that came later: no part of a run's identity at their defaults, so that older runs can be resumed.
+LATER = frozenset({"DATA.LABELS", "DATA.SAMPLE_BY", "SOLVER.COOL_SHARE"})
+
 # Keys that change neither the sample stream nor the arithmetic: a resumed run may set them anew.
 FREE_ON_RESUME = frozenset(
     {
@@ -125,6 +139,8 @@ FREE_ON_RESUME = frozenset(
         "SOLVER.CHECKPOINT_PERIOD",
         "SOLVER.CHECKPOINTS_KEPT",
         "SOLVER.MILESTONE_PERIOD",
+        "SOLVER.KEEP_AT",
+        "SOLVER.COOL_FROM",  # its place in the run stands for it
         "TEST.EVAL_PERIOD",
         "TEST.RECALL_AT",
         "TEST.MAX_IMAGES",

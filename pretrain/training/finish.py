@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
 from torch import nn
 
 from pretrain.stream import exclusion
+from pretrain.stream.sampling import rows_of
 from pretrain.training import probe
-from pretrain.training.job import Job, heldout_images, make_schedule
+from pretrain.training.job import Job, heldout_images, kept_by_chance, make_schedule
 from pretrain.training.model import Arch
 from wsl_det.core import files, log, provenance
 from wsl_det.core.checkpoint import RunFolder
@@ -26,13 +29,13 @@ def write_results(cfg: Config, job: Job, folder: RunFolder, found: Mapping[str, 
     """
     posts = job.posts
     images = heldout_images(cfg, posts)
-    chance = probe.constant_guess(
-        [posts.labels(int(i)) for i in images], job.stream.tag_counts, cfg.TEST.RECALL_AT
-    )
+    recall, right = ({k: v for k, v in found.items() if k.startswith("top") == top} for top in (False, True))
+    chance = _guesses(cfg, job, images)
     made_from = {"dataset": f"sha256:{posts.sha256}", "vocabulary": f"sha256:{posts.vocabulary.sha256}"}
     made_from |= {"verdicts": f"sha256:{job.verdicts.sha256}"} if job.verdicts else {}
     results = {
-        "recall": found,
+        "recall": recall,
+        **({"accuracy": right} if right else {}),
         "constant_guess": chance if found else {},
         "pretraining": _record(cfg, job),
         "meta": {**provenance.header("pretraining results", 1, made_from), "stream": stream},
@@ -41,6 +44,19 @@ def write_results(cfg: Config, job: Job, folder: RunFolder, found: Mapping[str, 
     if found:
         shown = "  ".join(f"{name} {value:.2f}" for name, value in chance.items())
         log.get("pretrain").info("a constant guess scores: %s", shown)
+
+
+def _guesses(cfg: Config, job: Job, images: NDArray[np.int64]) -> dict[str, float]:
+    """What always naming the most frequent labels of the training photos scores."""
+    chance: dict[str, float] = {}
+    for kind, labels in job.posts.kinds.items():
+        ranks = cfg.TEST.RECALL_AT if kind == "hashtags" else probe.ACCURACY
+        counts = job.stream.counts(labels, len(job.posts.vocabulary))
+        if kind == cfg.DATA.SAMPLE_BY:
+            counts = job.stream.tag_counts  # with label noise, if any
+        found = probe.constant_guess(rows_of(labels, images), counts, ranks)
+        chance |= found if kind == "hashtags" else probe.accuracy(found)
+    return chance
 
 
 def write_weights(cfg: Config, job: Job, folder: RunFolder, bare: nn.Module) -> None:
@@ -92,7 +108,9 @@ def record_of_config(cfg: Config) -> dict[str, Any]:
 
     ``images`` trained on, ``classes`` of the vocabulary (``vocabulary`` is its sha256), ``dataset``,
     ``sampling`` (natural, sqrt, uniform), ``noise`` and ``subset`` (fractions), ``draws`` in the whole
-    run, ``seed``, and the test crop: ``size`` from a shorter side of ``resize`` pixels.
+    run, ``seed``, ``labels`` trained on and ``sample_by`` (hashtags, synsets, shuffled), ``schedule``,
+    whether it is a ``cooled`` branch and after how many draws it left its run, and the test crop: ``size``
+    from a shorter side of ``resize`` pixels.
     """
     schedule = make_schedule(cfg)
     return {
@@ -105,6 +123,11 @@ def record_of_config(cfg: Config) -> dict[str, Any]:
         "subset": float(cfg.DATA.SUBSET),
         "draws": int(schedule.updates * schedule.batch),
         "seed": int(cfg.SEED),
+        "labels": str(cfg.DATA.LABELS),
+        "sample_by": str(cfg.DATA.SAMPLE_BY),
+        "schedule": str(cfg.SOLVER.SCHEDULE),
+        "cooled": bool(schedule.cool_from),
+        "cooled_from": schedule.cool_from * schedule.batch or None,
         "size": int(cfg.INPUT.SIZE),
         "resize": int(cfg.INPUT.TEST_RESIZE),
     }
@@ -116,6 +139,7 @@ def _record(cfg: Config, ready: Job) -> dict[str, Any]:
     return {
         **record_of_config(cfg),
         "images": int(ready.stream.num_images),
+        **({"kept_by_chance": kept} if (kept := kept_by_chance(cfg, ready)) is not None else {}),
         "classes": len(posts.vocabulary),
         "vocabulary": posts.vocabulary.sha256,
         "dataset": posts.name,

@@ -8,7 +8,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from pretrain.stream import exclusion, resampling_table, sampling, selection
+from pretrain.stream import exclusion, resampling_table, sampling
 from pretrain.stream.loader import Tags
 from pretrain.training import job, losses, model, recompute
 from wsl_det.core import checkpoint
@@ -140,7 +140,7 @@ def paper_archs() -> list[model.Arch]:
 
 def _data(cfg: Config, ready: job.Job) -> list[str]:
     posts, stream = ready.posts, ready.stream
-    heldout = len(selection.held_out_images(posts.post_hash, posts.label_offsets, cfg.DATA.HELDOUT))
+    heldout = len(job.all_heldout(cfg, posts))
     draws = stream.epoch(0).draws
     epochs = ready.schedule.updates * ready.share.batch / draws
     lines = [
@@ -151,15 +151,19 @@ def _data(cfg: Config, ready: job.Job) -> list[str]:
     ]
     if ready.verdicts is not None:
         lines.append(f"duplicates  {exclusion.told(ready.verdicts, posts)}")
-    if told := studied(cfg, stream):
+    if told := studied(cfg, ready):
         lines.append(f"study       {told}")
     names = [entry.name for entry in posts.vocabulary.classes]
     return lines + [f"            {line}" for line in resampling_table.describe(stream, names)]
 
 
-def studied(cfg: Config, stream: sampling.SampleStream) -> str:
-    """The subset and the label noise of a study, in words; empty for a plain run."""
-    parts = []
+def studied(cfg: Config, ready: job.Job) -> str:
+    """The labels, the subset and the label noise of a study, in words; empty for a plain run."""
+    stream, posts, parts = ready.stream, ready.posts, []
+    if len(posts.kinds) > 1 or cfg.DATA.LABELS != "hashtags":
+        parts.append(f"labels {cfg.DATA.LABELS}; all images to train on have {' and '.join(posts.kinds)}")
+    if (kept := job.kept_by_chance(cfg, ready)) is not None:
+        parts.append(f"{100 * kept:.2f}% of them keep their true class by chance")
     if cfg.DATA.SUBSET < 1:
         parts.append(f"subset {cfg.DATA.SUBSET:g} of the posts")
     if cfg.DATA.LABEL_NOISE:

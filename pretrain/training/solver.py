@@ -24,7 +24,8 @@ class Schedule:
     The peak is ``base_lr * batch / reference_batch``. Warm-up is linear over
     ``warmup_updates`` updates from ``warmup_lr`` (never above the peak). The ``num_drops``
     drops cut the run into ``num_drops + 1`` parts of equally many images, so they stay where
-    they are when the batch changes (traps.md 59).
+    they are when the batch changes (traps.md 59). ``cool_from`` above 0 is a branch: after so many updates
+    of the run the rate falls linearly to 0 within ``cool_updates`` more, which end it.
     """
 
     base_lr: float
@@ -37,15 +38,20 @@ class Schedule:
     num_drops: int = 10
     drop_factor: float = 0.5
     cosine_end: float = 0.0
+    cool_from: int = 0
+    cool_updates: int = 0
 
     def __post_init__(self) -> None:
-        if self.kind not in ("steps", "cosine"):
-            raise ConfigError(f"SOLVER.SCHEDULE is {self.kind!r}; expected 'steps' or 'cosine'")
+        if self.kind not in ("steps", "cosine", "constant"):
+            raise ConfigError(f"SOLVER.SCHEDULE is {self.kind!r}; expected 'steps', 'cosine' or 'constant'")
         if min(self.base_lr, self.batch, self.total_images, self.reference_batch) <= 0:
             raise ConfigError(
                 f"SOLVER: BASE_LR {self.base_lr}, IMS_PER_BATCH {self.batch}, TOTAL_IMAGES "
                 f"{self.total_images}, REFERENCE_BATCH {self.reference_batch}: expected numbers above 0"
             )
+
+        if 0 < self.cool_from < self.warmup_updates:
+            raise ConfigError(f"SOLVER.COOL_FROM is of update {self.cool_from}, inside the warm-up")
 
     @property
     def peak(self) -> float:
@@ -54,13 +60,17 @@ class Schedule:
 
     @property
     def updates(self) -> int:
-        """Number of updates that see at least ``total_images`` images."""
+        """Number of updates that see at least ``total_images`` images, or to the end of a branch."""
+        if self.cool_from:
+            return self.cool_from + self.cool_updates
         return -(-self.total_images // self.batch)
 
     def factor(self, update: int) -> float:
         """Learning rate of ``update`` (from 0) over the peak."""
         where = min(update * self.batch / self.total_images, 1.0)
-        if self.kind == "cosine":
+        if self.kind == "constant":
+            decay = min(1.0, (self.updates - update) / self.cool_updates) if self.cool_from else 1.0
+        elif self.kind == "cosine":
             decay = fv.CosineParamScheduler(1.0, self.cosine_end)(where)
         else:
             decay = self._drops()(where)

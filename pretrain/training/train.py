@@ -13,7 +13,7 @@ from pretrain.stream import exclusion, jpeg_regions, resampling_table, transform
 from pretrain.stream.loader import Batch, Loader, Tags, normalize
 from pretrain.training import finish, losses, model, plan, probe, recompute, solver
 from pretrain.training.averages import WeightAverage
-from pretrain.training.job import Job, fingerprint, heldout_images, prepare
+from pretrain.training.job import Job, fingerprint, heldout_images, kept_updates, prepare
 from wsl_det.core import checkpoint, dist, log, loop, seed
 from wsl_det.core.config import Config, write_resolved
 from wsl_det.errors import DataError, WslError
@@ -27,7 +27,10 @@ def pretrain(cfg: Config, resume: bool = False) -> None:
     job = prepare(cfg, rank=dist.rank(), world=dist.world_size())
     resume = dist.resumed(resume)
     folder = checkpoint.RunFolder(
-        cfg.OUTPUT_DIR, keep=cfg.SOLVER.CHECKPOINTS_KEPT, milestone=cfg.SOLVER.MILESTONE_PERIOD
+        cfg.OUTPUT_DIR,
+        keep=cfg.SOLVER.CHECKPOINTS_KEPT,
+        milestone=cfg.SOLVER.MILESTONE_PERIOD,
+        for_good=kept_updates(cfg, job.schedule),
     )
     # Our own threads decode; OpenCV's would fight them for the same cores.
     cv2.setNumThreads(1)
@@ -84,6 +87,9 @@ class Run:
     def _run(self, trainer: loop.Loop, metrics: log.MetricSink | None, resume: bool) -> None:
         updates = self.job.schedule.updates
         start = trainer.resume() if resume else 0
+        if self.job.schedule.cool_from and not start:
+            start = self.job.schedule.cool_from
+            trainer.branch(self.cfg.SOLVER.COOL_FROM, start, ("SOLVER.COOL_FROM", "SOLVER.COOL_SHARE"))
         if dist.is_main():  # not before: other settings may have been refused
             write_resolved(self.cfg, self.folder.path / "config.yaml")
         trainer.run(self.loader.batches(start, updates, self.stream.value), start)
@@ -149,8 +155,9 @@ class Run:
                 ranks=cfg.TEST.RECALL_AT,
                 batch=cfg.TEST.BATCH,
                 num_threads=cfg.DATA.NUM_THREADS,
+                kinds=posts.kinds,
             )
-        shown = "  ".join(f"{name} {value:.2f}" for name, value in found.items() if "@" in name)
+        shown = "  ".join(f"{name} {value:.2f}" for name, value in found.items() if name != "heldout_images")
         log.get("pretrain").info("after %d updates, %d held-out posts: %s", iteration + 1, len(images), shown)
         return found
 
@@ -202,6 +209,7 @@ class Run:
             max_iter=job.schedule.updates,
             lr=job.schedule.factor,
             checkpoint_period=cfg.SOLVER.CHECKPOINT_PERIOD,
+            checkpoints_at=kept_updates(cfg, job.schedule),
             log_period=cfg.LOG_PERIOD,
             amp=cfg.SOLVER.AMP,
             clip=self._clip if cfg.SOLVER.CLIP_NORM else None,
@@ -252,7 +260,7 @@ class Run:
         if dist.is_main():
             if job.verdicts is not None:
                 log.get("pretrain").info("%s", exclusion.told(job.verdicts, posts))
-            told = plan.studied(self.cfg, job.stream)
+            told = plan.studied(self.cfg, job)
             names = [entry.name for entry in posts.vocabulary.classes]
             for line in [*([told] if told else []), *resampling_table.describe(job.stream, names)]:
                 log.get("pretrain").info("%s", line)

@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pretrain.duplicates.sources import hidden, names_below
 from pretrain.shards import images as image_files
+from pretrain.shards.folders import hidden, names_below
 from pretrain.stream import transforms
 from pretrain.transfer import prepare
 from wsl_det.core import log

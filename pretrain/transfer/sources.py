@@ -7,27 +7,24 @@ from collections import Counter
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from pretrain.duplicates.sources import EXTENSIONS, hidden
 from pretrain.posts import files as post_files
 from pretrain.posts.records import Columns, Ledger
 from pretrain.shards import images as image_files
 from pretrain.shards import write as shards
+from pretrain.shards.folders import EXTENSIONS, hidden
 from pretrain.stream import selection
 from pretrain.transfer import prepare
 from pretrain.transfer.prepare import Listing, Placed
+from pretrain.vocabulary import truth as truths
+from pretrain.vocabulary.truth import WNID
 from wsl_det.core import seed
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import ConfigError, DataError
 
-WNID = re.compile(r"n\d{8}")
 _TIMM_LIST = re.compile(r"(imagenet\w*)_synsets\.txt")
-
-# Why a post has no class to go to, by its label.
-_UNCLASSED: dict[str | None, str] = {None: "without a true class", "": "without one true class alone"}
 
 
 def posts(
@@ -38,16 +35,18 @@ def posts(
     ``truth`` has a JSON object a line with the post's ``id`` and the class as ``wnid`` or ``label``, or
     a list ``synsets``; posts that show several are left out and counted.
     """
-    labels = _truth(truth)
+    classes = truths.read(truth, named=True)
     ledger, listing = Ledger(), Listing("posts", [], {"truth": truth})
     paths = post_files.expand(post_paths)
     listing.sources |= {f"posts {i}" if i else "posts": Path(p) for i, p in enumerate(paths)}
     seen: set[str] = set()
     for post in post_files.read(paths, columns or Columns(), ledger):
-        label = labels.get(post.id)
-        if not label or post.image is None or post.id in seen:
-            why = _UNCLASSED.get(label, "without an image, or there twice")
-            listing.left_out[why] += 1
+        found = classes.get(post.id)
+        if found is None or len(found) != 1:
+            listing.left_out["without a true class" if found is None else "without one true class alone"] += 1
+            continue
+        if post.image is None or post.id in seen:
+            listing.left_out["without an image, or there twice"] += 1
             continue
         seen.add(post.id)
         hashed = np.array([shards.post_hash(post.id)], dtype=np.uint64)
@@ -57,32 +56,9 @@ def posts(
         except BadImage as rejected:
             listing.left_out[str(rejected)] += 1
             continue
-        listing.images.append(Placed(split, label, place, f"{_name(post.id)}{place.suffix.lower()}"))
+        listing.images.append(Placed(split, found[0], place, f"{_name(post.id)}{place.suffix.lower()}"))
     listing.notes.append(f"val: posts in the lowest {heldout:g} of the hashes of ids, as DATA.HELDOUT")
     return prepare.only_common(listing)
-
-
-def _truth(path: Path) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for number, line in enumerate(prepare.by_line(path, "truth"), 1):
-        record = post_files.record_of_line(line.encode())
-        name = record.get("id") if isinstance(record, dict) else None
-        label = _label(record) if isinstance(record, dict) else None
-        if name is None or not isinstance(label, str):
-            raise DataError(
-                f'truth {path}, line {number}: expected an object with "id" and "wnid", "label" or "synsets"'
-            )
-        if found.setdefault(str(name), label) != label:
-            raise DataError(f"truth {path}, line {number}: post {name} has another class above")
-    return found
-
-
-def _label(record: dict[str, Any]) -> Any:
-    """The one class of a record, "" for a list that does not hold exactly one, None where nothing is said."""
-    several = record.get("synsets")
-    if isinstance(several, list) and all(isinstance(one, str) for one in several):
-        return several[0] if len(set(several)) == 1 else ""
-    return record.get("wnid") or record.get("label")
 
 
 def _name(post_id: str) -> str:

@@ -5,21 +5,17 @@ Which things it has labels for, and, on posts whose subject is known, the labels
 
 from __future__ import annotations
 
-import re
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import NamedTuple
 
-from pretrain.posts import files as post_files
-from pretrain.posts.records import Post, is_name
+from pretrain.posts.records import Post
 from pretrain.vocabulary import wordnet
 from pretrain.vocabulary.build import Selection, Synsets
 from pretrain.vocabulary.classes import Labeller, Vocabulary, VocabularyClass
 from pretrain.vocabulary.counting import Tally
 from pretrain.vocabulary.hashtags import Resolver
-from wsl_det.errors import DataError
 
 Ranked = list[tuple[str, int]]  # hashtags and their uses, most used first
 
@@ -265,7 +261,7 @@ def of_coco(built: Vocabulary) -> list[Covered]:
 
 @dataclass
 class Quality:
-    """Labels against the truth, one synset a post.
+    """Labels against the truth.
 
     A label is right when its class has the synset, right or broader when the class has the synset or
     one above it (dog, of a poodle).
@@ -305,42 +301,23 @@ class Quality:
         ]
 
 
-def read_truth(path: str | Path) -> dict[str, str]:
-    """Post id -> wnid; raises DataError naming the line that is none."""
-    if not Path(path).is_file():
-        raise DataError(f"truth {path} is no file; expected jsonl with id and wnid")
-    truth: dict[str, str] = {}
-    for number, line in enumerate(post_files.lines(post_files.Part(str(path))), 1):
-        record = post_files.record_of_line(line)
-        if record == "":
-            continue
-        name, wnid = (record.get("id"), record.get("wnid")) if isinstance(record, dict) else (None, None)
-        if not is_name(name) or not isinstance(wnid, str) or not re.fullmatch("n[0-9]{8}", wnid):
-            raise DataError(f'{path}:{number} is no truth; expected {{"id": "...", "wnid": "n02132136"}}')
-        if int(wnid[1:]) not in wordnet.load().synset_lemmas:
-            raise DataError(f"{path}:{number}: {wnid} is no noun synset of WordNet 3.0")
-        if truth.setdefault(str(name), wnid) != wnid:
-            raise DataError(f"{path}:{number}: id {name} stands twice, with another wnid; keep one")
-    return truth
-
-
-def measure(posts: Iterable[Post], truth: Mapping[str, str], vocabulary: Vocabulary) -> Quality:
+def measure(posts: Iterable[Post], truth: Mapping[str, tuple[str, ...]], vocabulary: Vocabulary) -> Quality:
     """The quality of the labels of those ``posts`` that have a truth."""
     labeller, relations = Labeller(vocabulary), wordnet.load_relations()
     quality = Quality()
     for post in posts:
-        wnid = truth.get(post.id)
-        if wnid is None:
+        known = truth.get(post.id)
+        if not known:
             continue
-        above = set(map(wordnet.wnid, relations.at_or_above(int(wnid[1:]))))
+        above = {wordnet.wnid(up) for wnid in known for up in relations.at_or_above(int(wnid[1:]))}
         meanings = [vocabulary.classes[label].synsets for label in labeller.labels(post.hashtags)]
-        right = sum(wnid in synsets for synsets in meanings)
+        right = sum(not set(known).isdisjoint(synsets) for synsets in meanings)
         quality.posts += 1
         quality.labelled += bool(meanings)
         quality.found += bool(right)
         quality.labels += len(meanings)
         quality.right += right
         quality.broader += sum(not above.isdisjoint(synsets) for synsets in meanings)
-        quality.posts_of[wnid] += 1
-        quality.found_of[wnid] += bool(right)
+        quality.posts_of.update(known)
+        quality.found_of.update({wnid: int(any(wnid in synsets for synsets in meanings)) for wnid in known})
     return quality

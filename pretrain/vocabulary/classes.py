@@ -58,6 +58,14 @@ class Vocabulary:
         """Canonical hashtag -> class id."""
         return {tag: entry.id for entry in self.classes for tag in entry.hashtags}
 
+    @cached_property
+    def with_synset(self) -> dict[str, tuple[int, ...]]:
+        """Synset -> ids of the classes that have it."""
+        found: dict[str, tuple[int, ...]] = {}
+        for entry in self.classes:
+            found |= {synset: (*found.get(synset, ()), entry.id) for synset in entry.synsets}
+        return found
+
     def labels(self, hashtags: Iterable[str]) -> list[int]:
         """Class ids of canonical hashtags, each once, ascending; unknown hashtags are dropped."""
         class_of = self.class_of
@@ -121,7 +129,7 @@ class Labeller:
 
     def __init__(self, vocabulary: Vocabulary) -> None:
         meta = vocabulary.meta
-        self._class_of = vocabulary.class_of
+        self._class_of, self._with_synset = vocabulary.class_of, vocabulary.with_synset
         self._class_of_synsets = {entry.synsets: entry.id for entry in vocabulary.classes}
         self._wordnet = wordnet.load()
         rules = hashtags.Rules(
@@ -145,6 +153,11 @@ class Labeller:
             if label is not None:
                 found.add(label)
         return sorted(found)
+
+    def classes(self, names: Iterable[str]) -> list[int]:
+        """Class ids of true classes, ascending: all that have a synset; a name is looked up as a hashtag."""
+        known = self._with_synset
+        return sorted({i for name in names for i in (known.get(name) or self.labels([name]))})
 
     def _label(self, tag: str) -> int | None:
         key = hashtags.canonical(tag)

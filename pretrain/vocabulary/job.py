@@ -10,6 +10,7 @@ from pretrain.posts import files as post_files
 from pretrain.posts.records import Columns, Ledger
 from pretrain.vocabulary import audit, audit_page, wordnet, wordnet_table
 from pretrain.vocabulary import build as vocabulary_builder
+from pretrain.vocabulary import truth as truths
 from pretrain.vocabulary.build import Selection
 from pretrain.vocabulary.classes import Vocabulary
 from pretrain.vocabulary.hashtags import Resolver, Rules
@@ -46,7 +47,7 @@ def run(
     job: Job, *, old: Vocabulary | None = None, workers: int | None = None, scheduler: str | None = None
 ) -> list[str]:
     """Count, choose, check and write; returns lines to print. Raises what its steps raise."""
-    truth = None if job.truth is None else audit.read_truth(job.truth)  # before hours of counting
+    truth = None if job.truth is None else truths.read(job.truth)  # before hours of counting
     own = wordnet_table.same_as_shipped() if job.own_wordnet else None
     built, tally, ledger = vocabulary_builder.build(
         job.posts, job.columns, job.rules, job.selection, old=old, workers=workers, scheduler=scheduler

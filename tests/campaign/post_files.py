@@ -71,9 +71,9 @@ def _truth(folder: Path) -> Path:
 
 
 def _read_truth(path: Path) -> None:
-    from pretrain.vocabulary import audit
+    from pretrain.vocabulary import truth as truths
 
-    assert all(len(wnid) == 9 for wnid in audit.read_truth(path).values())
+    assert all(len(wnid) == 9 for found in truths.read(path).values() for wnid in found)
 
 
 def _wanted(folder: Path) -> Path:

@@ -62,6 +62,7 @@ def certify(source: Source, artifact: Artifact) -> dict[str, Any]:
         "parity": prove(source, artifact),
         "licence": artifact.meta["licence"],
         "provenance": artifact.meta["provenance"],
+        **({"pretraining": artifact.meta["pretraining"]} if "pretraining" in artifact.meta else {}),
         "config": config_keys(artifact),
     }
 

@@ -8,7 +8,7 @@ import re
 import shutil
 import struct
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, suppress
 from pathlib import Path
@@ -37,9 +37,12 @@ class RunFolder:
     XXXXXXX is the last finished iteration, counted from 0 as in Detectron2.
     """
 
-    def __init__(self, path: str | Path, keep: int = 3, milestone: int = 0) -> None:
-        """``keep`` of the newest stay, and those after a multiple of ``milestone`` iterations if above 0."""
-        self.path = Path(path)
+    def __init__(
+        self, path: str | Path, keep: int = 3, milestone: int = 0, for_good: Collection[int] = ()
+    ) -> None:
+        """``keep`` of the newest stay, those after a multiple of ``milestone`` iterations if above 0, and
+        those after as many iterations as ``for_good`` says."""
+        self.path, self.for_good = Path(path), for_good
         self.keep, self.milestone = max(1, keep), milestone
         self._own = ExitStack()
 
@@ -120,7 +123,8 @@ class RunFolder:
         path = self.path / f"model_{iteration:07d}.pth"
         save(path, {**state, "iteration": iteration})
         for number, old in self._numbered()[: -self.keep]:
-            if not self.milestone or (number + 1) % self.milestone:
+            milestone = self.milestone and (number + 1) % self.milestone == 0
+            if not milestone and number + 1 not in self.for_good:
                 old.unlink(missing_ok=True)
         return path
 

@@ -9,15 +9,16 @@ from __future__ import annotations
 import statistics
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, log, processes
+from wsl_det.core import checkpoint, dist, log, processes
 from wsl_det.core.checkpoint import RunFolder, Saver
 from wsl_det.errors import CheckpointError, DataError, WslError, as_lines
 
@@ -54,6 +55,7 @@ class Plan:
     max_iter: int
     lr: Callable[[int], float]
     checkpoint_period: int = 0
+    checkpoints_at: Collection[int] = ()  # and after so many iterations
     log_period: int = 20
     amp: str = "none"
     clip: Callable[[], Any] | None = None
@@ -107,18 +109,27 @@ class Loop:
         if saved is None:
             log.get("loop").info("no checkpoint in %s: starting from the beginning", self.folder.path)
             return 0
+        return self._go_on(saved, self.folder.path)
+
+    def branch(self, path: str, at: int, free: Collection[str]) -> None:
+        """Restore a checkpoint after ``at`` iterations of a run that only settings in ``free`` tell apart."""
+        start = self._go_on(checkpoint.load_weights(path), Path(path).parent, free)
+        if start != at:
+            raise CheckpointError(f"{path} holds iteration {start - 1}, its name says another; rename it")
+
+    def _go_on(self, saved: Mapping[str, Any], where: Path, free: Collection[str] = ()) -> int:
         try:
-            self._check_fingerprint(dict(saved.get("fingerprint", {})))
+            self._check_fingerprint(dict(saved.get("fingerprint", {})), where, free)
             self._restore(saved)
+            start = int(saved["iteration"]) + 1
         except torch.OutOfMemoryError:
             raise
         except (LookupError, TypeError, ValueError, AttributeError, RuntimeError) as error:
             raise CheckpointError(
-                f"{self.folder.path}: checkpoint {saved['iteration']} is not one of this run "
+                f"{where}: checkpoint {saved.get('iteration')} is not one of this run "
                 f"({str(error)[:200]}); move it away to go on from the one before it"
             ) from None
-        start = int(saved["iteration"]) + 1
-        log.get("loop").info("continuing %s at iteration %d", self.folder.path, start)
+        log.get("loop").info("continuing %s at iteration %d", where, start)
         return start
 
     def _restore(self, saved: Mapping[str, Any]) -> None:
@@ -267,7 +278,8 @@ class Loop:
         plan = self.plan
         last = iteration + 1 == plan.max_iter
         period = plan.checkpoint_period
-        if self._agreed or last or (period > 0 and (iteration + 1) % period == 0):
+        due = (period > 0 and (iteration + 1) % period == 0) or iteration + 1 in plan.checkpoints_at
+        if self._agreed or last or due:
             self.save(iteration)
         self._end_if_told()
         self._call_hooks(iteration)
@@ -322,18 +334,18 @@ class Loop:
         }
         self._saver.save(iteration, state)
 
-    def _check_fingerprint(self, saved: Mapping[str, Any]) -> None:
+    def _check_fingerprint(self, saved: Mapping[str, Any], where: Path, free: Collection[str]) -> None:
         now = dict(self.plan.fingerprint)
         changed = [
             f"{k}: {saved.get(k)!r} then, {now.get(k)!r} now"
             for k in sorted({*saved, *now})
-            if saved.get(k) != now.get(k)
+            if saved.get(k) != now.get(k) and k not in free
         ]
         if changed:
             longer = any(line.startswith(_LENGTHS) for line in changed)
             why = "\nA run's length is in the learning rate of every step: it cannot be changed on the way"
             raise CheckpointError(
-                f"{self.folder.path} holds a run with other settings; use those, or another OUTPUT_DIR:"
+                f"{where} holds a run with other settings; use those, or another OUTPUT_DIR:"
                 f"{as_lines(changed, len(changed))}{why if longer else ''}"
             )
 

@@ -18,6 +18,7 @@ from pretrain.vocabulary import (
 )
 from pretrain.vocabulary import build as vocabulary_builder
 from pretrain.vocabulary import job as vocabulary_job
+from pretrain.vocabulary import truth as truths
 from pretrain.vocabulary.build import Selection
 from pretrain.vocabulary.hashtags import Resolver, Rules
 from wsl_det import errors
@@ -158,7 +159,7 @@ def test_a_truth_that_is_none(tmp_path, line, said):
     rows = [{"id": "b", "wnid": "n02132136"}, line]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     with pytest.raises(DataError, match=rf"t\.jsonl:2.*{said}"):
-        audit.read_truth(tmp_path / "t.jsonl")
+        truths.read(tmp_path / "t.jsonl")
 
 
 def test_precision_and_recall(path, tmp_path):
@@ -173,11 +174,11 @@ def test_precision_and_recall(path, tmp_path):
     }
     truth.write_text("\n" + "".join(json.dumps({"id": i, "wnid": w}) + "\n" for i, w in rows.items()))
     posts = post_files.read([str(path)], Columns(), Ledger())
-    quality = audit.measure(posts, audit.read_truth(truth), page.built)
+    quality = audit.measure(posts, truths.read(truth), page.built)
     # p7 is a toy poodle: #poodle is broader, not right. p2: the bear, and Alaska.
     assert (quality.posts, quality.labelled, quality.found) == (4, 3, 2)
     posts = [Post("p7", None, ("poodle", "crane"))]
-    one = audit.measure(posts, audit.read_truth(truth), page.built)
+    one = audit.measure(posts, truths.read(truth), page.built)
     assert (one.labels, one.right, one.broader, one.recall) == (2, 0, 1, 0.0)
     assert "precision: 2 of" in "\n".join(quality.summary())
     text = audit_page.render(audit_page.Made(**{**vars(page), "quality": quality}))
@@ -205,7 +206,7 @@ def test_bad_truth(path, tmp_path, text, message):
 
 def test_absent_truth(tmp_path):
     with pytest.raises(DataError, match=r"truth .*none is no file"):
-        audit.read_truth(tmp_path / "none")
+        truths.read(tmp_path / "none")
 
 
 def test_where_the_page_goes(path, tmp_path, tool, monkeypatch, capsys):
