@@ -166,7 +166,7 @@ def make_schedule(cfg: Config) -> solver.Schedule:
         drop_factor=s.DROP_FACTOR,
         cosine_end=s.COSINE_END,
         cool_from=(branch := _updates_before(s.COOL_FROM) if s.COOL_FROM else 0),
-        cool_updates=max(1, math.ceil(branch * s.COOL_SHARE - 1e-9)),
+        cool_updates=max(1, math.ceil(branch * s.COOL_SHARE - 1e-9)) if branch else 0,
     )
 
 
