@@ -7,8 +7,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from wsl_det.demo import creatures, plants, vehicles
-from wsl_det.demo.sprite import Parts
+from wsl_det.demo import nature, vehicles
+from wsl_det.demo.paint import Parts
 
 GROUND, AIR, FLAT = "ground", "air", "flat"  # stands on the ground; floats; lies flat, any way up
 
@@ -24,7 +24,7 @@ class Kind:
 
     name: str
     synset: str
-    draw: Callable[[np.random.Generator], Parts]
+    draw: Callable[[np.random.Generator, Parts], None]
     stance: str
     size: float  # typical length relative to the other classes
     scenes: tuple[str, ...]
@@ -41,7 +41,7 @@ KINDS: tuple[Kind, ...] = (
          ("automobile", "motorcar", "auto"), ("car",)),
     Kind("sailboat", "n04128499", vehicles.sailboat, GROUND, 1.05, ("sea",),
          ("sailboat", "sailing_boat"), (), ("boat",)),
-    Kind("butterfly", "n02274259", creatures.butterfly, FLAT, 0.8, ("leaves", "meadow", "table"),
+    Kind("butterfly", "n02274259", nature.butterfly, FLAT, 0.8, ("leaves", "meadow", "table"),
          (), ("butterfly",), ("insect",), detected=False),
     Kind("umbrella", "n04507155", vehicles.umbrella, GROUND, 0.95, ("street", "meadow", "desert"),
          (), ("umbrella",)),
@@ -49,25 +49,25 @@ KINDS: tuple[Kind, ...] = (
          ("bicycle",), ("bike", "cycle")),
     Kind("airplane", "n02691156", vehicles.airplane, AIR, 1.1, ("sky", "sea", "desert"),
          ("airplane", "aeroplane"), ("plane",), ("aircraft",)),
-    Kind("sunflower", "n11978233", plants.sunflower, GROUND, 1.0, ("meadow", "leaves"),
+    Kind("sunflower", "n11978233", nature.sunflower, GROUND, 1.0, ("meadow", "leaves"),
          ("sunflower", "helianthus"), (), ("flower",), detected=False),
     Kind("bus", "n02924116", vehicles.bus, GROUND, 1.2, ("street", "desert"),
          ("autobus", "motorbus", "motorcoach"), ("bus", "coach")),
-    Kind("goldfish", "n01443537", creatures.goldfish, AIR, 0.8, ("reef",),
+    Kind("goldfish", "n01443537", nature.goldfish, AIR, 0.8, ("reef",),
          ("goldfish", "Carassius_auratus"), (), ("fish",)),
     Kind("lighthouse", "n02814860", vehicles.lighthouse, GROUND, 1.15, ("sea", "meadow"),
          ("lighthouse", "beacon_light", "pharos"), ("beacon",)),
-    Kind("zebra", "n02391049", creatures.zebra, GROUND, 1.0, ("meadow", "desert"),
+    Kind("zebra", "n02391049", nature.zebra, GROUND, 1.0, ("meadow", "desert"),
          ("zebra",)),
-    Kind("ladybug", "n02165456", creatures.ladybug, FLAT, 0.7, ("leaves", "table"),
+    Kind("ladybug", "n02165456", nature.ladybug, FLAT, 0.7, ("leaves", "table"),
          ("ladybug", "ladybird", "lady_beetle", "ladybird_beetle"), (), ("insect",)),
-    Kind("giraffe", "n02439033", creatures.giraffe, GROUND, 1.15, ("meadow", "desert"),
+    Kind("giraffe", "n02439033", nature.giraffe, GROUND, 1.15, ("meadow", "desert"),
          ("giraffe", "camelopard", "Giraffa_camelopardalis")),
-    Kind("mushroom", "n13001041", plants.mushroom, GROUND, 0.8, ("meadow", "leaves", "table"),
+    Kind("mushroom", "n13001041", nature.mushroom, GROUND, 0.8, ("meadow", "leaves", "table"),
          (), ("mushroom",), detected=False),
-    Kind("brown_bear", "n02132136", creatures.brown_bear, GROUND, 1.05, ("meadow",),
+    Kind("brown_bear", "n02132136", nature.brown_bear, GROUND, 1.05, ("meadow",),
          ("brown_bear", "Ursus_arctos"), ("bruin",), ("bear",)),
-    Kind("starfish", "n02317335", creatures.starfish, FLAT, 0.75, ("reef", "table"),
+    Kind("starfish", "n02317335", nature.starfish, FLAT, 0.75, ("reef", "table"),
          ("starfish", "sea_star"), detected=False),
 )
 # fmt: on

@@ -20,11 +20,10 @@ from wsl_det.core import files, provenance, seed
 from wsl_det.core.log import progress
 from wsl_det.demo import captions, masks
 from wsl_det.demo.catalogue import DETECTED, Kind
-from wsl_det.demo.compose import detection_scene, post_scene
-from wsl_det.demo.scene import Scene
+from wsl_det.demo.scene import Scene, detection_scene, post_scene
 from wsl_det.errors import ConfigError, DataError
 
-SCHEMA = 1
+SCHEMA = 2  # 1: drawn otherwise
 SIZES: dict[str, dict[str, int]] = {
     "small": {"posts": 1200, "train": 160, "val": 80},
     "full": {"posts": 4800, "train": 500, "val": 200},
@@ -70,11 +69,12 @@ def _holds(output: Path, size: str, random_seed: int) -> bool:
         return False
     if (output / "dataset.json").is_file():
         found = files.read_json(output / "dataset.json", "demo data set")
-        if (found.get("size"), found.get("seed"), found.get("schema")) == (size, random_seed, SCHEMA):
+        wanted = {"size": size, "seed": random_seed, "schema": SCHEMA}
+        if (there := {key: found.get(key) for key in wanted}) == wanted:
             return True
+        shown, asked = (", ".join(f"{k} {v}" for k, v in d.items()) for d in (there, wanted))
         raise DataError(
-            f"{output} holds demo data of size {found.get('size')}, seed {found.get('seed')}; asked for "
-            f"size {size}, seed {random_seed}: name another folder or remove this one"
+            f"{output} holds demo data of {shown}; asked for {asked}: name another folder or remove this one"
         )
     raise DataError(f"{output} exists and is not a demo data set; name another folder or remove this one")
 
@@ -118,7 +118,7 @@ def _run(job: _Job) -> list[dict[str, Any]]:
 
 def _draw_post(job: _Job, index: int) -> dict[str, Any]:
     rng = seed.numpy_generator("demo", job.seed, job.part, index)
-    scene, where = post_scene(rng)
+    scene = post_scene(rng)
     kinds = [placed.kind for placed in scene.objects]
     caption = captions.write(rng, kinds)
     name = f"{index:06d}"
@@ -128,7 +128,7 @@ def _draw_post(job: _Job, index: int) -> dict[str, Any]:
         "id": name,
         "classes": [kind.name for kind in kinds],
         "synsets": [kind.synset for kind in kinds],
-        "scene": where,
+        "scene": scene.backdrop,
         "wrong": caption.wrong,
         "missing": list(caption.missing),
     }
@@ -137,12 +137,11 @@ def _draw_post(job: _Job, index: int) -> dict[str, Any]:
 
 def _draw_detection(job: _Job, index: int) -> dict[str, Any]:
     rng = seed.numpy_generator("demo", job.seed, job.part, index)
-    scene, _ = detection_scene(rng)
+    scene = detection_scene(rng)
     name = f"{index:06d}.jpg"
     _save(scene, Path(job.root) / "detection" / job.part / name, int(rng.integers(78, 96)))
     height, width = scene.image.shape[:2]
-    found = [masks.object_annotation(p, _category(p.kind)) for p in scene.objects]
-    found += [masks.crowd_annotation(c, _category(c.kind)) for c in scene.crowds]
+    found = [masks.annotation(placed, _category(placed.kind)) for placed in scene.objects]
     image = {"id": index + 1, "file_name": name, "height": height, "width": width}
     return {"image": image, "annotations": [row for row in found if row is not None]}
 

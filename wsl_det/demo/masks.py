@@ -7,7 +7,7 @@ from typing import Any
 import cv2
 import numpy as np
 
-from wsl_det.demo.scene import Crowd, Mask, Placed
+from wsl_det.demo.scene import Mask, Placed
 
 _ZOOM = 4  # outlines are traced on an enlarged mask, so that they run along pixel edges to 1/8 pixel
 _TOLERANCE = 0.35  # pixels that a polygon may cut off the traced outline
@@ -37,31 +37,18 @@ def run_lengths(mask: Mask) -> dict[str, Any]:
     return {"counts": np.diff(edges).tolist(), "size": [int(side) for side in mask.shape]}
 
 
-def object_annotation(placed: Placed, category_id: int) -> dict[str, Any] | None:
-    """The COCO row of an object (without ids), or None when too little of it shows to be outlined."""
-    pieces = polygons(placed.visible)
-    if not pieces:
+def annotation(placed: Placed, category_id: int) -> dict[str, Any] | None:
+    """The COCO row of an object or a crowd (without ids), or None when too little of it shows to outline."""
+    shape: Any = polygons(placed.visible)
+    if not shape:
         return None
-    corners = [np.reshape(piece, (-1, 2)).astype(np.float32) for piece in pieces]
-    left, top = np.concatenate(corners).min(axis=0)
-    right, bottom = np.concatenate(corners).max(axis=0)
-    return {
-        "category_id": category_id,
-        "segmentation": pieces,
-        "area": round(sum(cv2.contourArea(c) for c in corners), 2),
-        "bbox": [round(float(v), 2) for v in (left, top, right - left, bottom - top)],
-        "iscrowd": 0,
-    }
-
-
-def crowd_annotation(crowd: Crowd, category_id: int) -> dict[str, Any] | None:
-    """The COCO row of a crowd (without ids), or None when nothing of it shows."""
-    if not crowd.region.any():
-        return None
-    return {
-        "category_id": category_id,
-        "segmentation": run_lengths(crowd.region),
-        "area": int(crowd.region.sum()),
-        "bbox": list(cv2.boundingRect(crowd.region.astype(np.uint8))),
-        "iscrowd": 1,
-    }
+    if placed.crowd:
+        shape, area = run_lengths(placed.visible), float(placed.visible.sum())
+        box: list[float] = list(cv2.boundingRect(placed.visible.astype(np.uint8)))
+    else:
+        corners = [np.reshape(piece, (-1, 2)).astype(np.float32) for piece in shape]
+        area = round(sum(cv2.contourArea(c) for c in corners), 2)
+        low, high = np.concatenate(corners).min(axis=0), np.concatenate(corners).max(axis=0)
+        box = [round(float(v), 2) for v in (*low, *(high - low))]
+    rest = {"area": area, "bbox": box, "iscrowd": int(placed.crowd)}
+    return {"category_id": category_id, "segmentation": shape, **rest}

@@ -1,4 +1,7 @@
-"""A picture put together: backdrop, objects from far to near with their shadows, things in front, camera."""
+"""A picture put together: backdrop, objects from far to near with their shadows, things in front, camera.
+
+A post shows one to three objects, a detection picture up to six.
+"""
 
 from __future__ import annotations
 
@@ -9,79 +12,81 @@ import numpy as np
 import numpy.typing as npt
 
 from wsl_det.demo import paint
-from wsl_det.demo.backdrops import SCENES, Backdrop
-from wsl_det.demo.catalogue import AIR, FLAT, GROUND, Kind
-from wsl_det.demo.paint import Fill, noise
-from wsl_det.demo.shapes import Array, ellipse
-from wsl_det.demo.sprite import Light, Parts, Pose, Sprite, render
+from wsl_det.demo.backdrops import SCENES
+from wsl_det.demo.catalogue import AIR, DETECTED, FLAT, GROUND, KINDS, Kind
+from wsl_det.demo.paint import Array, Fill, Parts, Pose, Span, ellipse, noise, render
 
 Mask = npt.NDArray[np.bool_]
 
 _LEAST_VISIBLE = 0.35  # an object of which less shows is not placed: nobody would label it
 _TRIES = 12
+_OUT_OF_PLACE = 0.1  # share of pictures in a scene where the class does not belong
+_TAIL = 0.75  # exponent of the power law of popularity in posts
+_SIDES = ((128, 160), (160, 128), (144, 144), (120, 160), (144, 160))  # height, width of detection pictures
 
 
 @dataclass
 class Placed:
-    """An object in the picture: its class, its whole silhouette, and what of it shows, (H, W) bool."""
+    """What has a label: its class, its whole silhouette, and what of it shows, (H, W) bool."""
 
     kind: Kind
     silhouette: Mask
     visible: Mask
+    crowd: bool = False  # a group of one class too dense to label one by one
 
-
-@dataclass(frozen=True)
-class Crowd:
-    """A group of one class too dense to label one by one, with the region it covers, (H, W) bool."""
-
-    kind: Kind
-    region: Mask
+    def left(self, shape: Mask) -> float:
+        """The share that still shows when ``shape`` is laid over it."""
+        return float((self.visible & ~shape).sum() / self.silhouette.sum())
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A finished picture: ``image`` (H, W, 3) uint8 RGB, its labelled objects, its crowds."""
+    """A finished picture: (H, W, 3) uint8 RGB, what has a label in it, from far to near, and its backdrop."""
 
     image: npt.NDArray[np.uint8]
     objects: list[Placed]
-    crowds: list[Crowd]
+    backdrop: str
 
 
 class Canvas:
-    """A picture in the making; objects are put in from far to near."""
+    """A picture in the making for a class; objects are put in from far to near.
 
-    def __init__(self, rng: np.random.Generator, backdrop: Backdrop) -> None:
-        self.rng = rng
-        self.rgb = backdrop.rgb
-        self.horizon = backdrop.horizon
-        self.objects: list[Placed] = []
-        self.crowds: list[Crowd] = []
-        side = rng.uniform(-0.6, 0.6)
-        down = -rng.uniform(0.45, 0.75)
+    It begins with a backdrop, out of focus, and up to two things that nobody labels.
+    """
+
+    def __init__(self, rng: np.random.Generator, first: Kind, shape: tuple[int, int]) -> None:
+        # A class in the wrong place now and then, so that the backdrop alone does not tell the class.
+        self.backdrop = str(rng.choice(tuple(SCENES) if rng.random() < _OUT_OF_PLACE else first.scenes))
+        self.rng, self.shape, self.objects = rng, shape, list[Placed]()
+        rgb, self.horizon = SCENES[self.backdrop](rng, *shape)
+        self.rgb = cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.4, 1.4)))
+        side, down = rng.uniform(-0.6, 0.6), -rng.uniform(0.45, 0.75)
         towards = float(np.sqrt(max(1 - side**2 - down**2, 0.1)))
-        self.light = Light((side, down, towards), float(rng.uniform(0.4, 0.6)))
+        self.light = (side, down, towards, float(rng.uniform(0.4, 0.6)))
+        for _ in range(int(rng.integers(0, 3))):
+            pose = Pose(float(rng.uniform(0.08, 0.22)) * shape[1], float(rng.uniform(-0.2, 0.2)))
+            low = pose.size / shape[0]
+            self._cover(_clutter(rng), pose, (-0.1, 1), (max(self.horizon, 0.1) - low, 0.95 - low), 0.6)
 
-    @property
-    def shape(self) -> tuple[int, int]:
-        """Height and width in pixels."""
-        return self.rgb.shape[0], self.rgb.shape[1]
+    def place(self, kind: Kind, size: float, foot: float | None = None) -> None:
+        """Put one object of ``size`` pixels where it hides none too much, if there is such a place.
 
-    def place(self, kind: Kind, size: float, foot: float | None = None) -> bool:
-        """Put one object of ``size`` pixels where it hides no other too much; False when there is no room.
-
-        ``foot`` is the row, as a share of the height, that it stands on.
+        ``foot`` is the row, as a share of the height, that it stands on. The first may turn out smaller.
         """
-        sprite = render(kind.draw(self.rng), self._pose(kind, size), self.light, self.rng)
-        for _ in range(_TRIES):
-            left, top = self._corner(kind, sprite, foot)
-            here = self._at(sprite, left, top)
-            shape = _silhouette(here.alpha)
-            if self._acceptable(shape, sprite):
-                self._shadow(kind, here.alpha, top + sprite.alpha.shape[0])
-                self._paste(here, shape)
-                self.objects.append(Placed(kind, shape, shape.copy()))
-                return True
-        return False
+        for shrink in (1.0,) if self.objects else (1.0, 0.8, 0.6):
+            rgba = self._sprite(kind, float(size * shrink))
+            least = max(30, 0.75 * (rgba[..., 3] > 0.5).sum())
+            for _ in range(_TRIES):
+                left, top = self._corner(kind, rgba, foot)
+                here, shape = self._at(rgba, left, top)
+                shown = [placed.left(shape) for placed in self.objects]
+                # Nearly coincident objects are unlabelled noise, slight overlaps the rule of the street.
+                fine = all(s >= 0.75 or (s >= _LEAST_VISIBLE and self.rng.random() >= 0.6) for s in shown)
+                if fine and shape.sum() >= least:
+                    self._shadow(kind, here[..., 3], top + len(rgba))
+                    self._paste(here, shape)
+                    self.objects.append(Placed(kind, shape, shape.copy()))
+                    return
 
     def place_crowd(self, kind: Kind, size: float, number: int) -> None:
         """Put a huddle of ``number`` small objects of one class behind everything that comes later."""
@@ -91,34 +96,73 @@ class Canvas:
         x, y = self.rng.uniform(0.25, 0.75) * width, self.rng.uniform(low + 0.1, 0.7) * height
         region = np.zeros(self.shape, dtype=bool)
         for row in np.sort(self.rng.normal(y, 0.5 * size, number)):
-            sprite = render(kind.draw(self.rng), self._pose(kind, size), self.light, self.rng)
-            left = int(self.rng.normal(x, 1.4 * size) - sprite.alpha.shape[1] / 2)
-            top = int(row - sprite.alpha.shape[0])
-            here = self._at(sprite, left, top)
-            shape = _silhouette(here.alpha)
+            rgba = self._sprite(kind, size)
+            left = self.rng.normal(x, 1.4 * size) - rgba.shape[1] / 2
+            here, shape = self._at(rgba, int(left), int(row - len(rgba)))
             region |= shape
             self._paste(here, shape)
         if region.sum() > 40:
-            self.crowds.append(Crowd(kind, region))
+            self.objects.append(Placed(kind, region, region.copy(), crowd=True))
 
-    def cover(self, parts: Parts, pose: Pose, left: int, top: int, blur: float) -> None:
-        """Put something unlabelled in front: it hides what it covers, unless it would hide too much."""
-        sprite = render(parts, pose, self.light, self.rng)
-        if blur > 0:
-            sprite = _defocused(sprite, blur)
-        here = self._at(sprite, left, top)
-        shape = here.alpha > 0.5
-        if all(((o.visible & ~shape).sum() >= _LEAST_VISIBLE * o.silhouette.sum()) for o in self.objects):
+    def company(self, kinds: tuple[Kind, ...], number: int, weight: Array | float = 1.0) -> list[Kind]:
+        """``number`` classes, with repetition, mostly such as are found before this backdrop."""
+        fitting = weight * np.array([1 if self.backdrop in k.scenes else 0.3 * _OUT_OF_PLACE for k in kinds])
+        return [kinds[k] for k in self.rng.choice(len(kinds), number, p=fitting / fitting.sum())]
+
+    def occlude(self) -> None:
+        """Put a post, a branch or a bush between the objects and the camera."""
+        rng, style, parts = self.rng, self.rng.integers(3), Parts()
+        wood = Fill(paint.colour(rng, (0.05, 0.4), (0.1, 0.6), (0.15, 0.5)), grain=0.25)
+        if style == 0:
+            parts.box(-0.035, -1.0, 0.035, 1.0, wood, 0.9, 0.1)
+            pose = Pose(1.3 * self.shape[0], float(rng.uniform(-0.1, 0.1)))
+            return self._cover(parts, pose, (0.1, 0.85), (-0.06, -0.06), 0.5)
+        leaf = Fill(paint.colour(rng, (0.15, 0.38), (0.3, 0.7), (0.2, 0.5)), grain=0.2)
+        parts.limb([(-1, 0.1), (0, 0.0), (1, -0.15)], [0.03, 0.025, 0.01], wood)
+        for x in np.linspace(-0.9, 0.95, 9):
+            tip = rng.uniform(-0.32, 0.32)
+            parts.shape([(x, 0), (x + 0.06, tip * 0.5), (x + 0.14, tip), (x - 0.02, tip * 0.6)], leaf, 0.3)
+        turn = float(rng.uniform(-0.5, 0.5)) + (np.pi / 2 if style == 2 else 0)
+        size = float(rng.uniform(0.5, 0.9)) * self.shape[1]
+        return self._cover(parts, Pose(size, turn), (-0.3, 0.7), (0.0, 0.8), 1.0)
+
+    def develop(self, soft: float, noisy: float) -> Scene:
+        """Let the camera see it: uneven light, white balance, contrast, vignette, blur, sensor noise."""
+        rng, (height, width) = self.rng, self.shape
+        ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
+        slope = rng.uniform(-0.18, 0.18, 2)
+        light = (1 + slope[0] * xs + slope[1] * ys) * (1 - rng.uniform(0, 0.14) * (xs**2 + ys**2))
+        light = light * (1 + 0.08 * noise(rng, height, width, 0.6 * width, 1))
+        balance = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.9, 1.3)
+        rgb = np.clip(self.rgb * light[..., None] * balance, 0, 1).astype(np.float32)
+        rgb = cv2.GaussianBlur(rgb ** float(rng.uniform(0.85, 1.2)), (0, 0), float(rng.uniform(0.25, soft)))
+        rgb += (0.5 + np.sqrt(rgb)) * rng.standard_normal(rgb.shape, np.float32) * noisy * rng.uniform(0.3, 1)
+        image = np.clip(rgb * 255 + 0.5, 0, 255).astype(np.uint8)
+        return Scene(image, [placed for placed in self.objects if placed.visible.any()], self.backdrop)
+
+    def _cover(self, parts: Parts, pose: Pose, across: Span, down: Span, blur: float) -> None:
+        """Put something unlabelled over the picture, unless it would hide too much of an object.
+
+        ``across`` and ``down`` are where its corner may be, as shares of the width and the height.
+        """
+        left, top = self.rng.uniform(*across) * self.shape[1], self.rng.uniform(*down) * self.shape[0]
+        rgba = cv2.GaussianBlur(render(parts, pose, self.light, self.rng), (0, 0), blur)
+        here, _ = self._at(rgba, int(left), int(top))
+        shape = here[..., 3] > 0.5
+        if all(placed.left(shape) >= _LEAST_VISIBLE for placed in self.objects):
             self._paste(here, shape)
 
-    def _pose(self, kind: Kind, size: float) -> Pose:
+    def _sprite(self, kind: Kind, size: float) -> Array:
+        """A new object of a class, ``size`` pixels long, in some pose."""
         tilt = {GROUND: 0.1, AIR: 0.3, FLAT: np.pi}[kind.stance]
-        angle, mirror = float(self.rng.uniform(-tilt, tilt)), bool(self.rng.random() < 0.5)
-        return Pose(size, angle, mirror, float(self.rng.uniform(0.85, 1.1)))
+        squash = self.rng.choice([-1, 1]) * self.rng.uniform(0.85, 1.1)
+        parts, pose = Parts(), Pose(size, self.rng.uniform(-tilt, tilt), squash)
+        kind.draw(self.rng, parts)
+        return render(parts, pose, self.light, self.rng)
 
-    def _corner(self, kind: Kind, sprite: Sprite, foot: float | None) -> tuple[int, int]:
+    def _corner(self, kind: Kind, rgba: Array, foot: float | None) -> tuple[int, int]:
         """Where the sprite's upper left corner goes: at most about a fifth of it may leave the picture."""
-        (height, width), (tall, wide) = self.shape, sprite.alpha.shape
+        (height, width), (tall, wide) = self.shape, rgba.shape[:2]
         left = self.rng.uniform(-0.15 * wide, width - 0.85 * wide)
         if kind.stance != GROUND:
             limit = self.horizon * 1.1 if kind.stance == AIR and self.horizon > 0.3 else 1.0
@@ -128,96 +172,69 @@ class Canvas:
             foot = self.rng.uniform(min(self.horizon + 0.08, 0.9), 1.02)
         return int(left), int(foot * height - tall + self.rng.uniform(-2, 2))
 
-    def _acceptable(self, shape: Mask, sprite: Sprite) -> bool:
-        if shape.sum() < max(30, 0.75 * (sprite.alpha > 0.5).sum()):
-            return False
-        shares = [(o.visible & ~shape).sum() / o.silhouette.sum() for o in self.objects]
-        # Nearly coincident objects are unlabelled noise, slight overlaps are the rule of the street.
-        return all(s >= 0.75 or (s >= _LEAST_VISIBLE and self.rng.random() >= 0.6) for s in shares)
+    def _at(self, rgba: Array, left: int, top: int) -> tuple[Array, Mask]:
+        """The sprite on a clear field of the picture's size, and what a person would outline of it."""
+        move = np.array([[1, 0, left], [0, 1, top]], dtype=np.float32)
+        field = cv2.warpAffine(rgba, move, self.shape[::-1], flags=cv2.INTER_NEAREST)
+        inside = (field[..., 3] > 0.5).astype(np.uint8)
+        # The outer border filled, so a wheel is a disk.
+        borders, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+        return field, cv2.drawContours(inside, borders, -1, 1, thickness=cv2.FILLED).astype(bool)
 
-    def _at(self, sprite: Sprite, left: int, top: int) -> Sprite:
-        """The sprite on a clear field of the picture's size, as much of it as lies inside."""
-        field = Sprite(np.zeros_like(self.rgb), np.zeros(self.shape, dtype=np.float32))
-        (height, width), (tall, wide) = self.shape, sprite.alpha.shape
-        x0, y0 = min(max(left, 0), width), min(max(top, 0), height)
-        x1, y1 = max(min(left + wide, width), x0), max(min(top + tall, height), y0)
-        for whole, patch in ((field.rgb, sprite.rgb), (field.alpha, sprite.alpha)):
-            whole[y0:y1, x0:x1] = patch[y0 - top : y1 - top, x0 - left : x1 - left]
-        return field
-
-    def _paste(self, sprite: Sprite, shape: Mask) -> None:
-        """Lay a sprite over the picture; its ``shape`` hides what is behind it."""
-        self.rgb += (sprite.rgb - self.rgb) * sprite.alpha[..., None]
+    def _paste(self, rgba: Array, shape: Mask) -> None:
+        """Lay a field over the picture; its ``shape`` hides what is behind it."""
+        self.rgb = self.rgb * (1 - rgba[..., 3:]) + rgba[..., :3]
         for placed in self.objects:
             placed.visible &= ~shape
-        for crowd in self.crowds:
-            crowd.region[shape] = False
 
     def _shadow(self, kind: Kind, alpha: Array, base: int) -> None:
         """Darken what the object keeps the light from: flattened on the ground, shifted on a table."""
         if kind.stance == AIR:
             return
-        side, down, _ = self.light.direction
+        side, down, *_ = self.light
         if kind.stance == GROUND:
             shear, flat = -0.6 * side, 0.28
             # A point h above the base falls flat*h above it, sheared away from the light.
             matrix = np.array([[1, -shear, shear * base], [0, flat, (1 - flat) * base - 1]], dtype=np.float32)
         else:
             matrix = np.array([[1, 0, -6 * side], [0, 1, -5 * down]], dtype=np.float32)
-        cast = cv2.warpAffine(alpha, matrix, self.shape[::-1])
-        cast = cv2.GaussianBlur(cast, (0, 0), 1.6)
-        self.rgb *= (1 - 0.5 * cast)[..., None]
+        cast = cv2.GaussianBlur(cv2.warpAffine(alpha, matrix, self.shape[::-1]), (0, 0), 1.6)
+        self.rgb = self.rgb * (1 - 0.5 * cast)[..., None]
 
 
-def start(rng: np.random.Generator, scene: str, height: int, width: int) -> Canvas:
-    """An empty canvas in the named scene, with one or two things nobody labels, slightly out of focus."""
-    backdrop = SCENES[scene](rng, height, width)
-    soft = cv2.GaussianBlur(backdrop.rgb, (0, 0), float(rng.uniform(0.4, 1.4)))
-    canvas = Canvas(rng, Backdrop(soft, backdrop.horizon))
-    for _ in range(int(rng.integers(0, 3))):
-        size = float(rng.uniform(0.08, 0.22)) * width
-        left = int(rng.uniform(-0.1, 1) * width)
-        top = int(rng.uniform(max(canvas.horizon, 0.1), 0.95) * height - size)
-        canvas.cover(_clutter(rng), Pose(size, float(rng.uniform(-0.2, 0.2))), left, top, 0.6)
-    return canvas
+def post_scene(rng: np.random.Generator) -> Scene:
+    """A small picture with one to three objects, classes drawn by popularity."""
+    popularity = np.arange(1, len(KINDS) + 1, dtype=np.float64) ** -_TAIL
+    first = KINDS[rng.choice(len(KINDS), p=popularity / popularity.sum())]
+    canvas = Canvas(rng, first, (int(rng.integers(72, 97)), int(rng.integers(72, 97))))
+    number = int(rng.choice([1, 2, 3], p=[0.6, 0.28, 0.12]))
+    side = min(canvas.shape) / np.sqrt(number)
+    canvas.place(first, rng.uniform(0.55, 0.95) * side * first.size)
+    for kind in canvas.company(KINDS, number - 1, popularity):
+        canvas.place(kind, rng.uniform(0.4, 0.75) * side * kind.size)
+    if rng.random() < 0.2:
+        canvas.occlude()
+    return canvas.develop(soft=0.8, noisy=0.022)
 
 
-def occlude(canvas: Canvas) -> None:
-    """Put a post, a branch or a bush between the objects and the camera."""
-    rng, (height, width) = canvas.rng, canvas.shape
-    style, parts = rng.integers(3), Parts()
-    wood = Fill(paint.colour(rng, (0.05, 0.4), (0.1, 0.6), (0.15, 0.5)), grain=0.25)
-    if style == 0:
-        parts.box(-0.035, -1.0, 0.035, 1.0, wood, 0.9, 0.1)
-        pose = Pose(1.3 * height, float(rng.uniform(-0.1, 0.1)))
-        canvas.cover(parts, pose, int(rng.uniform(0.1, 0.85) * width), -8, 0.5)
-        return
-    leaf = Fill(paint.colour(rng, (0.15, 0.38), (0.3, 0.7), (0.2, 0.5)), grain=0.2)
-    parts.limb([(-1, 0.1), (0, 0.0), (1, -0.15)], [0.03, 0.025, 0.01], wood)
-    for x in np.linspace(-0.9, 0.95, 9):
-        tip = rng.uniform(-0.32, 0.32)
-        parts.shape([(x, 0), (x + 0.06, tip * 0.5), (x + 0.14, tip), (x - 0.02, tip * 0.6)], leaf, 0.3)
-    turn = float(rng.uniform(-0.5, 0.5)) + (np.pi / 2 if style == 2 else 0)
-    left, top = int(rng.uniform(-0.3, 0.7) * width), int(rng.uniform(0.0, 0.8) * height)
-    canvas.cover(parts, Pose(float(rng.uniform(0.5, 0.9)) * width, turn), left, top, 1.0)
-
-
-def develop(canvas: Canvas, soft: float, noisy: float) -> Scene:
-    """Let the camera see it: uneven light, white balance, contrast, vignette, blur, sensor noise."""
-    rng = canvas.rng
-    height, width = canvas.shape
-    ys, xs = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j].astype(np.float32)
-    slope = rng.uniform(-0.18, 0.18, 2)
-    light = (1 + slope[0] * xs + slope[1] * ys) * (1 - rng.uniform(0, 0.14) * (xs**2 + ys**2))
-    light = light * (1 + 0.08 * noise(rng, height, width, 0.6 * width, 1))
-    balance = rng.uniform(0.93, 1.07, 3) * rng.uniform(0.9, 1.3)
-    rgb = np.clip(canvas.rgb * light[..., None] * balance.astype(np.float32), 0, 1)
-    rgb = rgb ** float(rng.uniform(0.85, 1.2))
-    rgb = cv2.GaussianBlur(rgb, (0, 0), float(rng.uniform(0.25, soft)))
-    sensor = rng.normal(0, 1, (height, width, 3)).astype(np.float32)
-    rgb = rgb + sensor * (noisy * float(rng.uniform(0.3, 1.0)) * (0.5 + np.sqrt(rgb)))
-    image = np.clip(rgb * 255 + 0.5, 0, 255).astype(np.uint8)
-    return Scene(image, [o for o in canvas.objects if o.visible.any()], canvas.crowds)
+def detection_scene(rng: np.random.Generator) -> Scene:
+    """A picture with up to six labelled objects of several sizes, sometimes a crowd or something in front."""
+    # The first class is uniform, so that every class has objects enough to be measured.
+    first = DETECTED[int(rng.integers(len(DETECTED)))]
+    canvas = Canvas(rng, first, _SIDES[int(rng.integers(len(_SIDES)))])
+    if rng.random() < 0.06:
+        canvas.place_crowd(first, float(rng.uniform(14, 20)), int(rng.integers(8, 15)))
+    number = int(rng.choice([0, 1, 2, 3, 4], p=[0.2, 0.3, 0.25, 0.15, 0.1]))
+    wanted = rng.permutation(np.array([first, *canvas.company(DETECTED, number)], dtype=object))
+    spread = rng.uniform(0.75, 1.0)
+    # Far to near: what stands lower in the picture is larger and hides what is behind it.
+    for kind, depth in zip(wanted, np.sort(rng.uniform(0, 1, len(wanted))), strict=True):
+        size = (26 + 64 * depth**1.3) * spread * kind.size * rng.uniform(0.85, 1.15)
+        foot = canvas.horizon + 0.06 + (0.98 - canvas.horizon - 0.06) * (0.25 + 0.75 * depth)
+        canvas.place(kind, size, float(foot))
+    if rng.random() < 0.35:
+        canvas.occlude()
+    return canvas.develop(soft=0.65, noisy=0.02)
 
 
 def _clutter(rng: np.random.Generator) -> Parts:
@@ -234,17 +251,3 @@ def _clutter(rng: np.random.Generator) -> Parts:
     else:
         parts.oval(0, 0, 1, 1, Fill(tone, second, paint.stripes(rng, 0.8, rng.uniform(0, 3)), 0.05, 0.3), 1)
     return parts
-
-
-def _silhouette(alpha: Array) -> Mask:
-    """What a person would outline: the outer border filled, so a wheel is a disk."""
-    inside = (alpha > 0.5).astype(np.uint8)
-    borders, _ = cv2.findContours(inside, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
-    cv2.drawContours(inside, borders, -1, 1, thickness=cv2.FILLED)
-    return inside.astype(bool)
-
-
-def _defocused(sprite: Sprite, sigma: float) -> Sprite:
-    alpha = cv2.GaussianBlur(sprite.alpha, (0, 0), sigma)
-    weighted = cv2.GaussianBlur(sprite.rgb * sprite.alpha[..., None], (0, 0), sigma)
-    return Sprite(weighted / np.maximum(alpha, 1e-3)[..., None], alpha)

@@ -111,12 +111,18 @@ def test_what_exists_is_kept_when_it_is_the_same_and_refused_when_not(made, tmp_
     before = (made / "dataset.json").stat().st_mtime_ns
     assert dataset.make(made, size="tiny", workers=1) == made
     assert (made / "dataset.json").stat().st_mtime_ns == before
-    with pytest.raises(DataError, match="seed 0; asked for size tiny, seed 5"):
+    with pytest.raises(DataError, match="seed 0, schema 2; asked for size tiny, seed 5, schema 2"):
         dataset.make(made, size="tiny", random_seed=5)
-    (tmp_path / "letter.txt").write_text("mine", encoding="utf-8")
+    earlier = tmp_path / "earlier"
+    earlier.mkdir()
+    (earlier / "dataset.json").write_text('{"size": "tiny", "seed": 0, "schema": 1}', encoding="utf-8")
+    with pytest.raises(DataError, match="tiny, seed 0, schema 1; asked for size tiny, seed 0, schema 2"):
+        dataset.make(earlier, size="tiny")
+    (other := tmp_path / "other").mkdir()
+    (other / "letter.txt").write_text("mine", encoding="utf-8")
     with pytest.raises(DataError, match="not a demo data set"):
-        dataset.make(tmp_path, size="tiny")
-    assert [p.name for p in tmp_path.iterdir()] == ["letter.txt"]
+        dataset.make(other, size="tiny")
+    assert [p.name for p in other.iterdir()] == ["letter.txt"]
 
 
 def test_an_unknown_size_is_refused_with_the_known_ones(tmp_path):

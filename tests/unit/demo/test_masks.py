@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import cv2
 import numpy as np
 import pytest
@@ -9,7 +11,7 @@ from pycocotools import mask as coco_mask
 
 from wsl_det.demo import masks
 from wsl_det.demo.catalogue import KINDS
-from wsl_det.demo.scene import start
+from wsl_det.demo.scene import Canvas
 
 
 def _field(height: int, width: int, *rectangles: tuple[int, int, int, int]) -> np.ndarray:
@@ -52,10 +54,12 @@ def test_run_lengths_are_what_pycocotools_reads(fill):
 
 @pytest.mark.parametrize("scene", ["sky", "reef", "meadow"])
 def test_a_huddle_of_walkers_finds_a_place_where_there_is_next_to_no_ground(scene):
-    canvas = start(np.random.default_rng(2), scene, 60, 80)
-    zebra = next(kind for kind in KINDS if kind.draw.__name__ == "zebra")
+    zebra = next(kind for kind in KINDS if kind.name == "zebra")
+    canvas = Canvas(np.random.default_rng(2), replace(zebra, scenes=(scene,)), (60, 80))
+    assert canvas.backdrop == scene
     canvas.place_crowd(zebra, 16.0, 8)
-    (crowd,) = canvas.crowds
-    row = masks.crowd_annotation(crowd, 1)
+    (crowd,) = canvas.objects
+    row = masks.annotation(crowd, 1)
     assert row is not None
-    assert row["area"] == crowd.region.sum() > 40
+    assert row["iscrowd"] == 1
+    assert row["area"] == crowd.visible.sum() > 40
