@@ -6,7 +6,8 @@ python benchmarks/bench_calibration.py --show cal_*.jsonl --write      and write
 
 coverage: of the 95% intervals of AP, AP50, both factors, each kind of error, classes by their images, where
 the candidate is a little better in everything. type I: detectors of equal AP, good at other classes. power:
-such a pair with a true gain. false discovery: 10 of 40 classes truly differ, the others by chance alone.
+such a pair with a true gain. false discovery: 5 of 20 classes truly differ, the others by chance alone.
+A line holds what was found (value, ends, truth; p), so that rules can be compared on the same sets.
 """
 
 from __future__ import annotations
@@ -37,13 +38,15 @@ from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
 
 BETTER = Detector(class_error=0.11, box_noise=0.055, missed=0.16, background=2.4, duplicates=0.22)
-CLASSES, DIFFERENT = 20, 10
+CLASSES, DIFFERENT = 20, 5
 FREQUENCY = seeds.numpy_generator("calibration classes").dirichlet(np.full(CLASSES, 0.7))
 Runs = list[Predictions]
-WHOLE = 12_000
-"""Images that stand for the population."""
+WHOLE, WORLDS = 12_000, 4
+"""Images that stand for the population, and of how many such draws the truth is the mean."""
 GROUPS = ((8, 15), (16, 31), (32, 10**9))
 ENOUGH = 100
+FIRST = 1000
+"""Seed of the first set: on those before it the rule was chosen."""
 TABLE = Path(__file__).parents[1] / "wsl_det" / "gain" / "calibration.json"
 
 SPREAD, FRESH = 0.12, 0.3
@@ -87,11 +90,15 @@ def trained(scene: World, base: Detector, runs: int, rng: np.random.Generator) -
 @functools.cache
 def truth(attribution: bool, runs: int) -> dict[str, float]:
     """What the gains are in the population, of one detector or of the mean over what seeds make of it."""
-    scene = simulation.world(images=WHOLE, classes=CLASSES, seed=77, frequency=FREQUENCY)
     # Midpoints of equal shares of the normal distribution.
     chances = [NormalDist().inv_cdf((i + 0.5) / 5) for i in range(5)] if runs > 1 else [0.0]
-    pair = ([simulation.detect(scene, run_of(one, c)) for c in chances] for one in (Detector(), BETTER))
-    return {k: v for k, (v, _) in rows(compare(scene, *pair, Options(2, 2 * attribution))).items()}
+    found: list[dict[str, float]] = []
+    for draw in range(WORLDS):
+        scene = simulation.world(images=WHOLE, classes=CLASSES, seed=77 + draw, frequency=FREQUENCY)
+        pair = ([simulation.detect(scene, run_of(one, c)) for c in chances] for one in (Detector(), BETTER))
+        record = compare(scene, *pair, Options(2, 2 * attribution))
+        found.append({name: value for name, (value, _) in rows(record).items()})
+    return {name: float(np.mean([one[name] for one in found])) for name in found[0]}
 
 
 def profile(scene: World, *, odd: float, even: float) -> Detector:
@@ -107,17 +114,14 @@ def one_set(images: int, seed: int, *, attribution: bool, runs: int = 1) -> dict
     rng = seeds.numpy_generator("calibration runs", seed)
     pair = [trained(scene, one, runs, rng) for one in (Detector(), BETTER)]
     record, true = compare(scene, *pair, options), truth(attribution, runs)
-    covered: dict[str, bool] = {}
-    classes: list[tuple[int, bool]] = []
-    for name, (_, (low, high)) in rows(record).items():
-        if low is None or true[name] is None:
-            continue
-        hit = bool(low <= true[name] <= high)
-        if name.startswith("class "):
-            classes.append((record["by_class"][int(name.split()[1])]["images"], hit))
-        else:
-            covered[name] = hit
-    result: dict[str, Any] = {"images": images, "seed": seed, "covered": covered, "classes": classes}
+    result: dict[str, Any] = {"images": images, "seed": seed, "rows": {}, "classes": []}
+    result["widened"] = record["resamples"]["widened"]
+    for name, (value, (low, high)) in rows(record).items():
+        if low is not None and name.startswith("class "):
+            seen = record["by_class"][int(name.split()[1])]["images"]
+            result["classes"].append([seen, value, low, high, true[name]])
+        elif low is not None:
+            result["rows"][name] = [value, low, high, true[name]]
     if runs > 1:
         return result
     plain = replace(options, attribution_bootstrap=0)
@@ -126,11 +130,13 @@ def one_set(images: int, seed: int, *, attribution: bool, runs: int = 1) -> dict
     for name, other in (("type I", (0.35, 0.1)), ("power", (0.25, 0.04))):
         second = simulation.detect(even, profile(even, odd=other[0], even=other[1]), luck=3 * seed + 1)
         metrics = compare(even, [first], [second], plain)["metrics"]
-        result[name] = {m: metrics[m]["p"] < 0.05 for m in ("AP", "AP50", "AP75")}
-    many = simulation.world(images=images, classes=40, seed=9000 + seed, frequency=np.full(40, 1 / 40))
-    better = np.where(many.truth.object_class < DIFFERENT, 0.1, 0.4)
-    chances = (replace(Detector(), missed=0.4), replace(Detector(), missed=better))  # type: ignore[arg-type]
-    pair = [[simulation.detect(many, d, luck=7 * seed + i)] for i, d in enumerate(chances)]
+        result[name] = {m: [metrics[m]["p"], *metrics[m]["interval"]] for m in ("AP", "AP50", "AP75")}
+    even_shares = np.full(CLASSES, 1 / CLASSES)
+    many = simulation.world(images=images, classes=CLASSES, seed=9000 + seed, frequency=even_shares)
+    # No wrong classes: those of a class that differs would be false detections of the others.
+    base = replace(Detector(), missed=0.5, class_error=0.0)
+    better = replace(base, missed=np.where(many.truth.object_class < DIFFERENT, 0.02, 0.5))  # type: ignore[arg-type]
+    pair = [[simulation.detect(many, d, luck=7 * seed + i)] for i, d in enumerate((base, better))]
     adjusted = [row["p_adjusted"] for row in compare(many, *pair, plain)["by_class"]]
     stars = [p is not None and p < 0.05 for p in adjusted]
     result["stars"] = [sum(stars[:DIFFERENT]), sum(stars[DIFFERENT:])]
@@ -139,8 +145,7 @@ def one_set(images: int, seed: int, *, attribution: bool, runs: int = 1) -> dict
 
 def share(values: Sequence[float]) -> str:
     """A share in percent with its standard error."""
-    mean = 100 * float(np.mean(values))
-    return f"{mean:.1f} ± {np.sqrt(mean * (100 - mean) / len(values)):.1f}"
+    return f"{100 * np.mean(values):.1f} ± {100 * np.std(values) / np.sqrt(len(values)):.1f}"
 
 
 def show(sets: Sequence[dict[str, Any]]) -> None:
@@ -150,22 +155,27 @@ def show(sets: Sequence[dict[str, Any]]) -> None:
         by_images[one["images"]].append(one)
     sizes = sorted(by_images)
     print("| | " + " | ".join(f"{n} images" for n in sizes) + " |\n|--" + "|--" * len(sizes) + "|")
-    names = dict.fromkeys(name for one in sets for name in one["covered"])
+    names = dict.fromkeys(name for one in sets for name in one["rows"])
     table = {
         "test sets": {n: str(len(by_images[n])) for n in sizes},
-        **{name: {n: share([o["covered"][name] for o in by_images[n] if name in o["covered"]] or [np.nan])
-                  for n in sizes} for name in names},
-    }  # fmt: skip
+        **{name: {n: share(held(by_images[n], name) or [np.nan]) for n in sizes} for name in names},
+    }
     for low, high in GROUPS:
         inside = {
-            n: [hit for o in by_images[n] for seen, hit in o["classes"] if low <= seen <= high] for n in sizes
-        }
+            n: [a <= true <= b for o in by_images[n] for seen, _, a, b, true in o["classes"]
+                if low <= seen <= high]
+            for n in sizes
+        }  # fmt: skip
         title = f"classes in {low} to {high} images" if high < 10**9 else f"classes in {low} and more"
         table[title] = {n: share(inside[n]) if inside[n] else "–" for n in sizes}
     for name in ("type I", "power") if "stars" in sets[0] else ():
         for metric in ("AP", "AP50", "AP75"):
-            table[f"{name}, {metric}"] = {n: share([o[name][metric] for o in by_images[n]]) for n in sizes}
+            found = {n: [o[name][metric] for o in by_images[n]] for n in sizes}
+            table[f"{name}, {metric}"] = {n: share([p < 0.05 for p, _, _ in found[n]]) for n in sizes}
+            apart = {n: [(p < 0.05) != (a > 0 or b < 0) for p, a, b in found[n]] for n in sizes}
+            assert not any(map(any, apart.values())), "p and interval contradict each other"
     if "stars" in sets[0]:
+        # A set without a star has none that is false.
         table["false among starred classes"] = {
             n: share([o["stars"][1] / max(sum(o["stars"]), 1) for o in by_images[n]]) for n in sizes
         }
@@ -176,15 +186,21 @@ def show(sets: Sequence[dict[str, Any]]) -> None:
         print(f"| {name} | " + " | ".join(cells[n] for n in sizes) + " |")
 
 
+def held(sets: Sequence[dict[str, Any]], name: str) -> list[bool]:
+    """Whether the interval held the truth, of the sets that have one."""
+    found = [one["rows"][name] for one in sets if name in one["rows"]]
+    return [low <= true <= high for _, low, high, true in found]
+
+
 def table(sets: Sequence[dict[str, Any]]) -> dict[str, Any]:
     """What the report reads: percent covered by number of images, where there are ``ENOUGH`` test sets."""
     rows = []
     for images in sorted({one["images"] for one in sets}):
-        covered = [one["covered"] for one in sets if one["images"] == images]
-        if len(covered) >= ENOUGH:
-            shares = {n: float(np.mean([one[n] for one in covered if n in one])) for n in covered[0]}
+        some = [one for one in sets if one["images"] == images]
+        if len(some) >= ENOUGH:
+            shares = {name: float(np.mean(held(some, name))) for name in some[0]["rows"]}
             rows.append(
-                {"images": images, "sets": len(covered)}
+                {"images": images, "sets": len(some)}
                 | {"covered": {name: round(100 * share, 1) for name, share in shares.items()}}
             )
     return {
@@ -215,7 +231,7 @@ def main() -> None:
         return
     done = len(args.output.read_text().splitlines()) if args.output.exists() else 0
     with args.output.open("a") as file:
-        for seed in log.progress(range(done, args.sets), args.sets - done, "test sets"):
+        for seed in log.progress(range(FIRST + done, FIRST + args.sets), args.sets - done, "test sets"):
             one = one_set(args.images, seed, attribution=not args.no_attribution, runs=args.runs)
             file.write(json.dumps(one) + "\n")
             file.flush()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,18 +37,24 @@ class Options:
 
 @dataclass(frozen=True)
 class Pair:
-    """Numbers of baseline and candidate that statistics are taken of."""
+    """Numbers of baseline and candidate that statistics are taken of; widen as from ``widening``."""
 
     a: Numbers
     b: Numbers
     images: int
+    widen: float
 
     def estimate(
-        self, statistic: Statistic, *, normal: bool = False, seen_in: Mapping[int, int] | None = None
+        self,
+        statistic: Statistic,
+        *,
+        seen_in: Mapping[int, int] | None = None,
+        widen: Sequence[float] | None = None,
     ) -> list[Estimate]:
         """One estimate for each row that ``statistic`` makes of two columns (S, B).
 
-        ``normal`` asks for t intervals in all rows, ``seen_in`` in its rows, each with as many images.
+        ``seen_in`` asks for t intervals in its rows, of single classes, each with as many images. ``widen``
+        stands row by row for the pair's.
         """
         points = statistic(self.a.mean[:, None], self.b.mean[:, None])[:, 0]
         replicates = statistic(self.a.replicates, self.b.replicates)
@@ -58,7 +64,8 @@ class Pair:
         return [
             estimates.estimate(
                 float(points[i]), replicates[i], of_a[i], of_b[i],
-                seen_in.get(i, self.images), normal=normal or i in seen_in,
+                seen_in.get(i, self.images), normal=i in seen_in,
+                widen=1.0 if i in seen_in else widen[i] if widen else self.widen,
             )
             for i in range(len(points))
         ]  # fmt: skip
@@ -78,8 +85,11 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     table = baseline.tables[0]
     layout = measures.Layout(table)
     weights = resamples.multiplicities(table.num_images, options.bootstrap, options.seed)
-    pair = Pair(scores(baseline, weights, track), scores(candidate, weights, track), table.num_images)
-    seen_in = _images_of_classes(table)
+    seen_in = groups.images_of_classes(table)
+    a, b = scores(baseline, weights, track), scores(candidate, weights, track)
+    of_classes = b.replicates[layout.classes] - a.replicates[layout.classes]
+    widen = estimates.widening(of_classes, seen_in)
+    pair = Pair(a, b, table.num_images, widen)
     both = (layout.classes, layout.classes_at_50)
     rows = {one.start + k: int(seen_in[k]) for one in both for k in range(table.num_classes)}
     gains = pair.estimate(lambda a, b: b - a, seen_in=rows)
@@ -91,11 +101,15 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
         "curve": _curve(pair, gains, layout),
         "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
         "by_class": _by_class(pair, gains, layout, table, seen_in),
-        "by_group": _by_group(pair, gains, layout, table),
+        "by_group": _by_group(
+            pair, gains, layout, table, lambda c: estimates.widening(of_classes[c], seen_in[c])
+        ),
         "power": power.power(
             gains[layout.metrics["AP"]], table.num_images, (baseline.num_runs, candidate.num_runs)
         ),
         "resamples": {
+            "widened": widen,
+            "p_floor": _floor(pair, options.bootstrap),
             "class_absent": _absent(pair, layout, table),
             "two_factor_undefined": {tau: _undefined(pair, layout, tau) for tau in ANCHORS},
         },
@@ -103,18 +117,18 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     if options.attribution_bootstrap:
         few = resamples.multiplicities(table.num_images, options.attribution_bootstrap, options.seed)
         overlap = mends.foreground([*baseline.pairs, *candidate.pairs])
-        oracles = Pair(mended(baseline, few, overlap), mended(candidate, few, overlap), table.num_images)
+        sides = mended(baseline, few, overlap), mended(candidate, few, overlap)
+        oracles = Pair(*sides, table.num_images, widen)
         record["attribution"] = _attribution(oracles)
         shares = attribution.shares(oracles.a.replicates, oracles.b.replicates)
         record["resamples"]["attribution_undefined"] = int(np.isnan(shares[0]).sum())
     return record
 
 
-def _images_of_classes(table: MatchTable) -> np.ndarray:
-    """(K,) images in which a class has objects that count."""
-    counted = table.counts[0]
-    there = np.unique(np.stack([table.object_class[counted], table.object_image[counted]]), axis=1)
-    return np.bincount(there[0], minlength=table.num_classes)
+def _floor(pair: Pair, num_resamples: int) -> float:
+    """The least p of a metric by percentiles; 0 where it is by Student's t."""
+    runs = len(pair.a.of_runs) + len(pair.b.of_runs)
+    return 0.0 if runs > 2 else estimates.floor(num_resamples, pair.images, pair.widen)
 
 
 def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:
@@ -158,7 +172,7 @@ def _undefined(pair: Pair, layout: measures.Layout, tau: str) -> int:
 
 
 def _attribution(oracles: Pair) -> dict[str, Any]:
-    parts = dict(zip(KINDS, oracles.estimate(attribution.shares, normal=True), strict=True))
+    parts = dict(zip(KINDS, oracles.estimate(attribution.shares), strict=True))
     burdens = [attribution.burdens(side.mean[:, None])[:, 0] for side in (oracles.a, oracles.b)]
     record: dict[str, Any] = {}
     for kind in SHOWN_KINDS:
@@ -195,7 +209,11 @@ def _by_class(
 
 
 def _by_group(
-    pair: Pair, gains: list[Estimate], layout: measures.Layout, table: MatchTable
+    pair: Pair,
+    gains: list[Estimate],
+    layout: measures.Layout,
+    table: MatchTable,
+    widening: Callable[[np.ndarray], float],
 ) -> dict[str, list[dict[str, Any]]]:
     by_size = [group | _row(pair, gains, layout.metrics[group["metric"]]) for group in groups.sizes(table)]
     thirds = groups.frequencies(table)
@@ -206,7 +224,7 @@ def _by_group(
     def mean_of(side: np.ndarray) -> np.ndarray:
         return groups.mean_of(side[layout.classes], members)
 
-    gain = pair.estimate(lambda a, b: mean_of(b) - mean_of(a))
+    gain = pair.estimate(lambda a, b: mean_of(b) - mean_of(a), widen=[widening(c) for c in members])
     points = [mean_of(side.mean[:, None])[:, 0] for side in (pair.a, pair.b)]
     by_frequency = [
         facts

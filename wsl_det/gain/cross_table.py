@@ -12,7 +12,7 @@ two depend on each other; the split gives half of it to each.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,11 +27,13 @@ from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, detections, matching
 from wsl_det.evaluation.match_table import MatchTable
-from wsl_det.gain import measures, resamples
+from wsl_det.gain import estimates, groups, measures, resamples
+from wsl_det.gain.estimates import Estimate, Runs
 from wsl_det.predictions import Predictions
 
 SCHEMA = 1
 METRICS = ("AP", "AP50")
+ONE_RUN = Runs(np.zeros(1))
 PARTS = ("gain", "recognition", "localization", "interaction")
 Cells = Mapping[tuple[str, str], str | Path]
 """(whose boxes, whose head) -> predictions file."""
@@ -51,7 +53,7 @@ def make(
     """The content of cross.json; ``names`` are baseline and candidate, ``cells`` the four files by them.
 
     For each IoU type that all four carry: AP and AP50 of the cells, and the parts of the gain, each
-    with a percentile interval over resamples of the images that all cells share. Raises DataError
+    with an interval by ``estimates`` over resamples of the images that all cells share. Raises DataError
     for files that are not what they should be.
     """
     options = options or Options()
@@ -100,40 +102,41 @@ def _table(
         for head in names:
             one = found[boxes, head]
             table = matching.match_aligned(detections.align(one, truth, iou_type), shapes, truth, iou_type)
-            rows = [measures.Layout(table).metrics[name] for name in METRICS]
-            points.append(measures.columns(table)[rows, 0])
-            what = f"{iou_type} {boxes}/{head}"
-            replicates.append(_replicates(table, weights, rows, what))
-    # (cells, metrics, ...) -> by metric (2, 2, ...), boxes first.
-    value = np.stack(points).reshape(2, 2, len(METRICS))
-    resampled = np.stack(replicates).reshape(2, 2, len(METRICS), -1)
-    return {name: _record(value[:, :, i], resampled[:, :, i], names) for i, name in enumerate(METRICS)}
+            points.append(measures.columns(table)[:, 0])
+            replicates.append(_replicates(table, weights, f"{iou_type} {boxes}/{head}"))
+    layout = measures.Layout(table)
+    of_classes = (replicates[-1] - replicates[0])[layout.classes]
+    widen = estimates.widening(of_classes, groups.images_of_classes(table))
+    sure = partial(estimates.estimate, a=ONE_RUN, b=ONE_RUN, images=weights.shape[0], widen=widen)
+    # (cells, numbers, ...) -> by number (2, 2, ...), boxes first.
+    value = np.stack(points).reshape(2, 2, layout.size)
+    resampled = np.stack(replicates).reshape(2, 2, layout.size, -1)
+    rows = {name: layout.metrics[name] for name in METRICS}
+    return {name: _record(value[:, :, i], resampled[:, :, i], names, sure) for name, i in rows.items()}
 
 
-def _replicates(table: MatchTable, weights: np.ndarray, rows: Sequence[int], what: str) -> np.ndarray:
+def _replicates(table: MatchTable, weights: np.ndarray, what: str) -> np.ndarray:
     if not weights.shape[1]:
-        return np.empty((len(rows), 0))
-    return measures.columns(table, weights, track=partial(log.progress, what=what))[rows]
+        return np.empty((measures.Layout(table).size, 0))
+    return measures.columns(table, weights, track=partial(log.progress, what=what))
 
 
-def _record(value: np.ndarray, resampled: np.ndarray, names: tuple[str, str]) -> dict[str, Any]:
+def _record(
+    value: np.ndarray, resampled: np.ndarray, names: tuple[str, str], sure: Callable[..., Estimate]
+) -> dict[str, Any]:
+    def found(value: float, resampled: np.ndarray) -> dict[str, Any]:
+        return {"value": coco_ap.number(float(value)), "interval": sure(float(value), resampled).record()}
+
     cells = [
-        {"boxes": names[x], "head": names[y], **_estimate(value[x, y], resampled[x, y])}
+        {"boxes": names[x], "head": names[y], **found(value[x, y], resampled[x, y])}
         for x in range(2)
         for y in range(2)
     ]
     parts, part_resampled = split(value), split(resampled)
     return {
         "cells": cells,
-        **{name: _estimate(parts[i], part_resampled[i]) for i, name in enumerate(PARTS)},
+        **{name: found(parts[i], part_resampled[i]) for i, name in enumerate(PARTS)},
     }
-
-
-def _estimate(value: float, resampled: np.ndarray) -> dict[str, Any]:
-    """Percent and its 95% percentile interval; None where undefined."""
-    defined = resampled[~np.isnan(resampled)]
-    bounds = [float(b) for b in np.percentile(defined, [2.5, 97.5])] if len(defined) > 1 else [None, None]
-    return {"value": coco_ap.number(float(value)), "interval": bounds}
 
 
 def _side(meta: Mapping[str, Any] | None) -> dict[str, Any]:

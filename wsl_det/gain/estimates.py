@@ -5,12 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 from typing import Any
 
 import numpy as np
 
 PERCENTILES_FROM = 100
-"""Resamples under which percentiles say too little: interval and p are then normal."""
+"""Resamples under which percentiles say too little: interval and p are then by Student's t."""
 
 
 def t_cdf(t: float, df: float) -> float:
@@ -33,7 +34,7 @@ class Estimate:
 
     point: the value; nan where undefined. interval: (low, high), nan where undefined. p: two-sided, of a
     true value of 0, by the rule of the interval: below 0.05 just where 0 lies outside.
-    standard_error: square root of the whole variance. image_variance: from resampling images.
+    standard_error: square root of the whole variance. image_variance: from resampling images, widened.
     seed_variance: s2_A / k_A + s2_B / k_B, or None where no side has two runs. in_both: the part of these
     two that is the same chance, which counts once (see ``estimate``). df: degrees of freedom of the
     interval, infinite for percentiles. undefined: resamples in which the statistic did not exist.
@@ -84,16 +85,38 @@ def runs_of(values: np.ndarray, resampled: np.ndarray) -> Runs:
     return Runs(values, float(np.var(moves, axis=0, ddof=1).mean()) if moves.shape[1] else 0.0)
 
 
+def widening(replicates: np.ndarray, images: np.ndarray) -> float:
+    """How many times too small resampling makes the standard error of a mean over classes.
+
+    replicates: (K, B) values of the classes under resamples, nan where undefined. images: (K,) that show the
+    class. Resampling n images makes (n - 1) / n of a variance; for a mean over classes n is what shows a
+    class, and the rarest, which vary most, lack most. One image shows no variance: 2 stand for it.
+    """
+    n = np.maximum(images, 2)
+    defined = [row[~np.isnan(row)] for row in replicates]
+    variances = np.array([np.var(row) if len(row) else 0.0 for row in defined])
+    total = float(variances.sum())
+    return math.sqrt(float((variances * n / (n - 1)).sum()) / total) if total > 0 else 1.0
+
+
 def estimate(
-    point: float, replicates: np.ndarray, a: Runs, b: Runs, images: int, *, normal: bool = False
+    point: float,
+    replicates: np.ndarray,
+    a: Runs,
+    b: Runs,
+    images: int,
+    *,
+    normal: bool = False,
+    widen: float = 1.0,
 ) -> Estimate:
     """The estimate of a statistic from its image resamples and from its runs.
 
     replicates: (B,) values under resamples of ``images`` images, both sides averaged over their runs; nan
-    where undefined. With one run a side the interval is the percentiles of the replicates and p their
-    inversion, at least 2 / (B + 1); with ``normal`` (and for fewer than ``PERCENTILES_FROM`` replicates) both
-    are by Student's t with images - 1 degrees of freedom on their standard error. With more runs they are
-    Welch's t over
+    where undefined. widen: as from ``widening``. With one run a side the interval is percentiles of the
+    replicates, those that a normal law has ``widen`` times Student's t with images - 1 degrees of freedom
+    from its centre (Hesterberg's expanded percentiles), and p their inversion, at least ``floor``; with
+    ``normal`` (and where replicates are too few to reach that far) both are by that t on their standard
+    error, ``widen`` times. With more runs they are Welch's t over
 
         image variance + s2_A / k_A + s2_B / k_B - in both.
 
@@ -111,16 +134,16 @@ def estimate(
     nan = math.nan
     if math.isnan(point) or len(defined) < 2 or images < 2:
         return Estimate(point, (nan, nan), nan, nan, None, nan, math.inf, undefined)
-    image = float(np.var(defined, ddof=1))
+    image = float(np.var(defined, ddof=1)) * widen**2
     parts = _seed_parts(a, b)
-    if not parts and not normal and len(defined) >= PERCENTILES_FROM:
-        interval, p = _percentiles(defined)
+    if not parts and not normal and floor(len(defined), images, widen):
+        interval, p = _percentiles(defined, images, widen)
         return Estimate(point, interval, math.sqrt(image), image, None, 0.0, math.inf, undefined, p)
     if not parts:
         seed, both, total, df = None, 0.0, image, float(images - 1)
     else:
         seed = sum(variance for variance, _, _ in parts)
-        both = min(image, sum(luck for _, luck, _ in parts))
+        both = min(image, widen**2 * sum(luck for _, luck, _ in parts))
         uncertain = sum(variance**2 / df for variance, _, df in parts)
         total = image - both + seed
         df = total**2 / uncertain if uncertain > 0 else math.inf
@@ -130,16 +153,35 @@ def estimate(
     return Estimate(point, (point - reach, point + reach), error, image, seed, both, df, undefined, p)
 
 
-def _percentiles(replicates: np.ndarray) -> tuple[tuple[float, float], float]:
-    """The 95% percentile interval, and p as its inversion: the level at which an end of it meets 0."""
-    low, high = np.percentile(replicates, [2.5, 97.5])
+def floor(resamples: int, images: int, widen: float = 1.0) -> float:
+    """The least p that so many resamples can show by percentiles; 0 where they are too few for these."""
+    least = 1 / (resamples + 1)
+    few = resamples < PERCENTILES_FROM or _tail(images, widen) <= least
+    return 0.0 if few else _level(least, images, widen)
+
+
+def _tail(images: int, widen: float) -> float:
+    """The share of the replicates that the 95% interval leaves out at either end."""
+    return NormalDist().cdf(-widen * t_quantile(0.975, images - 1))
+
+
+def _level(tail: float, images: int, widen: float) -> float:
+    """The level of the interval with such a tail, two-sided."""
+    return min(1.0, 2 * t_cdf(NormalDist().inv_cdf(tail) / widen, images - 1)) if tail < 1 else 1.0
+
+
+def _percentiles(replicates: np.ndarray, images: int, widen: float) -> tuple[tuple[float, float], float]:
+    """The 95% interval, and p as its inversion: the level at which an end of it meets 0."""
+    tail = _tail(images, widen)
+    low, high = np.quantile(replicates, [tail, 1 - tail])
     ordered = np.sort(replicates)
-    p = 2 * min(_share_to_zero(ordered), _share_to_zero(-ordered[::-1]))
-    return (float(low), float(high)), min(1.0, max(p, 2 / (len(replicates) + 1)))
+    beyond = min(_share_to_zero(ordered), _share_to_zero(-ordered[::-1]))
+    p = _level(max(beyond, 1 / (len(replicates) + 1)), images, widen)
+    return (float(low), float(high)), p
 
 
 def _share_to_zero(ordered: np.ndarray) -> float:
-    """The highest share whose quantile, as ``numpy.percentile`` has it, is not above 0."""
+    """The highest share whose quantile, as ``numpy.quantile`` has it, is not above 0."""
     at = int(np.searchsorted(ordered, 0.0, side="right"))
     if at in (0, len(ordered)):
         return float(at > 0)

@@ -13,6 +13,13 @@ SIZES = ("APs", "APm", "APl")
 FREQUENCIES = ("rare", "common", "frequent")
 
 
+def images_of_classes(table: MatchTable) -> np.ndarray:
+    """(K,) images in which a class has objects that count."""
+    counted = table.counts[0]
+    there = np.unique(np.stack([table.object_class[counted], table.object_image[counted]]), axis=1)
+    return np.bincount(there[0], minlength=table.num_classes)
+
+
 def sizes(table: MatchTable) -> list[dict[str, Any]]:
     """COCO's size ranges as groups: name, objects, and the metric that holds their AP."""
     named = zip(SIZES, AREAS[1:], AREA_RANGES[1:], table.counts[1:], strict=True)

@@ -99,8 +99,9 @@ def make(
         "options": asdict(options),
         "p": "by the rule of the interval, of a true gain of 0: "
         + (
-            "inversion of the percentile interval (at least 2 / (resamples + 1)); by class Student’s t on "
-            "the standard error of the resamples, with one degree of freedom less than images of the class"
+            "inversion of the interval, percentiles of the resamples farther out by what resampling lacks "
+            "(no less than so many resamples can show); by class Student’s t on the standard error of the "
+            "resamples, with one degree of freedom less than images of the class"
             if len(baseline) == len(candidate) == 1
             else "Welch’s t over the variance from images and between runs"
         ),

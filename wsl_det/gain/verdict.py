@@ -93,7 +93,6 @@ def _opening(opening: dict[str, Any], iou_type: str) -> list[str]:
 def table(content: dict[str, Any]) -> str:
     """The comparison as a plain table: verdict, the twelve numbers, two factors, kinds of error."""
     lines = []
-    floor = 2 / (content["meta"]["options"]["bootstrap"] + 1)
     for iou_type in (name for name in WHAT if name in content):
         one = content[iou_type]
         sentences = headline(content, iou_type), paper(content, iou_type), reading(content, iou_type)
@@ -106,7 +105,7 @@ def table(content: dict[str, Any]) -> str:
                 f"{'–' if row[side] is None else format(row[side], '.2f'):>{width}s}"
                 for side, width in (("baseline", 9), ("candidate", 11))
             )
-            p = p_value(row["p"], floor)
+            p = p_value(row["p"], one["resamples"]["p_floor"])
             lines.append(
                 f"  {name:14s}{numbers}{signed(row['gain'], 2):>8s}   {span(row['interval'], 2):18s}{p:>9s}"
             )

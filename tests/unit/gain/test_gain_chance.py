@@ -32,16 +32,56 @@ def test_p_is_below_a_level_just_where_the_interval_of_that_level_leaves_out_0(s
         for values in (replicates, rng.standard_normal(size) + shift):
             one = percentile(values)
             for level in (0.2, 0.05, 0.025):
-                low, high = np.percentile(values, [50 * level, 100 - 50 * level])
+                low, high = ends(values, level)
                 assert (one.p < level) == bool(low > 0 or high < 0)
-            assert one.interval == pytest.approx(tuple(np.percentile(values, [2.5, 97.5])))
+            assert one.interval == pytest.approx(ends(values, 0.05))
             assert (one.p < 0.05) == (one.interval[0] > 0 or one.interval[1] < 0)
+
+
+def ends(values: np.ndarray, level: float, images: int = 100) -> tuple[float, float]:
+    """The quantiles that a normal law has as many standard deviations out as Student's t says."""
+    tail = stats.norm.cdf(stats.t(images - 1).ppf(level / 2))
+    low, high = np.quantile(values, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+@pytest.mark.parametrize("size", [39, 100, 200, 1000])
+@pytest.mark.parametrize("images", [2, 5, 12, 28, 300, 10**6])
+def test_no_widening_makes_p_and_interval_contradict(size: int, images: int) -> None:
+    """Also where the resamples do not reach as far out as the interval has to."""
+    rng = np.random.default_rng(size)
+    for widen in (1.0, 1.1, 1.41):
+        for shift in np.linspace(-4, 4, 21):
+            values = rng.standard_normal(size) + shift
+            one = estimates.estimate(shift, values, NONE, NONE, images, widen=widen)
+            assert (one.p < 0.05) == (one.interval[0] > 0 or one.interval[1] < 0)
+            assert one.p >= estimates.floor(size, images, widen)
+
+
+def test_widening_is_what_resampling_lacks_of_the_variance() -> None:
+    """A mean of class means of 2 to 30 images; resampling images class by class, the law is known."""
+    rng = np.random.default_rng(3)
+    images = np.array([2, 3, 5, 30])
+    true, found, widened = (images**-1.0).sum(), [], []
+    for _ in range(400):
+        values = [rng.standard_normal(n) for n in images]
+        means = np.stack([one[rng.integers(len(one), size=(200, len(one)))].mean(axis=1) for one in values])
+        found.append(means.var(axis=1).sum())
+        widened.append(found[-1] * estimates.widening(means, images) ** 2)
+    assert np.mean(found) < 0.75 * true
+    assert np.mean(widened) == pytest.approx(true, rel=0.1)
+    one_and_five = np.array([[3.0, 3.0, np.nan], [1.0, 2.0, 3.0]])
+    assert estimates.widening(one_and_five, np.array([1, 5])) == pytest.approx(np.sqrt(1.25))
+    assert estimates.widening(np.full((3, 9), np.nan), np.array([0, 1, 9])) == 1.0
+    assert estimates.widening(one_and_five, np.array([10**6, 10**6])) == pytest.approx(1.0, abs=1e-6)
 
 
 def test_the_floor_of_p_is_that_of_the_resamples_and_is_printed_as_such() -> None:
     far = percentile(np.linspace(1, 2, 1000))
-    assert far.p == 2 / 1001
-    assert words.p_value(far.p, 2 / 1001) == "< 0.002"
+    least = 2 * stats.t(99).cdf(stats.norm.ppf(1 / 1001))
+    assert far.p == pytest.approx(least, rel=1e-9) and far.p == estimates.floor(1000, 100)
+    assert estimates.floor(1000, 10**7) == pytest.approx(2 / 1001, rel=1e-4)
+    assert words.p_value(far.p, far.p) == "< 0.003"
     assert words.p_value(0.0001) == "< 0.001"
     assert words.p_value(0.0123, 2 / 1001) == "0.012"
     assert percentile(np.zeros(1000)).p == 1.0
