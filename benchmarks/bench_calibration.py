@@ -45,7 +45,7 @@ WHOLE, WORLDS = 12_000, 4
 """Images that stand for the population, and of how many such draws the truth is the mean."""
 GROUPS = ((8, 15), (16, 31), (32, 10**9))
 ENOUGH = 100
-FIRST = 1000
+FIRST = 2000
 """Seed of the first set: on those before it the rule was chosen."""
 TABLE = Path(__file__).parents[1] / "wsl_det" / "gain" / "calibration.json"
 

@@ -115,13 +115,15 @@ def calibration(images: int) -> dict[str, Any]:
     """How often the 95% intervals of one run a side hold, for a test set of ``images`` images.
 
     images, sets: of the simulated test sets, the largest measured that are no larger than this one. covered:
-    percent by name. uncalibrated: the kinds of error that cover less than ``HOLDS`` asks for.
+    percent by name. uncalibrated: the kinds of error that cover less than ``HOLDS`` asks for; too_narrow: the
+    metrics and factors that do.
     """
     rows: list[dict[str, Any]] = _known("calibration")["by_images"]
     row = [one for one in rows if one["images"] <= images or one is rows[0]][-1]
     least = next(share for size, share in HOLDS if row["images"] >= size)
-    kinds = {name.removesuffix(" (kind)"): share for name, share in row["covered"].items() if "kind" in name}
-    return row | {"uncalibrated": [kind for kind, share in kinds.items() if share < least]}
+    short = [name for name, share in row["covered"].items() if share < least]
+    kinds = [name.removesuffix(" (kind)") for name in short if name.endswith(" (kind)")]
+    return row | {"uncalibrated": kinds, "too_narrow": [n for n in short if not n.endswith(" (kind)")]}
 
 
 @functools.cache

@@ -88,7 +88,7 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     seen_in = groups.images_of_classes(table)
     a, b = scores(baseline, weights, track), scores(candidate, weights, track)
     of_classes = b.replicates[layout.classes] - a.replicates[layout.classes]
-    widen = estimates.widening(of_classes, seen_in)
+    widen = estimates.widening(of_classes, seen_in, table.num_images)
     pair = Pair(a, b, table.num_images, widen)
     both = (layout.classes, layout.classes_at_50)
     rows = {one.start + k: int(seen_in[k]) for one in both for k in range(table.num_classes)}
@@ -102,7 +102,11 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
         "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
         "by_class": _by_class(pair, gains, layout, table, seen_in),
         "by_group": _by_group(
-            pair, gains, layout, table, lambda c: estimates.widening(of_classes[c], seen_in[c])
+            pair,
+            gains,
+            layout,
+            table,
+            lambda c: estimates.widening(of_classes[c], seen_in[c], table.num_images),
         ),
         "power": power.power(
             gains[layout.metrics["AP"]], table.num_images, (baseline.num_runs, candidate.num_runs)

@@ -106,8 +106,9 @@ def _table(
             replicates.append(_replicates(table, weights, f"{iou_type} {boxes}/{head}"))
     layout = measures.Layout(table)
     of_classes = (replicates[-1] - replicates[0])[layout.classes]
-    widen = estimates.widening(of_classes, groups.images_of_classes(table))
-    sure = partial(estimates.estimate, a=ONE_RUN, b=ONE_RUN, images=weights.shape[0], widen=widen)
+    images = weights.shape[0]
+    widen = estimates.widening(of_classes, groups.images_of_classes(table), images)
+    sure = partial(estimates.estimate, a=ONE_RUN, b=ONE_RUN, images=images, widen=widen)
     # (cells, numbers, ...) -> by number (2, 2, ...), boxes first.
     value = np.stack(points).reshape(2, 2, layout.size)
     resampled = np.stack(replicates).reshape(2, 2, layout.size, -1)

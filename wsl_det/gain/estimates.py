@@ -14,6 +14,15 @@ PERCENTILES_FROM = 100
 """Resamples under which percentiles say too little: interval and p are then by Student's t."""
 
 
+LACKING = np.array([1.74, 1.74, 1.74, 1.16])
+"""How many times too small resampling makes the variance of a class that 0, 1, 2 or 3 images show.
+
+The values of n images have (n - 1) / n of the variance. But a resample holds N of them, about Poisson, and a
+mean over N varies with E[1 / N], N > 0, more than with 1 / n: from 4 images on that makes up for the rest.
+One image shows no variance of its own and is taken as two.
+"""
+
+
 def t_cdf(t: float, df: float) -> float:
     """P(T <= t) of Student's t with ``df`` degrees of freedom, which may be fractional or infinite."""
     from scipy import special  # takes a moment to load
@@ -85,18 +94,18 @@ def runs_of(values: np.ndarray, resampled: np.ndarray) -> Runs:
     return Runs(values, float(np.var(moves, axis=0, ddof=1).mean()) if moves.shape[1] else 0.0)
 
 
-def widening(replicates: np.ndarray, images: np.ndarray) -> float:
+def widening(replicates: np.ndarray, seen_in: np.ndarray, images: int) -> float:
     """How many times too small resampling makes the standard error of a mean over classes.
 
-    replicates: (K, B) values of the classes under resamples, nan where undefined. images: (K,) that show the
-    class. Resampling n images makes (n - 1) / n of a variance; for a mean over classes n is what shows a
-    class, and the rarest, which vary most, lack most. One image shows no variance: 2 stand for it.
+    replicates: (K, B) values of the classes under resamples, nan where undefined. seen_in: (K,) images of
+    ``images`` that show the class; see ``LACKING``. Of the whole, resampling makes (images - 1) / images.
     """
-    n = np.maximum(images, 2)
+    lacking = np.concatenate([LACKING, [1.0]])[np.minimum(seen_in, len(LACKING))]
     defined = [row[~np.isnan(row)] for row in replicates]
     variances = np.array([np.var(row) if len(row) else 0.0 for row in defined])
     total = float(variances.sum())
-    return math.sqrt(float((variances * n / (n - 1)).sum()) / total) if total > 0 else 1.0
+    by_class = float(variances @ lacking) / total if total > 0 else 1.0
+    return math.sqrt(max(by_class, images / max(images - 1, 1)))
 
 
 def estimate(

@@ -26,23 +26,18 @@ def percentile(replicates: np.ndarray, point: float = 0.0) -> estimates.Estimate
 @pytest.mark.parametrize("size", [100, 999, 1000])
 def test_p_is_below_a_level_just_where_the_interval_of_that_level_leaves_out_0(size: int) -> None:
     rng = np.random.default_rng(size)
+    # A normal law has these quantiles as many standard deviations out as Student's t of 99 says.
+    tails = {level: stats.norm.cdf(stats.t(99).ppf(level / 2)) for level in (0.2, 0.05, 0.025)}
     for shift in np.linspace(-3.5, 3.5, 60):
         # Steps of a quarter: replicates tie with each other, and many are 0.
         replicates = np.round(4 * (rng.standard_normal(size) + shift)) / 4
         for values in (replicates, rng.standard_normal(size) + shift):
             one = percentile(values)
-            for level in (0.2, 0.05, 0.025):
-                low, high = ends(values, level)
+            for level, tail in tails.items():
+                low, high = np.quantile(values, [tail, 1 - tail])
                 assert (one.p < level) == bool(low > 0 or high < 0)
-            assert one.interval == pytest.approx(ends(values, 0.05))
+            assert one.interval == pytest.approx(np.quantile(values, [tails[0.05], 1 - tails[0.05]]).tolist())
             assert (one.p < 0.05) == (one.interval[0] > 0 or one.interval[1] < 0)
-
-
-def ends(values: np.ndarray, level: float, images: int = 100) -> tuple[float, float]:
-    """The quantiles that a normal law has as many standard deviations out as Student's t says."""
-    tail = stats.norm.cdf(stats.t(images - 1).ppf(level / 2))
-    low, high = np.quantile(values, [tail, 1 - tail])
-    return float(low), float(high)
 
 
 @pytest.mark.parametrize("size", [39, 100, 200, 1000])
@@ -50,8 +45,8 @@ def ends(values: np.ndarray, level: float, images: int = 100) -> tuple[float, fl
 def test_no_widening_makes_p_and_interval_contradict(size: int, images: int) -> None:
     """Also where the resamples do not reach as far out as the interval has to."""
     rng = np.random.default_rng(size)
-    for widen in (1.0, 1.1, 1.41):
-        for shift in np.linspace(-4, 4, 21):
+    for widen in (1.0, 1.3):
+        for shift in np.linspace(-4, 4, 17):
             values = rng.standard_normal(size) + shift
             one = estimates.estimate(shift, values, NONE, NONE, images, widen=widen)
             assert (one.p < 0.05) == (one.interval[0] > 0 or one.interval[1] < 0)
@@ -59,21 +54,27 @@ def test_no_widening_makes_p_and_interval_contradict(size: int, images: int) -> 
 
 
 def test_widening_is_what_resampling_lacks_of_the_variance() -> None:
-    """A mean of class means of 2 to 30 images; resampling images class by class, the law is known."""
+    """Means over the images that show a class, which come and go with the resample: the law is known."""
     rng = np.random.default_rng(3)
-    images = np.array([2, 3, 5, 30])
-    true, found, widened = (images**-1.0).sum(), [], []
-    for _ in range(400):
-        values = [rng.standard_normal(n) for n in images]
-        means = np.stack([one[rng.integers(len(one), size=(200, len(one)))].mean(axis=1) for one in values])
-        found.append(means.var(axis=1).sum())
-        widened.append(found[-1] * estimates.widening(means, images) ** 2)
-    assert np.mean(found) < 0.75 * true
-    assert np.mean(widened) == pytest.approx(true, rel=0.1)
-    one_and_five = np.array([[3.0, 3.0, np.nan], [1.0, 2.0, 3.0]])
-    assert estimates.widening(one_and_five, np.array([1, 5])) == pytest.approx(np.sqrt(1.25))
-    assert estimates.widening(np.full((3, 9), np.nan), np.array([0, 1, 9])) == 1.0
-    assert estimates.widening(one_and_five, np.array([10**6, 10**6])) == pytest.approx(1.0, abs=1e-6)
+    for n, lacking in ((2, 1.74), (3, 1.16), (4, 1.0), (8, 1.0)):
+        law = stats.poisson(n)
+        k = np.arange(1, 60)
+        expected = n / (n - 1) / (n * (law.pmf(k) / k).sum() / law.sf(0))
+        assert max(expected, 1) == pytest.approx(lacking, abs=0.015)
+        found = []
+        for _ in range(1500):
+            values, drawn = rng.standard_normal(n), rng.poisson(1.0, (80, n))
+            drawn = drawn[drawn.any(axis=1)]
+            found.append((drawn @ values / drawn.sum(axis=1)).var(ddof=1))
+        assert lacking * np.mean(found) == pytest.approx(1 / n, rel=0.07)
+    two_and_five = np.array([[3.0, 3.0, np.nan, 4.0], [1.0, 2.0, 3.0, np.nan]])
+    a, b = 2 / 9, 2 / 3
+    expected = np.sqrt((1.74 * a + b) / (a + b))
+    assert estimates.widening(two_and_five, np.array([2, 5]), 1000) == pytest.approx(expected)
+    assert estimates.widening(two_and_five, np.array([4, 5]), 6) == pytest.approx(np.sqrt(6 / 5))
+    assert estimates.widening(np.full((3, 9), np.nan), np.array([0, 1, 9]), 9) == pytest.approx(
+        np.sqrt(9 / 8)
+    )
 
 
 def test_the_floor_of_p_is_that_of_the_resamples_and_is_printed_as_such() -> None:
