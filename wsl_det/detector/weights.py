@@ -197,12 +197,13 @@ def _how_to_make(name: str, config_file: Path | None) -> str:
 
 
 def _commands_in_head(config_file: Path) -> list[str]:
-    """The download and export commands in the comments at the top of a config."""
+    """The commands at the top of a config that download, or pretrain, and export its weights."""
+    made = tuple(f"python tools/{name}" for name in ("download_model", "pretrain_net", "export_backbone"))
     found = []
     for line in config_file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
         words = line.lstrip("# ").rstrip()
-        if words.startswith(("python tools/download_model", "python tools/export_backbone", "wsl-det ")):
+        if words.startswith((*made, "wsl-det ")):
             found.append(words)
     return found

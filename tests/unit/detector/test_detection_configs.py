@@ -61,7 +61,8 @@ def test_absent_weights_are_answered_with_the_commands_of_the_head(path, monkeyp
     with pytest.raises(ConfigError) as error:
         weights.check(cfg, path)
     commands = str(error.value).splitlines()[1:]
-    assert commands[0].strip().startswith("python tools/download_model.py ")
+    first = "python tools/" + ("pretrain_net.py " if "in1k_32x" in path.name else "download_model.py ")
+    assert commands[0].strip().startswith(first)
     assert commands[1].strip().endswith(cfg.MODEL.WEIGHTS)
 
 
@@ -86,6 +87,8 @@ def test_pixels_and_stride_go_together(path):
         ("mask_rcnn_ig", "mask_rcnn_in1k_fair"),
         ("mask_rcnn_ig", "mask_rcnn_ig_scratch"),
         ("mask_rcnn_ig", "mask_rcnn_ig_32x16d"),
+        ("mask_rcnn_ig_32x4d", "mask_rcnn_in1k_32x4d"),
+        ("mask_rcnn_ig_32x16d", "mask_rcnn_in1k_32x16d"),
         ("faster_rcnn_ig", "faster_rcnn_in1k"),
         ("quick/mask_rcnn_R_50_facades", "quick/mask_rcnn_R_50_facades_scratch"),
         ("quick/mask_rcnn_R_50_coco", "quick/mask_rcnn_R_50_coco_scratch"),
