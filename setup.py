@@ -35,7 +35,7 @@ setup(
         "wsl_det.docs.scaling": "docs/scaling",
     },
     package_data={
-        "wsl_det": ["**/*.json", "**/*.html", "**/*.css", "**/*.txt", "**/*.yaml"],
+        "wsl_det": ["**/*.json", "**/*.html", "**/*.css", "**/*.js", "**/*.txt", "**/*.yaml"],
         "wsl_det.configs": ["*.yaml", "*/*.yaml"],
         "wsl_det.docs.scaling": ["*.yaml", "results/*.json"],
         "pretrain": ["vocabulary/data/*", "*/*.html"],

@@ -1,1 +1,1 @@
-"""Makes the modules that several rooms' tests share (browser, train_runs) importable from all of them."""
+"""Makes modules that many rooms' tests share (browser, chromium, train_runs) importable from all of them."""

@@ -24,6 +24,8 @@ _VARIABLES = {
     INK: "ink", MUTED: "muted", RULE: "rule", GREY: "grey", BLUE: "blue", OCHRE: "ochre", RED: "red",
     "#9dbde6": "pale", "#ffffff": "paper",
 }  # fmt: skip
+# matplotlib writes the attribute in single quotes where it holds double ones.
+_HIT = re.compile(r'<g id=(["\'])hit:(.*?)\1>(\s*<path [^>]*?)style="[^"]*"', re.DOTALL)
 _STYLE: Any = {
     "svg.fonttype": "none",
     "font.family": ["DejaVu Sans"],
@@ -85,10 +87,23 @@ def bare(axes: Axes, grid: str) -> None:
     axes.set_axisbelow(True)
 
 
+def hit(
+    axes: Axes, text: str, *, x: tuple[float, float] | None = None, y: tuple[float, float] = (0, 0)
+) -> None:
+    """An unseen field over a span of x, or else of y, that tells ``text`` where the page is pointed at."""
+    field = axes.axhspan(*y) if x is None else axes.axvspan(*x)
+    field.set(alpha=0, gid=f"hit:{text}")
+
+
 def _svg(figure: Figure) -> str:
     text = io.StringIO()
     figure.savefig(text, format="svg", transparent=True, metadata={"Date": None})
-    return pages.printable(text.getvalue())
+    svg = re.sub(
+        _HIT, r'<g class="hit"><title>\2</title>\3fill-opacity="0"', pages.printable(text.getvalue())
+    )
+    # Ids that nothing refers to would stand twice on a page of several figures.
+    referred = set(re.findall(r"#([\w.-]+)", svg))
+    return re.sub(r' id="([^"]*)"', lambda found: found[0] if found[1] in referred else "", svg)
 
 
 def _element(svg: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -16,8 +18,13 @@ from wsl_det.core import words
 T = TypeVar("T")
 _HERE = Path(__file__).parent
 _FILTERS: dict[str, Callable[..., str]] = {
-    name: getattr(words, name) for name in ("signed", "plain", "span", "interval", "number", "percent")
-} | {"p_value": lambda *given: words.p_value(*given).replace(" ", "\xa0")}  # "< 0.001" on one line
+    name: getattr(words, name) for name in ("signed", "plain", "number", "percent")
+} | {
+    # An interval breaks before its upper end only, and "< 0.001" nowhere.
+    "span": lambda *given: words.span(*given).replace(" to", "\xa0to"),
+    "interval": lambda *given: words.interval(*given).replace(" to", "\xa0to"),
+    "p_value": lambda *given: words.p_value(*given).replace(" ", "\xa0"),
+}
 # Control characters, lone surrogates (not UTF-8), marks that turn the direction of what follows.
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -26,7 +33,8 @@ def load(name: str, folder: str | Path, **filters: Callable[..., str]) -> jinja2
     """The template file ``name`` of ``folder``, which extends ``layout.html``; a name left unset is an error.
 
     Templates have the functions of ``words`` and ``filters`` as filters, and ``tojson`` for what a script
-    reads. A file that needs nothing from elsewhere comes out: the layout's policy forbids the network.
+    reads. A file that needs nothing from elsewhere comes out: the layout's policy forbids the network, and
+    every script but ``page.js``.
     """
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader([folder, _HERE]),
@@ -37,6 +45,9 @@ def load(name: str, folder: str | Path, **filters: Callable[..., str]) -> jinja2
         lstrip_blocks=True,
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False}
+    script = (_HERE / "page.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    environment.globals.update(script=Markup(script), script_hash=f"sha256-{digest}")
     environment.filters.update(_FILTERS | filters)
     return environment.get_template(name)
 

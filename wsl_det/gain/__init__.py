@@ -5,8 +5,7 @@ In a notebook::
     from wsl_det import gain
 
     card = gain.compare("instances_val2017.json", "baseline.json", "candidate.json")
-    print(card)                                        # the table
-    card                                               # the page
+    card                                               # the table, and the page below it
     card.content["bbox"]["metrics"]["AP"]["interval"]  # any number of gain.json
 """
 
@@ -16,6 +15,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from wsl_det.gain.inputs import One, Truth
     from wsl_det.gain.report import GainReport
@@ -33,6 +33,9 @@ def compare(
     seed: int = 0,
     allow_mismatch: bool = False,
     names: tuple[str, str] | None = None,
+    images: str | Path | None = None,
+    verdicts: str | Path | None = None,
+    duplicates: str | None = None,
 ) -> GainReport:
     """The gain report of two sides, as ``tools/report_gain.py`` makes it.
 
@@ -41,13 +44,23 @@ def compare(
     (class_id is then the place of the category in the order of the ids); a list of these is runs with
     different training seeds. names: of the two sides, by default those of their folders. bootstrap,
     attribution_bootstrap: resamples of the images (levels 1 and 2, and level 3, of design.md section 5; 0 for
-    the second leaves level 3 out). The result prints as the table and shows as the page in a notebook;
-    ``content`` is gain.json, ``report.write(result, folder)`` writes the files. Raises ConfigError for
-    numbers of resamples that make no interval, DataError for files that are not what they should be and for
-    sides that are not alike (unless ``allow_mismatch``).
+    the second leaves level 3 out). images: the folder of the test images, for the photos of the page.
+    verdicts: a file of the duplicate review, with duplicates "exclude" or "wrong": what becomes of test
+    images that were seen in training (gt must then be a file). The result prints as the table, and shows the
+    page below it in a notebook; ``content`` is gain.json, ``report.write(result, folder)`` writes the files.
+    Raises ConfigError for numbers of resamples that make no interval, DataError for files that are not what
+    they should be and for sides that are not alike (unless ``allow_mismatch``).
     """
+    from wsl_det.evaluation import duplicates as treatment
     from wsl_det.gain import inputs, report
 
-    options = report.Options(bootstrap, attribution_bootstrap, seed)
-    sides = inputs.runs(baseline), inputs.runs(candidate)
-    return report.make(gt, *sides, options, allow_mismatch=allow_mismatch, names=names)
+    return report.make(
+        gt,
+        inputs.runs(baseline),
+        inputs.runs(candidate),
+        report.Options(bootstrap, attribution_bootstrap, seed),
+        allow_mismatch=allow_mismatch,
+        duplicates=treatment.read(verdicts, duplicates),
+        names=names,
+        images=images,
+    )

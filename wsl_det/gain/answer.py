@@ -70,20 +70,25 @@ def localization(record: dict[str, Any]) -> dict[str, Any] | None:
 
 
 def paper(opening: dict[str, Any]) -> str:
-    """The paper's own reading, and what is wrong with it, in one sentence; empty where undefined."""
+    """The paper's own reading, in one sentence; empty where undefined."""
     if opening["paper"] is None:
         return ""
     gain, at_50 = (opening["metrics"][name]["gain"] for name in ("AP", "AP50"))
-    seen = opening["paper"]["mixtures"]
-    holds, all_of, wrong = seen["holds"], seen["mixtures"], seen["wrong"]
     numbers = f"AP@50 changes by {signed(at_50)} points and AP by {signed(gain)}"
     if opening["paper"]["larger_at_50"]:
-        reading = "the larger gain in AP@50 reads, in the paper’s way, as better classification"
-    else:
-        reading = "without a larger gain in AP@50 that reads, in the paper’s way, as no better classification"
+        return f"{numbers}: the larger gain in AP@50 reads, in the paper’s way, as better classification."
+    reading = "without a larger gain in AP@50 that reads, in the paper’s way, as no better classification"
+    return f"{numbers}: {reading}."
+
+
+def weakness(opening: dict[str, Any]) -> str:
+    """What is wrong with the paper's reading, in one sentence; empty where there is none."""
+    if opening["paper"] is None:
+        return ""
+    seen = opening["paper"]["mixtures"]
     return (
-        f"{numbers}: {reading}. That reading is weak: nearly any gain is larger in AP@50 ({holds} of "
-        f"{all_of} simulated gains of known cause, {wrong} of these mostly localization)."
+        f"That reading is weak: nearly any gain is larger in AP@50 ({seen['holds']} of {seen['mixtures']} "
+        f"simulated gains of known cause, {seen['wrong']} of these mostly localization)."
     )
 
 

@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, Drawing, bare, drawing
+from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, Drawing, bare, drawing, hit
 from wsl_det.core.pages import printable
-from wsl_det.core.words import plain, signed
+from wsl_det.core.words import plain, signed, span
 
 BASELINE, CANDIDATE = GREY, BLUE
 RECOGNITION, LOCALIZATION = BLUE, OCHRE
@@ -71,6 +71,15 @@ def _curve(names: dict[str, str], record: dict[str, Any], narrow: bool) -> Figur
     iou = [row["iou"] for row in rows]
     _absolute(left, iou, rows)
     _relative(right, iou, rows)
+    for row in rows:
+        at, where = f"IoU {row['iou']:.2f}", (row["iou"] - 0.025, row["iou"] + 0.025)
+        shown = ", ".join(
+            f"{printable(names[side], 60)} {plain(row[side])}" for side in ("baseline", "candidate")
+        )
+        gain = f"gain {signed(row['gain'])} ({span(row['interval'])})"
+        hit(left, f"{at}: {shown}, {gain}", x=where)
+        share = "not shown" if row["relative"] is None else f"{signed(100 * row['relative'], 0)}%"
+        hit(right, f"{at}: relative gain {share}, {gain}", x=where)
     for axes in (left, right):
         bare(axes, "y")
         axes.set_xticks(iou[::2], [f"{x:.1f}" for x in iou[::2]])
@@ -128,7 +137,9 @@ def _factors(record: dict[str, Any], narrow: bool) -> Figure:
         split = record["two_factor"][tau]
         for part, color, shift in (("recognition", RECOGNITION, -0.17), ("localization", LOCALIZATION, 0.17)):
             _whisker(axes, i + shift, split[part], split["interval"][part], color, strong=tau == "0.1")
-        names.append(f"τ = {tau}" + ("  headline" if tau == "0.1" and not narrow else ""))
+            said = f"Split at an IoU of {tau}: {part} {signed(split[part])} ({span(split['interval'][part])})"
+            hit(axes, said, y=(i + shift - 0.17, i + shift + 0.17))
+        names.append(f"split at IoU {tau}")
         places.append(i)
     axes.set_yticks(places, names)
     axes.get_yticklabels()[0].set_color(INK)
@@ -149,6 +160,7 @@ def _attribution(record: dict[str, Any], narrow: bool) -> Figure:
         if share["gain"] is not None:
             axes.barh(i, share["gain"], height=0.5, color=color, alpha=0.28, linewidth=0)
         _whisker(axes, i, share["gain"], share["interval"], color, strong=True)
+        hit(axes, f"{kind}: {signed(share['gain'], 2)} ({span(share['interval'], 2)})", y=(i - 0.5, i + 0.5))
     axes.set_yticks(range(len(kinds)), kinds, color=INK)
     axes.set_ylim(len(kinds) - 0.4, -0.6)
     _from_zero(axes)

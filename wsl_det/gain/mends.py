@@ -82,10 +82,7 @@ class Mended:
 
 def mend(pairs: ImagePairs, t: int, overlap: float) -> Mended:
     """``SUBSETS`` of mends at IoU ``COCO_THRESHOLDS[t]``, matched again."""
-    target = _targets(
-        pairs.image, pairs.label, pairs.matched[t], pairs.object_starts, pairs.object_label,
-        pairs.counted, pairs.overlap, pairs.overlap_starts, overlap, max(overlap, OTHER_CLASS),
-    )  # fmt: skip
+    target = targets(pairs, t, overlap)
     wanted = np.zeros(len(pairs.object_label), dtype=bool)
     wanted[target[target >= 0]] = True
     mended = np.where(target >= 0, pairs.object_label[target], pairs.label) if len(wanted) else pairs.label
@@ -107,6 +104,15 @@ def mend(pairs: ImagePairs, t: int, overlap: float) -> Mended:
     classes = np.arange(pairs.num_classes + 1)
     starts = np.stack([np.searchsorted(label[o], classes) for label, o in zip(labels, order, strict=True)])
     return Mended(order, starts, status, wanted)
+
+
+def targets(pairs: ImagePairs, t: int, overlap: float) -> np.ndarray:
+    """(D,) the object that a detection is about at IoU ``COCO_THRESHOLDS[t]``, or -1."""
+    found: np.ndarray = _targets(
+        pairs.image, pairs.label, pairs.matched[t], pairs.object_starts, pairs.object_label,
+        pairs.counted, pairs.overlap, pairs.overlap_starts, overlap, max(overlap, OTHER_CLASS),
+    )  # fmt: skip
+    return found
 
 
 def _average(pairs: ImagePairs, mended: Mended, weights: np.ndarray) -> np.ndarray:

@@ -3,28 +3,45 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from markupsafe import Markup
+
 from wsl_det.core import pages
 from wsl_det.core.figures import Drawing
-from wsl_det.gain import verdict
+from wsl_det.core.words import plain, signed, span
+from wsl_det.gain import answer, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import SHOWN_KINDS
 
 TITLES = {"bbox": "Boxes", "segm": "Masks"}
+MEANS = {
+    "found": "the class is right and the box fits",
+    "classification": "about an object of another class",
+    "localization": "about an object of its class, but the box does not fit well enough",
+    "duplicate": "on an object that a better detection has found",
+    "background": "about no object",
+    "missed": "an object that no detection is about",
+}
+"""What a detection is, and what an object is that has none, in the words of the page."""
 SHOWN_CLASSES = 8
 """Classes in each of the two lists of largest gains and losses."""
 
 
 def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | None = None) -> str:
     """The page of a report; ``images`` is the folder of the test images, for the gallery."""
-    shots: list[dict[str, Any]] = []
-    if images is not None:
-        from wsl_det.gain.gallery import choose
-
-        shots = choose(report, images)
     content = report.content
+    classes = {name: class_lists(content[name]["by_class"]) for name in report.iou_types()}
+    shots: list[dict[str, Any]] = []
+    signs: Mapping[str, str] = {}
+    if images is not None:
+        from wsl_det.gain import gallery
+
+        first = classes[report.iou_types()[0]]
+        shots = gallery.choose(report, images, [*first["gained"], *first["lost"]])
+        signs = gallery.SIGNS
     page = pages.load("page.html", Path(__file__).parent)
     return page.render(
         content=content,
@@ -32,10 +49,17 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
         iou_types=report.iou_types(),
         titles=TITLES,
         verdicts=[verdict.headline(content, name) for name in report.iou_types()],
-        papers={name: verdict.paper(content, name) for name in report.iou_types()},
+        # What is wrong with the paper's way is said once.
+        papers={
+            name: answer.paper(content[name]["asked"]) if i else verdict.paper(content, name)
+            for i, name in enumerate(report.iou_types())
+        },
         readings={name: verdict.reading(content, name) for name in report.iou_types()},
         figures=drawn,
-        classes={name: class_lists(content[name]["by_class"]) for name in report.iou_types()},
+        classes=classes,
+        links={i: shot["id"] for key in ("shows", "about") for shot in reversed(shots) for i in shot[key]},
+        signs=signs,
+        means=MEANS,
         kinds=SHOWN_KINDS,
         doubts={
             name: verdict.doubt(content[name]["metrics"]["AP"]["variance"]) for name in report.iou_types()
@@ -44,6 +68,22 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
         gallery=shots,
         ancestry=_ancestry(content["meta"]["ancestry"]),
     )
+
+
+def table(content: dict[str, Any]) -> str:
+    """What the page opens with as a plain HTML table, for notebooks."""
+    names = content["meta"]["names"]
+    rows = [["", names["baseline"], names["candidate"], "gain", "95% interval"]]
+    for name in (name for name in TITLES if name in content):
+        split = content[name]["two_factor"]["0.1"]
+        for metric, row in content[name]["asked"]["metrics"].items():
+            values = [plain(row["baseline"]), plain(row["candidate"]), signed(row["gain"])]
+            rows.append([f"{TITLES[name]}, {metric}", *values, span(row["interval"])])
+        for part in ("recognition", "localization"):
+            gain = [signed(split[part]), span(split["interval"][part])]
+            rows.append([f"{TITLES[name]}, {part}", "", "", *gain])
+    line = f"<tr>{'<td>{}</td>' * len(rows[0])}</tr>"
+    return Markup(f"<table>{line * len(rows)}</table>").format(*pages.printable(list(chain(*rows))))
 
 
 def class_lists(rows: list[dict[str, Any]]) -> dict[str, Any]:

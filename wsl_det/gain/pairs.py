@@ -17,7 +17,8 @@ from wsl_det.evaluation.matching import ObjectShapes
 class ImagePairs:
     """Detections of one side by descending score over the whole set, with their overlaps.
 
-    image, label: (D,) int32. matched: (T, D) int32 object at COCO's ten IoUs, or -1.
+    place: (D,) int64 in the match table. image, label: (D,) int32. matched: (T, D) int32 object at COCO's
+    ten IoUs, or -1.
     by_image: (D,) detections ordered by image, then score; image_starts: (I + 1,) into it.
     Objects are ordered by image: object_starts (I + 1,), object_label (G,) int32, counted (G,) bool,
     crowd (G,) bool. num_classes: K.
@@ -26,6 +27,7 @@ class ImagePairs:
     with o's shape would have it (so a crowd's is the share of o inside it).
     """
 
+    place: np.ndarray
     image: np.ndarray
     label: np.ndarray
     matched: np.ndarray
@@ -61,6 +63,7 @@ def build(table: MatchTable, found: Detections, shapes: ObjectShapes, truth: Gro
     else:
         between = matching.mask_overlaps(shapes.masks, first, shapes.masks, second, truth.object_crowd)
     return ImagePairs(
+        place=order,
         image=image,
         label=found.label[order],
         matched=np.ascontiguousarray(table.matched[FIRST_COCO:, order]),

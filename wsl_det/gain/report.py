@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
@@ -25,22 +25,31 @@ FEW_IMAGES = 50
 """Test images under which intervals cover less than they say (benchmarks/README.md)."""
 
 
+@dataclass(frozen=True, repr=False)
 class GainReport(Compared):
-    """A finished comparison as people meet it: printed, a table; in a notebook's cell, the page."""
+    """A finished comparison as people meet it: a table, and in a notebook's cell the page below it.
 
-    def __str__(self) -> str:
+    images: the folder of the test images, for the gallery of the page, or None.
+    """
+
+    images: str | Path | None = None
+
+    def __repr__(self) -> str:
         return verdict.table(self.content)
 
     def html(self, images: str | Path | None = None) -> str:
-        """The page gain.html; ``images`` is the folder of the test images, for the gallery."""
+        """The page gain.html; ``images`` instead of the report's own."""
         from wsl_det.gain import figures, page  # matplotlib takes a second to load
 
-        return page.render(self, figures.draw(self.content), images)
+        return page.render(self, figures.draw(self.content), images or self.images)
 
     def _repr_html_(self) -> str:
-        # In a frame of its own, so that the page's style and the notebook's leave each other alone.
-        text = escape(self.html(), quote=True)
-        return f'<iframe srcdoc="{text}" sandbox style="width:100%;height:56rem;border:0"></iframe>'
+        # In a frame of its own, so that the page's style and the notebook's leave each other alone; where
+        # notebooks are shown without frames, the table stands.
+        frame = (
+            f'<iframe srcdoc="{escape(self.html(), quote=True)}" sandbox="allow-scripts" style="width:100%;'
+        )
+        return f'{page.table(self.content)}<details open>{frame}height:56rem;border:0"></iframe></details>'
 
 
 def make(
@@ -52,6 +61,7 @@ def make(
     allow_mismatch: bool = False,
     duplicates: Duplicates | None = None,
     names: tuple[str, str] | None = None,
+    images: str | Path | None = None,
 ) -> GainReport:
     """Compare the predictions of two sides, one or several runs (training seeds) each.
 
@@ -59,7 +69,8 @@ def make(
     of their runs' folders.
     Raises DataError for files that are not what they should be, and for sides that are not alike
     (unless ``allow_mismatch``, which prints the differences in the report). ``duplicates`` treats test
-    images that were seen in training, the same way on both sides.
+    images that were seen in training, the same way on both sides. ``images`` is the folder of the test
+    images, for the gallery of the page.
     """
     options = options or Options()
     _check_options(options, baseline, candidate)
@@ -119,13 +130,13 @@ def make(
             for name, one in zip(("baseline", "candidate"), runs, strict=True)
         },
     }
-    return GainReport(content, truth, runs[0], runs[1])
+    return GainReport(content, truth, runs[0], runs[1], images)
 
 
 def write(report: GainReport, output: str | Path, images: str | Path | None = None) -> Path:
     """Write gain.json, the figures and gain.html into a folder; the path of the page.
 
-    ``images`` is the folder of the test images, for the gallery.
+    ``images`` is the folder of the test images, for the gallery, instead of the report's own.
     """
     from wsl_det.gain import figures, page
 
@@ -133,7 +144,7 @@ def write(report: GainReport, output: str | Path, images: str | Path | None = No
     if output.is_file():
         raise DataError(f"{output} is a file; --output names a folder for the report")
     drawn = figures.draw(report.content)
-    html = page.render(report, drawn, images)
+    html = page.render(report, drawn, images or report.images)
     for name, figure in drawn.items():
         figure.write(output / name)
     files.write_json(output / "gain.json", report.content)

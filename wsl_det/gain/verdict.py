@@ -41,7 +41,8 @@ def _called(content: dict[str, Any], side: str) -> str:
 
 def paper(content: dict[str, Any], iou_type: str) -> str:
     """The paper's own reading of AP@50 against AP, and what is wrong with it."""
-    return answer.paper(content[iou_type]["asked"])
+    opening = content[iou_type]["asked"]
+    return f"{answer.paper(opening)} {answer.weakness(opening)}".strip()
 
 
 def reading(content: dict[str, Any], iou_type: str) -> str:

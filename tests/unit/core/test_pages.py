@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import copy
+import hashlib
 import io
 import json
 import re
@@ -234,7 +236,8 @@ def test_nothing_foreign_becomes_markup(name: str, tmp_path: Path) -> None:
     read = Reader(page)
     assert not {"x-evil"} & set(read.tags)
     assert not [key for key, _ in read.attributes if key.startswith("on")]
-    assert read.tags.count("script") == (4 if name.endswith("review.html") else 0)
+    # The one that all pages share, named by its hash in the policy; the review's are its own.
+    assert read.tags.count("script") == (4 if name.endswith("review.html") else 1)
     assert [
         value for key, value in read.attributes if key == "src" and not (value or "").startswith("data:")
     ] == []
@@ -266,6 +269,25 @@ def test_json_for_a_script_closes_nothing_and_comes_back() -> None:
     assert json.loads(text) == HOSTILE
     with pytest.raises(ValueError, match=r"not JSON compliant|Out of range"):
         pages.script_json([float("nan")])
+
+
+def test_a_page_allows_the_shared_script_and_no_other(tmp_path: Path) -> None:
+    page, _ = cross(tmp_path)
+    (script,) = re.findall("<script>(.*?)</script>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'\">" in page
+
+
+def test_a_field_of_a_figure_tells_its_text_and_unused_ids_are_gone() -> None:
+    def make(record: str, narrow: bool) -> figures.Figure:
+        figure = figures.Figure(figsize=(2, 1))
+        figures.hit(figure.subplots(), record, x=(0.2, 0.4))
+        return figure
+
+    drawn = figures.drawing("x", 'a <b> "c" & d', make)
+    tree = ElementTree.fromstring(drawn.wide.replace(" xlink:", " "))
+    assert [title.text for title in tree.iter("title")] == ['a <b> "c" & d']
+    assert "hit:" not in drawn.svg and 'id="figure_1"' not in drawn.svg
 
 
 def test_equal_figures_are_equal_bytes() -> None:

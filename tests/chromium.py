@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 _SECONDS = 60.0
-_NAMED = {"Backspace": 8, "ArrowLeft": 37, "ArrowRight": 39}
+_NAMED = {"Backspace": 8, "End": 35, "ArrowLeft": 37, "ArrowRight": 39}
 
 
 class Page:
@@ -104,8 +104,8 @@ class Page:
         path.write_bytes(b64decode(self.send("Page.captureScreenshot", format="png")["data"]))
 
     def _key(self, key: str) -> dict[str, Any]:
-        code = _NAMED.get(key, ord(key.upper()[0]))
-        text = {"text": key} if key not in _NAMED else {}
+        code = 13 if key == "Enter" else _NAMED.get(key, ord(key.upper()[0]))
+        text = {"text": "\r" if key == "Enter" else key} if key not in _NAMED else {}
         return {"key": key, "windowsVirtualKeyCode": code, **text}
 
     def _receive(self) -> dict[str, Any]:
