@@ -46,10 +46,8 @@ class GainReport(Compared):
     def _repr_html_(self) -> str:
         # In a frame of its own, so that the page's style and the notebook's leave each other alone; where
         # notebooks are shown without frames, the table stands.
-        frame = (
-            f'<iframe srcdoc="{escape(self.html(), quote=True)}" sandbox="allow-scripts" style="width:100%;'
-        )
-        return f'{page.table(self.content)}<details open>{frame}height:56rem;border:0"></iframe></details>'
+        frame = f'<iframe srcdoc="{escape(self.html(), quote=True)}" sandbox="allow-scripts"'
+        return f'{page.table(self.content)}{frame} style="width:100%;height:56rem;border:0"></iframe>'
 
 
 def make(

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
-from wsl_det import predictions
+from wsl_det import gain, predictions
 from wsl_det.core import files
 from wsl_det.errors import DataError
 from wsl_det.evaluation import coco_ap, duplicates
@@ -58,6 +58,14 @@ def test_the_report_scores_as_the_evaluation_does_and_says_so(folder: Path, mode
     kinds = made.content["bbox"]["attribution"]
     total = sum(kinds[kind]["gain"] for kind in kinds)
     assert total == pytest.approx(made.content["bbox"]["metrics"]["AP"]["gain"], abs=1e-6)
+    same = gain.compare(
+        *(folder / name for name in ("gt.json", "a.json", "b.json")),
+        bootstrap=20,
+        attribution_bootstrap=5,
+        verdicts=folder / "v.json",
+        duplicates=mode,
+    )
+    assert same.content["bbox"] == made.content["bbox"]
     assert "v.json" in meta["notes"][0]
     assert "duplicate test images" in made.html()
 

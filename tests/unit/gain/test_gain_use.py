@@ -213,6 +213,11 @@ def test_the_documented_example_runs(folder: Path, tmp_path: Path, monkeypatch: 
     gt, a, b = paths(folder)
     for path, name in ((gt, "gt.json"), (a, "random.json"), (b, "hashtags.json")):
         (tmp_path / name).write_bytes(path.read_bytes())
+    (tmp_path / "photos").mkdir()
+    for image in json.loads(gt.read_text())["images"]:
+        Image.new("RGB", (64, 48)).save(tmp_path / "photos" / image["file_name"])
     text = (Path(__file__).parents[3] / "docs" / "gain.md").read_text()
     monkeypatch.chdir(tmp_path)
-    exec(text.split("```python\n")[1].split("```")[0], {})
+    for block in text.split("```python\n")[1:]:
+        exec(block.split("```")[0], {})
+    assert "data:image/jpeg" in (tmp_path / "gain.html").read_text(encoding="utf-8")
