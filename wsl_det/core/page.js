@@ -49,7 +49,7 @@ for (const table of document.querySelectorAll("table[data-search]")) {
 }
 
 for (const figure of document.querySelectorAll("figure")) {
-  const hint = "Values: point at the figure, or go through it with the arrow keys.";
+  const hint = "Point at the figure or use the arrow keys for its values.";
   const told = make("p", { className: "note told", role: "status", textContent: hint });
   for (const svg of figure.querySelectorAll("svg")) {
     const hits = [...svg.querySelectorAll(".hit")];
