@@ -15,7 +15,7 @@ function sort(table, head) {
   const rows = [...table.tBodies[0].rows].map((row) => [key(row.cells[head.cellIndex]), row]);
   rows.sort(([a], [b]) => {
     if (a === null || b === null) return (a === null) - (b === null);
-    const order = names ? String(a).localeCompare(String(b), undefined, { numeric: true }) : a - b;
+    const order = names ? String(a).localeCompare(String(b), "en", { numeric: true }) : a - b;
     return up ? order : -order;
   });
   for (const other of table.querySelectorAll("[aria-sort]")) other.removeAttribute("aria-sort");
