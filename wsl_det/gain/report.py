@@ -44,6 +44,8 @@ class GainReport(Compared):
         return page.render(self, figures.draw(self.content), images or self.images)
 
     def _repr_html_(self) -> str:
+        from wsl_det.gain import page
+
         # In a frame of its own, so that the page's style and the notebook's leave each other alone; where
         # notebooks are shown without frames, the table stands.
         frame = f'<iframe srcdoc="{escape(self.html(), quote=True)}" sandbox="allow-scripts"'
