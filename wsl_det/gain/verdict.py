@@ -73,7 +73,7 @@ def summary(content: dict[str, Any]) -> list[str]:
         row, split = content[iou_type]["metrics"]["AP"], content[iou_type]["two_factor"]["0.1"]
         lines.append(f"{iou_type}  gain in AP   {_with_interval(row['gain'], row['interval'])}")
         lines += [
-            f"{iou_type}  {name:12s} {_with_interval(split[name], split['interval'][name])}  (split at IoU 0.1)"
+            f"{iou_type}  {name:12s} {_with_interval(split[name], split['interval'][name])}  (from IoU 0.1)"
             for name in ("recognition", "localization")
         ]
         for said in (paper(content, iou_type), reading(content, iou_type)):
