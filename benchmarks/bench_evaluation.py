@@ -4,17 +4,21 @@
 
 Each evaluator runs in a fresh process that reads both files itself; wall time counts from the first
 line of work after its imports, peak memory is the process's. Evaluators that are not installed are
-left out by name. --report times the gain card (both sides) as well.
+left out by name. --report times the gain card (both sides) as well. --whole times whole processes, as a
+user starts them, in turn: evaluate_predictions.py, which writes results.json, beside --only hotcoco.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
+import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -71,6 +75,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--few", action="store_true", help="10 detections an image in place of some 49")
     parser.add_argument("--only", nargs="+", default=["pycocotools", "faster-coco-eval", "hotcoco", "ours"])
     parser.add_argument("--report", action="store_true", help="time tools/report_gain.py on both sides too")
+    parser.add_argument("--whole", type=int, metavar="PAIRS", help="whole processes, in turn")
     return parser.parse_args()
 
 
@@ -155,12 +160,38 @@ def measure(name: str, gt: Path, predictions: Path, iou_type: str) -> dict[str, 
     return json.loads(done.stdout.splitlines()[-1])
 
 
+def whole(command: Sequence[object]) -> tuple[float, float, float]:
+    """(wall seconds, CPU seconds, peak MB) of a command from its start to its end."""
+    start = time.perf_counter()
+    child = subprocess.Popen([str(word) for word in command], stdout=subprocess.DEVNULL, cwd=ROOT)
+    _, status, used = os.wait4(child.pid, 0)
+    if status:
+        raise SystemExit(f"{command} failed")
+    return time.perf_counter() - start, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024
+
+
+def compare_whole(peer: str, gt: Path, predictions: Path, iou_type: str, pairs: int) -> None:
+    """Print medians over the pairs, and of the ratios within a pair."""
+    theirs = [sys.executable, "-c", RUN_COCO.replace("{imports}", CODE[peer]), gt, predictions, iou_type]
+    ours = [sys.executable, "tools/evaluate_predictions.py", "--gt", gt, "--predictions", predictions]
+    ours += ["--output", gt.parent / "results.json"]
+    runs = [(whole(ours), whole(theirs)) for _ in range(pairs + 1)][1:]  # the first warms the caches
+    for i, what in enumerate(("wall s", "CPU s", "peak MB")):
+        one, other = ([run[side][i] for run in runs] for side in (0, 1))
+        ratio = statistics.median(a / b for a, b in zip(one, other, strict=True))
+        medians = f"ours {statistics.median(one):.2f}, {peer} {statistics.median(other):.2f}"
+        print(f"whole process, {what}: {medians}, ratio {ratio:.2f}")
+
+
 def main() -> None:
     args = parse_args()
     gt, a, b = make(args.folder, args.images, args.masks, args.few)
     iou_type = "segm" if args.masks else "bbox"
     size = {path.name: f"{path.stat().st_size / 2**20:.0f} MB" for path in (gt, a)}
     print(f"{args.images} images, {len(json.loads(a.read_text()))} detections, {iou_type}, files {size}")
+    if args.whole:
+        compare_whole(args.only[0], gt, a, iou_type, args.whole)
+        return
     first = None
     for name in args.only:
         run = measure(name, gt, a, iou_type)

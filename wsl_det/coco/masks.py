@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -23,13 +24,37 @@ class Masks:
 
     runs: (R,) uint32 lengths; mask i has runs[starts[i]:starts[i + 1]].
     area: (N,) float64 pixels. span: (N, 2) int64, first and one past the last pixel of the mask in
-    column-major order; masks whose spans do not meet do not overlap.
+    column-major order; masks whose spans do not meet do not overlap. height: (N,) int64 of the images.
     """
 
     runs: np.ndarray
     starts: np.ndarray
     area: np.ndarray
     span: np.ndarray
+    height: np.ndarray
+
+    @cached_property
+    def boxes_xywh(self) -> np.ndarray:
+        """(N, 4) float64 boxes around the masks; zeros around an empty one."""
+        ends = np.cumsum(self.runs, dtype=np.int64)
+        number = np.diff(self.starts)
+        mask = np.repeat(np.arange(len(number)), number)
+        ends -= np.r_[0, ends][self.starts[:-1]][mask]
+        odd = (np.arange(len(mask)) - self.starts[mask]) % 2 == 1
+        filled = np.flatnonzero(odd & (self.runs > 0))
+        mask, last, first = mask[filled], ends[filled] - 1, ends[filled] - self.runs[filled]
+        height = self.height[mask]
+        # A run that goes on in the next column has filled the height.
+        within = last // height == first // height
+        top, bottom = np.where(within, first % height, 0), np.where(within, last % height, height - 1) + 1
+        boxes = np.zeros((len(number), 4))
+        there, begins = np.unique(mask, return_index=True)
+        if len(there):
+            left = self.span[there, 0] // self.height[there]
+            right = (self.span[there, 1] - 1) // self.height[there] + 1
+            top, bottom = np.minimum.reduceat(top, begins), np.maximum.reduceat(bottom, begins)
+            boxes[there] = np.stack([left, top, right - left, bottom - top], axis=1)
+        return boxes
 
 
 def read(segmentations: Sequence[Any], sizes: np.ndarray, name: Callable[[int], str]) -> Masks:
@@ -62,7 +87,7 @@ def read(segmentations: Sequence[Any], sizes: np.ndarray, name: Callable[[int], 
             f"{name(bad)} has a damaged segmentation: its runs do not fill the image of {height} x {width} "
             "pixels (height x width); it is cut off, or of an image of another size"
         )
-    return Masks(runs, starts, area, span)
+    return Masks(runs, starts, area, span, sizes[:, 0])
 
 
 def pixels(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
@@ -70,18 +95,6 @@ def pixels(segmentation: Any, height: int, width: int, name: str) -> np.ndarray:
     found = read([segmentation], np.array([[height, width]]), lambda _: name)
     inside = np.arange(len(found.runs), dtype=np.uint8) % 2
     return np.repeat(inside, found.runs).reshape(width, height).T
-
-
-def boxes(segmentations: Sequence[Any], sizes: np.ndarray) -> np.ndarray:
-    """(N, 4) float64 xywh around masks that ``read`` accepted."""
-    from pycocotools import mask as coco_mask
-
-    rles = []
-    for value, (height, width) in zip(segmentations, sizes.tolist(), strict=True):
-        shape = shapes.parse(value, height, width)
-        assert shape is not None, "read() refuses what has no segmentation"
-        rles.append({"size": [height, width], "counts": shapes.compressed(shape, height, width)})
-    return np.asarray(coco_mask.toBbox(rles), dtype=np.float64).reshape(-1, 4)
 
 
 @compiled

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import partial
+from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -215,7 +217,7 @@ class _Segmentations(Sequence[Any]):
 
 
 def _ids(items: Sequence[Any], what: str, source: str) -> np.ndarray:
-    values = [item.id for item in items]
+    values = list(map(attrgetter("id"), items))
     ids = _int64(values, "id", lambda at: f"{source}: {what} {rows.short(values[at])}")
     if len(np.unique(ids)) != len(ids):
         twice = next(value for value, count in Counter(values).items() if count > 1)
@@ -236,7 +238,7 @@ def _references(
 ) -> np.ndarray:
     field = f"{what}_id"
     values = _int64(
-        [getattr(a, field) for a in annotations], field, lambda at: f"{source}: annotation {ids[at]}"
+        list(map(attrgetter(field), annotations)), field, lambda at: f"{source}: annotation {ids[at]}"
     )
     index = places(known, values)
     if (index < 0).any():
@@ -260,14 +262,16 @@ def _objects(
             value = list(value) if field == "bbox" else value
             raise rows.refused(f"{source}: annotation {ids[at]}", field, value, _EXPECTED)
 
-    boxes = np.array([a.bbox for a in annotations], dtype=np.float64).reshape(-1, 4)
+    flat = chain.from_iterable(map(attrgetter("bbox"), annotations))
+    boxes = np.fromiter(flat, np.float64, 4 * len(annotations)).reshape(-1, 4)
     refuse_first(np.asarray((np.abs(boxes) < LARGEST).all(axis=1)), "bbox")
-    area = np.array([np.nan if a.area is None else a.area for a in annotations], dtype=np.float64)
-    absent = np.array([a.area is None for a in annotations], dtype=bool)
-    refuse_first(absent | ((area >= 0) & (area <= LARGEST_AREA)), "area")
+    areas = list(map(attrgetter("area"), annotations))
+    area = np.array(areas, dtype=np.float64)  # of None it makes nan
+    fine = (area >= 0) & (area <= LARGEST_AREA)
+    refuse_first(fine if fine.all() else fine | np.array([a is None for a in areas]), "area")
     flags = {}
     for field in ("iscrowd", "ignore"):
-        given = [getattr(a, field) for a in annotations]
+        given = list(map(attrgetter(field), annotations))
         values = np.array([0 if v is UNSET else v for v in given], dtype=np.float64)
         refuse_first((values == 0) | (values == 1), field)
         flags[field] = values == 1

@@ -73,11 +73,15 @@ def drawing(name: str, record: Any, make: Callable[[Any, bool], Figure]) -> Draw
         warnings.filterwarnings("ignore", "Glyph .* missing")
         # matplotlib refuses lone surrogates, and a name may be longer than the figure is wide.
         record = pages.printable(record, _LONGEST)
-        wide = make(record, False)
+        wide, narrow = make(record, False), make(record, True)
+        for figure in (wide, narrow):
+            # Laid out once; else every form is, twice.
+            figure.draw_without_rendering()
+            figure.set_layout_engine("none")
         png = io.BytesIO()
         wide.savefig(png, format="png", dpi=200, facecolor="white")
         svg = _svg(wide)
-        return Drawing(svg, _element(svg), _element(_svg(make(record, True))), png.getvalue())
+        return Drawing(svg, _element(svg), _element(_svg(narrow)), png.getvalue())
 
 
 def bare(axes: Axes, grid: str) -> None:

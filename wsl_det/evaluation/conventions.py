@@ -116,8 +116,7 @@ def _boxes(found: Predictions, truth: GroundTruth, rows: np.ndarray, image: np.n
         return found.boxes_xywh[rows]
     assert found.masks is not None, "predictions carry boxes or masks"
     given, sizes = [found.masks[i] for i in rows.tolist()], truth.image_sizes[image]
-    masks.read(given, sizes, lambda k: f"{found.source}: row {rows[k]}")
-    return masks.boxes(given, sizes)
+    return masks.read(given, sizes, lambda k: f"{found.source}: row {rows[k]}").boxes_xywh
 
 
 def strange(found: Predictions, truth: GroundTruth) -> tuple[str, str, str] | None:

@@ -217,7 +217,10 @@ def _boxes(run: Predictions, rows: np.ndarray, size: np.ndarray) -> np.ndarray:
     if run.boxes_xywh is not None:
         return run.boxes_xywh[rows]
     assert run.masks is not None, "predictions carry boxes or masks"
-    return mask_runs.boxes([run.masks[i] for i in rows], np.tile(size, (len(rows), 1)))
+    sizes = np.tile(size, (len(rows), 1))
+    return mask_runs.read(
+        [run.masks[i] for i in rows], sizes, lambda k: f"{run.source}: row {rows[k]}"
+    ).boxes_xywh
 
 
 def _shape(

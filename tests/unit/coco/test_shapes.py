@@ -113,7 +113,9 @@ def test_what_is_drawn_is_what_is_scored() -> None:
         np.testing.assert_array_equal(masks.pixels(value, 40, 50, "it"), drawn)
         found = masks.read([value], np.array([[40, 50]]), str)
         assert found.area.tolist() == [drawn.sum()]
-        assert masks.boxes([value], np.array([[40, 50]])).tolist() == [coco_mask.toBbox(rle).tolist()]
+        assert masks.read([value], np.array([[40, 50]]), str).boxes_xywh.tolist() == [
+            coco_mask.toBbox(rle).tolist()
+        ]
 
 
 def test_polygons_of_whole_and_half_images_and_over_the_border_are_fine() -> None:
