@@ -5,6 +5,7 @@ Planted copies are what people do to a photo before they post it again, drawn fr
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import combinations
@@ -125,15 +126,9 @@ def choose(planted: Planted, target: float) -> float:
     When even the lowest does not (copies were crowded out), the lowest score of a copy.
     """
     tried = np.unique(np.concatenate(list(planted.scores.values())))[::-1]
-    low, high = 0, len(tried) - 1
     # Recall only rises as the threshold falls.
-    while low < high:
-        middle = (low + high) // 2
-        if planted.mean_recall(float(tried[middle])) >= target:
-            high = middle
-        else:
-            low = middle + 1
-    return float(tried[low])
+    reached = bisect_left(tried, True, hi=len(tried) - 1, key=lambda t: planted.mean_recall(t) >= target)
+    return float(tried[reached])
 
 
 def separation(copies: Scores, others: Scores) -> float | None:

@@ -71,10 +71,8 @@ def call_together(tools: Path, stages: Sequence[Stage]) -> list[float]:
         for process, reader in zip(running, readers, strict=True):
             process.wait()
             reader.join()
-    failed = [(s, p.returncode) for s, p in zip(stages, running, strict=True) if p.returncode > 0]
-    for stage, code in failed:
-        _check(stage, code)
-    for stage, process in zip(stages, running, strict=True):
+    # The one that failed by itself first: the others were stopped by a signal, a code below 0.
+    for stage, process in sorted(zip(stages, running, strict=True), key=lambda s: -s[1].returncode):
         _check(stage, process.returncode)
     return [_told(stage, began) for stage in stages]
 

@@ -6,9 +6,7 @@ import json
 import multiprocessing
 import os
 from collections import Counter
-from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -91,24 +89,13 @@ def _draw(
         starts = range(0, number, _CHUNK)
         jobs += [_Job(str(root), part, random_seed, s, min(s + _CHUNK, number)) for s in starts]
     rows: dict[str, list[dict[str, Any]]] = {part: [] for part in counts}
-    with _mapped(workers) as mapped:
-        for job, drawn in zip(jobs, progress(mapped(_run, jobs), len(jobs), "drawing"), strict=True):
+    # A forked child of a process that runs threads can hang; a spawned one cannot.
+    spawned = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(max(workers, 1), spawned, cv2.setNumThreads, (1,)) as pool:
+        done = (pool.map if workers > 1 else map)(_run, jobs)
+        for job, drawn in zip(jobs, progress(done, len(jobs), "drawing"), strict=True):
             rows[job.part] += drawn
     return rows
-
-
-@contextmanager
-def _mapped(workers: int) -> Iterator[Any]:
-    """``map``, over processes when there is more than one worker."""
-    if workers <= 1:
-        yield map
-        return
-    # A forked child of a process that runs threads can hang; a spawned one cannot.
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(
-        workers, mp_context=context, initializer=cv2.setNumThreads, initargs=(1,)
-    ) as pool:
-        yield pool.map
 
 
 def _run(job: _Job) -> list[dict[str, Any]]:
