@@ -22,7 +22,7 @@ from wsl_det.predictions import Predictions
 
 SCHEMA = 1
 FEW_IMAGES = 50
-"""Test images under which intervals cover less than they say (benchmarks/README.md)."""
+"""Test images under which intervals are rough, if they hold (benchmarks/README.md)."""
 
 
 @dataclass(frozen=True, repr=False)
