@@ -201,7 +201,7 @@ def _names(runs: Sequence[Sequence[Predictions]]) -> tuple[str, str]:
 def _few_notes(images: int) -> list[str]:
     if images >= FEW_IMAGES:
         return []
-    return [f"only {images} test images: with fewer than {FEW_IMAGES} the 95% intervals are too narrow"]
+    return [f"only {images} test images: with fewer than {FEW_IMAGES} the 95% intervals are rough"]
 
 
 def _seed_notes(baseline: Sequence[Any], candidate: Sequence[Any]) -> list[str]:

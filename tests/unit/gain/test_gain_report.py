@@ -22,7 +22,7 @@ from wsl_det import errors, gain, predictions
 from wsl_det.core import files, words
 from wsl_det.errors import ConfigError, DataError
 from wsl_det.gain import answer, estimates, power, report, verdict
-from wsl_det.gain.comparison import Options
+from wsl_det.gain.comparison import SHOWN_KINDS, Options
 
 OPTIONS = Options(bootstrap=60, attribution_bootstrap=10)
 CONFIG: dict[str, Any] = {
@@ -123,14 +123,40 @@ def test_the_page_is_one_file_and_escapes_what_comes_from_data(made: Path) -> No
     assert "training seed" in page
 
 
-def test_kinds_whose_intervals_hold_too_seldom_are_marked(made: Path) -> None:
-    page = (made / "gain.html").read_text()
-    known = json.loads((made / "gain.json").read_text())["meta"]["calibration"]
-    for kind in ("classification", "localization", "duplicate", "background", "missed"):
-        share = known["covered"][f"{kind} (kind)"]
-        assert (f">{kind} †<" in page) == (share < 90) == (f"{round(share)}% ({kind})" in page)
-    assert known["images"] == 28 and "missed" in answer.calibration(50)["uncalibrated"]
-    assert "missed" not in answer.calibration(100)["uncalibrated"]
+def test_what_holds_too_seldom_at_such_a_size_is_marked_and_not_bold(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    known = answer._known
+    names = ["AP", "AP50", "recognition", "localization", *(f"{kind} (kind)" for kind in SHOWN_KINDS)]
+    short = ({"missed (kind)": 88.4, "AP50": 89.9, "localization": 50.0}, {"background (kind)": 91.9})
+    rows = [
+        {"images": images, "sets": 1000, "covered": dict.fromkeys(names, 95.0) | some}
+        for images, some in zip((28, 100), short, strict=True)
+    ]
+    monkeypatch.setattr(answer, "_known", lambda n: {"by_images": rows} if n == "calibration" else known(n))
+    for images in (5, 28, 99):
+        found = answer.calibration(images)
+        assert (found["uncalibrated"], found["too_narrow"]) == (["missed"], ["AP50", "localization"])
+    assert answer.calibration(100)["uncalibrated"] == ["background"]
+    card = report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], OPTIONS)
+    for row in card.content["bbox"]["metrics"].values():
+        row["p"] = 0.01
+    page = card.html()
+    assert re.findall(r">([\w ]+) †<", page) == ["Localization", "missed", "AP50"]
+    assert "88% (missed)" in page and "too few for AP50, localization (†)" in page
+    assert re.findall(r'class="sure"><td>(\w+)', page) == [
+        n for n in card.content["bbox"]["metrics"] if n != "AP50"
+    ]
+
+
+def test_few_images_bring_a_warning(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    sides = [folder / "a.json"], [folder / "b.json"]
+    images = len(json.loads((folder / "gt.json").read_text())["images"])
+    assert report.FEW_IMAGES == 50
+    for few, warned in ((images, False), (images + 1, True)):
+        monkeypatch.setattr(report, "FEW_IMAGES", few)
+        notes = report.make(folder / "gt.json", *sides, Options(4, 0)).content["meta"]["notes"]
+        assert any(f"only {images} test images" in note for note in notes) == warned
 
 
 @pytest.mark.parametrize("width", [1100, 500])
