@@ -12,7 +12,7 @@ def options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--output", type=Path, required=True, metavar="DIR", help="folder to make")
     add("--seed", type=int, default=0, help="same seed, same bytes (default 0)")
-    add("--size", choices=("small", "full"), default="full", help="default full")
+    add("--size", choices=("small", "full", "study"), default="full", help="default full")
     add("--workers", type=int, default=None, metavar="N", help="processes (default: one a core)")
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import torch
 
-from wsl_det.backbone.trunk import BLOCKS, ResNet
+from wsl_det.backbone.trunk import BASIC, BLOCKS, ResNet
 from wsl_det.core import checkpoint
 from wsl_det.errors import CheckpointError
 
@@ -35,7 +35,9 @@ class Architecture:
     def depth(self) -> int | None:
         """Detectron2's DEPTH, or None when no DEPTH stands for these blocks."""
         same = (
-            d for d, found in BLOCKS.items() if found == self.blocks and (d < 50) == (self.block == "basic")
+            d
+            for d, found in BLOCKS.items()
+            if found == self.blocks and (d in BASIC) == (self.block == "basic")
         )
         return next(same, None)
 
@@ -73,7 +75,7 @@ class Architecture:
 def from_dict(value: Any) -> Architecture:
     """The inverse of ``to_dict``; ``depth`` is derived, ``block`` may be absent from a run's header."""
     try:
-        block = value.get("block") or ("basic" if value["depth"] in (18, 34) else "bottleneck")
+        block = value.get("block") or ("basic" if value["depth"] in BASIC else "bottleneck")
         told = {f.name: value[f.name] for f in fields(Architecture) if f.name != "block"}
         return msgspec.convert({**told, "block": block}, Architecture)
     except (KeyError, TypeError, AttributeError, msgspec.ValidationError) as error:

@@ -15,16 +15,31 @@ from wsl_det.backbone import norms
 from wsl_det.backbone.norms import FrozenBatchNorm2d
 from wsl_det.errors import ConfigError
 
-__all__ = ["BLOCKS", "BasicBlock", "BottleneckBlock", "FrozenBatchNorm2d", "NormedConv2d", "ResNet", "Stem"]
+__all__ = [
+    "BASIC",
+    "BLOCKS",
+    "BasicBlock",
+    "BottleneckBlock",
+    "FrozenBatchNorm2d",
+    "NormedConv2d",
+    "ResNet",
+    "Stem",
+]
 
 BLOCKS: dict[int, tuple[int, int, int, int]] = {
+    14: (1, 1, 1, 1),
     18: (2, 2, 2, 2),
+    26: (2, 2, 2, 2),
     34: (3, 4, 6, 3),
     50: (3, 4, 6, 3),
     101: (3, 4, 23, 3),
     152: (3, 8, 36, 3),
 }
-"""Blocks in res2..res5 by depth; 18 and 34 are made of basic blocks, the others of bottlenecks."""
+"""Blocks in res2..res5 by depth; BASIC are made of basic blocks, the others of bottlenecks.
+
+14 and 26 are timm's names for small trunks that Detectron2 does not build.
+"""
+BASIC = (18, 34)
 
 _STAGES = ("res2", "res3", "res4", "res5")
 

@@ -25,6 +25,7 @@ SCHEMA = 2  # 1: drawn otherwise
 SIZES: dict[str, dict[str, int]] = {
     "small": {"posts": 1200, "train": 160, "val": 80},
     "full": {"posts": 4800, "train": 500, "val": 200},
+    "study": {"posts": 100, "train": 400, "val": 1000},  # scenes to tell arms apart by (docs/control)
 }
 _CHUNK = 20  # pictures a worker draws between two reports of progress
 

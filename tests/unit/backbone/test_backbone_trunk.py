@@ -8,7 +8,7 @@ from torch import nn
 
 from wsl_det.backbone import names, norms, reference
 from wsl_det.backbone.arch import Architecture, infer
-from wsl_det.backbone.trunk import BLOCKS, FrozenBatchNorm2d, ResNet
+from wsl_det.backbone.trunk import BASIC, BLOCKS, FrozenBatchNorm2d, ResNet
 from wsl_det.errors import CheckpointError, ConfigError
 
 SMALL = {"blocks": (1, 2, 1, 1), "groups": 2, "width_per_group": 4, "res2_channels": 32}
@@ -207,7 +207,9 @@ def test_norm_names():
 
 @pytest.mark.parametrize("depth", BLOCKS)
 def test_architecture_is_inferred_from_shapes(depth):
-    arch = Architecture(blocks=BLOCKS[depth], block="basic" if depth < 50 else "bottleneck", res2_channels=64)
+    arch = Architecture(
+        blocks=BLOCKS[depth], block="basic" if depth in BASIC else "bottleneck", res2_channels=64
+    )
     with torch.device("meta"):
         shapes = {k: tuple(v.shape) for k, v in arch.build().state_dict().items()}
     assert infer(shapes, "file") == arch

@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from wsl_det.backbone.trunk import BLOCKS, ResNet
+from wsl_det.backbone.trunk import BASIC, BLOCKS, ResNet
 from wsl_det.core.config import Config
 from wsl_det.detector.embedded.anchors import AnchorGenerator
 from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor
@@ -90,7 +90,7 @@ def inference_switches(cfg: Config) -> Switches:
 def build_trunk(cfg: Config) -> ResNet:
     """The ResNe(X)t of MODEL.RESNETS, its first MODEL.BACKBONE.FREEZE_AT stages frozen."""
     resnets = cfg.MODEL.RESNETS
-    basic = resnets.DEPTH in (18, 34)
+    basic = resnets.DEPTH in BASIC
     if basic and (resnets.RES2_OUT_CHANNELS != 64 or resnets.NUM_GROUPS != 1 or resnets.RES5_DILATION != 1):
         found = (resnets.RES2_OUT_CHANNELS, resnets.NUM_GROUPS, resnets.RES5_DILATION)
         raise ConfigError(
