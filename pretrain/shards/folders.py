@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pretrain.posts.records import Ledger, Post
+from pretrain.posts.records import Ledger, Post, is_name
 from wsl_det.core import log
 from wsl_det.errors import DataError, as_words
 
@@ -34,10 +34,11 @@ def by_class(folder: Path, ledger: Ledger) -> Iterator[Post]:
     for name in names_below(folder):
         label, _, rest = name.partition("/")
         ledger.records[str(folder)] += 1
-        if rest:
+        if rest and is_name(name):
             photos[label].append(name)
         else:
-            ledger.skip("not in a class folder", str(folder), ledger.records[str(folder)])
+            why = "a name that is not UTF-8" if rest else "not in a class folder"
+            ledger.skip(why, str(folder), ledger.records[str(folder)])
     if empty := [name for name, found in photos.items() if not found]:
         raise DataError(
             f"{folder}: {len(empty)} of {len(photos)} classes hold no photo ({as_words(empty, 5)}); "

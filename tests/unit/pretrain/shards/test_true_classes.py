@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from itertools import pairwise
 
@@ -94,7 +95,8 @@ def test_photos_without_a_truth_stay_with_their_hashtags(made, tool):
 
 def test_class_folders_by_synset_and_by_name(made, tool):
     folders(made, {BEAR: "ab", "Gold fish": "c", "no such thing": "d", CRANE: "e"})
-    (made / "classes" / "loose.jpg").write_bytes((made / "images/f.jpg").read_bytes())
+    for name in (b"loose.jpg", BEAR.encode() + b"/\xff.jpg"):
+        shutil.copy(made / "images/f.jpg", os.path.join(os.fsencode(made / "classes"), name))
     assert run(tool, "build_shards", "--kind", "folders", "--images", "classes") == 0
     found = index.open_index("out")
     assert list(found.kinds) == ["synsets"]
@@ -102,7 +104,7 @@ def test_class_folders_by_synset_and_by_name(made, tool):
     assert labels == {"Gold": [1], BEAR: [0], CRANE: [2, 3]}
     dataset = json.loads((made / "out/dataset.json").read_text())
     assert dataset["skipped"]["posts"] == {"true class in no class of the vocabulary": 1}
-    assert dataset["skipped"]["records"] == {"not in a class folder": 1}
+    assert dataset["skipped"]["records"] == {"a name that is not UTF-8": 1, "not in a class folder": 1}
 
 
 @pytest.mark.parametrize("door", ["build_shards", "index_shards"])
