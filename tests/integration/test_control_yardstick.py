@@ -95,6 +95,7 @@ def top1(run: Path, shards: Path) -> float:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_features_know_as_much_of_the_true_class_as_the_labels_told(world: Path, tmp_path: Path) -> None:
     kinds, scores = ("synsets", "hashtags", "shuffled"), {}
     for kind in kinds:
@@ -115,8 +116,6 @@ def test_features_know_as_much_of_the_true_class_as_the_labels_told(world: Path,
             ]
             assert _main()(argv) == 0
             scores[kind, seed] = top1(run, world / "shards")
-    print(scores)
-    for seed in range(3):
-        assert scores["synsets", seed] > scores["hashtags", seed] > scores["shuffled", seed], scores
     means = [np.mean([scores[kind, seed] for seed in range(3)]) for kind in kinds]
-    assert means[0] > means[1] + 2 and means[1] > means[2] + 2, scores
+    # Measured: 62 55 49, 24 28 23 and 20 16 19 percent by seed; 312 photos are held out, a sixth is chance.
+    assert means[0] > means[1] + 10 and means[1] > means[2] + 2, scores
