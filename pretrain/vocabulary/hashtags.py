@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
 if TYPE_CHECKING:
     from pretrain.vocabulary.wordnet import WordNet
 
@@ -35,11 +37,7 @@ class Foreign:
     @classmethod
     def pack(cls, sources: Iterable[tuple[str, str]], words: Mapping[str, Word]) -> Foreign:
         """The same words, whatever order they came in, give the same value."""
-        lines = (
-            f"{key}\t{','.join(word.languages)}\t{','.join(map(str, word.synsets))}\t{int(word.english)}"
-            for key, word in sorted(words.items())
-        )
-        return cls(tuple(sources), zlib.compress("\n".join(lines).encode("utf-8"), 6))
+        return cls(tuple(sources), zlib.compress(msgspec.msgpack.encode(dict(sorted(words.items()))), 6))
 
     @property
     def words(self) -> Mapping[str, Word]:
@@ -54,11 +52,7 @@ class Foreign:
 
 @lru_cache(maxsize=2)
 def _unpacked(packed: bytes) -> dict[str, Word]:
-    found = {}
-    for line in zlib.decompress(packed).decode("utf-8").splitlines():
-        key, languages, synsets, english = line.split("\t")
-        found[key] = Word(tuple(languages.split(",")), tuple(map(int, synsets.split(","))), english == "1")
-    return found
+    return msgspec.msgpack.decode(zlib.decompress(packed), type=dict[str, Word])
 
 
 # Letters that NFKD does not take apart; what the rest of the world types for them.
