@@ -81,7 +81,7 @@ def _read_study(path: Path) -> None:
     from wsl_det.study import jobs, plan
 
     study = plan.read(path, datasets.locate)
-    for each in jobs.sweep_jobs(study):
+    for each in jobs.every(study, {}):
         jobs.resolve(study, each, defaults.TREE)
 
 

@@ -95,7 +95,9 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     gains = pair.estimate(lambda a, b: b - a, seen_in=rows)
     record: dict[str, Any] = {
         "metrics": {
-            name: _row(pair, gains, i) | {"p": number(gains[i].p), "variance": estimates.summary(gains[i])}
+            name: _row(pair, gains, i)
+            | {"p": number(gains[i].p)}
+            | {"variance": estimates.summary(gains[i]) | {"runs": _between_and_within(pair, i)}}
             for name, i in layout.metrics.items()
         },
         "curve": _curve(pair, gains, layout),
@@ -109,7 +111,7 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
             lambda c: estimates.widening(of_classes[c], seen_in[c], table.num_images),
         ),
         "power": power.power(
-            gains[layout.metrics["AP"]], table.num_images, (baseline.num_runs, candidate.num_runs)
+            gains[layout.metrics["AP"]], table.num_images, (len(baseline.units), len(candidate.units))
         ),
         "resamples": {
             "widened": widen,
@@ -142,6 +144,16 @@ def _row(pair: Pair, gains: list[Estimate], i: int) -> dict[str, Any]:
         "gain": number(gains[i].point),
         "interval": gains[i].record(),
     }
+
+
+def _between_and_within(pair: Pair, i: int) -> dict[str, dict[str, float | None]]:
+    """Of each side the variance between its runs and, where backbones have several, that within them."""
+    found = {}
+    for name, one in (("baseline", pair.a), ("candidate", pair.b)):
+        between = number(np.var(one.of_runs[:, i], ddof=1)) if len(one.of_runs) > 1 else None
+        within = None if one.within is None else number(one.within[i])
+        found[name] = {"between": between, "within": within}
+    return found
 
 
 def _curve(pair: Pair, gains: list[Estimate], layout: measures.Layout) -> list[dict[str, Any]]:

@@ -112,7 +112,7 @@ def estimate(
     point: float,
     replicates: np.ndarray,
     a: Runs,
-    b: Runs,
+    b: Runs | None,
     images: int,
     *,
     normal: bool = False,
@@ -136,7 +136,7 @@ def estimate(
     benchmarks/README.md). So the image variance keeps only what the runs of a side have in common, and is
     never less than 0. The degrees of freedom stay those of the s2, whole: that is what few runs leave in
     doubt.
-    A side with one run borrows the variance of the other side's runs.
+    A side with one run borrows the variance of the other side's runs. A statistic of one side alone has no b.
     """
     defined = replicates[~np.isnan(replicates)]
     undefined = len(replicates) - len(defined)
@@ -198,13 +198,14 @@ def _share_to_zero(ordered: np.ndarray) -> float:
     return float((at - 1 - low / (high - low)) / (len(ordered) - 1))
 
 
-def _seed_parts(a: Runs, b: Runs) -> list[tuple[float, float, int]]:
+def _seed_parts(a: Runs, b: Runs | None) -> list[tuple[float, float, int]]:
     """(variance of the side's mean, luck in it, degrees of freedom) of each source of seed variance."""
-    several = [runs for runs in (a, b) if len(runs.values) > 1]
+    given = [runs for runs in (a, b) if runs is not None]
+    several = [runs for runs in given if len(runs.values) > 1]
     if not several or any(np.isnan(runs.values).any() for runs in several):
         return []
     # A lone run stands beside the mean of the others with their variance, undivided.
-    lone = 1.0 if len(several) == 1 else 0.0
+    lone = 1.0 if len(several) < len(given) else 0.0
     parts = []
     for runs in several:
         number = len(runs.values)

@@ -9,8 +9,9 @@ from typing import Any
 from wsl_det.errors import DataError
 from wsl_det.predictions import Predictions
 
+WEIGHTS = "MODEL.WEIGHTS"
 BACKBONE_KEYS = (
-    "MODEL.WEIGHTS",
+    WEIGHTS,
     "INPUT.FORMAT",
     "MODEL.PIXEL_MEAN",
     "MODEL.PIXEL_STD",
@@ -56,7 +57,8 @@ def check(
 ) -> tuple[list[Difference], list[str]]:
     """All differences between the sides' headers, and sentences about what could not be checked.
 
-    Runs of one side may differ in the keys of the run only. Raises DataError as ``refuse``, unless ``allow``.
+    Runs of one side may differ in the keys of the run only, and in backbones of one pretraining but its seed.
+    Raises DataError as ``refuse``, unless ``allow``.
     """
     found: list[Difference] = []
     for side in (baseline, candidate):
@@ -121,11 +123,11 @@ def _between(a: Predictions, b: Predictions, prefix: str, *, run: bool) -> list[
     if engines[0] != engines[1]:
         found.append(Difference(f"{prefix}engine", _text(engines[0]), _text(engines[1]), True))
     configs = [_leaves(header_value(p.meta, "config")) for p in (a, b)]
-    swept = _same_sweep(a.meta, b.meta)
+    swept, reseeded = _same_sweep(a.meta, b.meta), run and _same_recipe(a.meta, b.meta)
     for key in sorted(set(configs[0]) | set(configs[1])):
         ours, theirs = (config.get(key, LATER.get(key, "absent")) for config in configs)
         if ours != theirs:
-            free = _is_free(key, swept=swept, run=run)
+            free = _is_free(key, swept=swept, run=run) or (reseeded and key == WEIGHTS)
             found.append(Difference(prefix + key, _text(ours), _text(theirs), free))
     return found
 
@@ -153,6 +155,16 @@ def _same_sweep(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     """Whether both sides record that the learning rate was chosen by a sweep of the same size."""
     sizes = [header_value(meta, "sweep", "size") for meta in (a, b)]
     return sizes[0] is not None and sizes[0] == sizes[1]
+
+
+def _same_recipe(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
+    """Whether two backbones are of one pretraining but for its seed, by what their records tell."""
+    told = [header_value(meta, "backbone", "pretraining") for meta in (a, b)]
+    if not all(isinstance(one, Mapping) for one in told):
+        return False
+    # The share of shuffled labels that stayed true is chance of the seed.
+    first, second = ({k: v for k, v in one.items() if k not in ("seed", "kept_by_chance")} for one in told)
+    return first == second
 
 
 def header_value(tree: Any, *path: str) -> Any:

@@ -21,6 +21,8 @@ from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
 
 SCHEMA = 1
+_SIDES = ("baseline", "candidate")
+_BACKBONE = ("backbone", "sha256")
 FEW_IMAGES = 50
 """Test images under which intervals are rough, if they hold (benchmarks/README.md)."""
 
@@ -118,12 +120,13 @@ def make(
         ),
         "calibration": answer.calibration(len(truth.image_ids)),
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
+        "backbones": {name: len(side.units(one)) for name, one in zip(_SIDES, runs, strict=True)},
         "differences": [asdict(difference) for difference in differences],
         "notes": [
             *notes,
             *coco_ap.notes(truth),
             *_few_notes(len(truth.image_ids)),
-            *_seed_notes(baseline, candidate),
+            *_seed_notes(runs),
         ],
         "ancestry": {
             name: [{"path": p.source, "header": p.meta} for p in one]
@@ -204,12 +207,25 @@ def _few_notes(images: int) -> list[str]:
     return [f"only {images} test images: with fewer than {FEW_IMAGES} the 95% intervals are rough"]
 
 
-def _seed_notes(baseline: Sequence[Any], candidate: Sequence[Any]) -> list[str]:
-    if len(baseline) == len(candidate) == 1:
+def _seed_notes(runs: Sequence[Sequence[Predictions]]) -> list[str]:
+    if len(runs[0]) == len(runs[1]) == 1:
         return [
             "one training run a side: the intervals cover the choice of test images, not the training seed, "
             "whose variance was not measured"
         ]
-    if min(len(baseline), len(candidate)) == 1:
-        return ["one side has a single run: the seed variance of the other side stands for both"]
-    return []
+    notes = []
+    for name, one in zip(_SIDES, runs, strict=True):
+        number, shared = len(side.units(one)), {like_for_like.header_value(r.meta, *_BACKBONE) for r in one}
+        if number < len(one):
+            notes.append(
+                f"the {name}’s {len(one)} runs are of {number} backbones: fine-tunings of one are averaged "
+                f"first, and it is {number} that count"
+            )
+        elif len(one) > 1 and len(shared) == 1 and None not in shared:
+            notes.append(
+                f"the {name}’s {len(one)} runs start from one backbone: their variance is that of "
+                "fine-tuning, and what another seed of pretraining would change was not measured"
+            )
+    if min(len(one) for one in runs) == 1:
+        notes.append("one side has a single run: the seed variance of the other side stands for both")
+    return notes

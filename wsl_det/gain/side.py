@@ -12,19 +12,33 @@ from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.evaluation import detections, matching
 from wsl_det.evaluation.match_table import MatchTable
 from wsl_det.gain import measures, mends, pairs
+from wsl_det.gain.like_for_like import header_value
 from wsl_det.predictions import Predictions
 
 
 @dataclass(frozen=True)
 class Side:
-    """Match tables and, where oracles are asked for, image pairs of the runs of one side."""
+    """Match tables and, where oracles are asked for, image pairs of the runs of one side.
+
+    units: the runs, by number, that count as one (see ``units``).
+    """
 
     tables: list[MatchTable]
     pairs: list[pairs.ImagePairs]
+    units: list[list[int]]
 
-    @property
-    def num_runs(self) -> int:
-        return len(self.tables)
+
+def units(runs: Sequence[Predictions]) -> list[list[int]]:
+    """The runs of a side that are one pretraining: fine-tunings of one backbone, by its sha256 in the header.
+
+    Where the runs name fewer than two backbones there is nothing to tell apart, and each is its own.
+    """
+    named = [header_value(run.meta, "backbone", "sha256") for run in runs]
+    several = len(set(named) - {None}) > 1
+    found: dict[str | int, list[int]] = {}
+    for i, name in enumerate(named):
+        found.setdefault(name if several and name else i, []).append(i)
+    return list(found.values())
 
 
 def build(
@@ -43,18 +57,20 @@ def build(
         tables.append(table)
         if oracles:
             by_image.append(pairs.build(table, found, shapes, truth))
-    return Side(tables, by_image)
+    return Side(tables, by_image, units(runs))
 
 
 @dataclass(frozen=True)
 class Numbers:
     """Numbers of one side: of each of its k runs (k, S), and of each under resamples of images (k, S, B).
 
-    S is what ``measures.Layout`` or the subsets of mends lay out.
+    S is what ``measures.Layout`` or the subsets of mends lay out. Fine-tunings of one backbone are one run
+    here, their mean; ``within`` (S,) is the variance between them, averaged over backbones, if any has two.
     """
 
     of_runs: np.ndarray
     resampled_runs: np.ndarray
+    within: np.ndarray | None = None
 
     @cached_property
     def mean(self) -> np.ndarray:
@@ -72,11 +88,21 @@ class Numbers:
 def scores(side: Side, weights: np.ndarray, track: measures.Progress) -> Numbers:
     """Levels 1 and 2: the columns of ``measures`` of each run, plain and under resamples."""
     of_runs = np.stack([measures.columns(table)[:, 0] for table in side.tables])
-    return Numbers(of_runs, np.stack([measures.columns(one, weights, track=track) for one in side.tables]))
+    resampled = np.stack([measures.columns(one, weights, track=track) for one in side.tables])
+    return _numbers(of_runs, resampled, side.units)
 
 
 def mended(side: Side, weights: np.ndarray, overlap: float) -> Numbers:
     """Level 3: AP under each of ``mends.SUBSETS``, likewise; ``overlap`` as from ``mends.foreground``."""
     both = np.concatenate([np.ones((len(weights), 1), dtype=np.uint8), weights], axis=1)
     values = np.stack([mends.values(one, both, overlap) for one in side.pairs])
-    return Numbers(values[:, :, 0], values[:, :, 1:])
+    return _numbers(values[:, :, 0], values[:, :, 1:], side.units)
+
+
+def _numbers(of_runs: np.ndarray, resampled: np.ndarray, units: list[list[int]]) -> Numbers:
+    several = [unit for unit in units if len(unit) > 1]
+    if not several:
+        return Numbers(of_runs, resampled)
+    within = np.mean([np.var(of_runs[unit], axis=0, ddof=1) for unit in several], axis=0)
+    values, replicates = (np.stack([x[unit].mean(axis=0) for unit in units]) for x in (of_runs, resampled))
+    return Numbers(values, replicates, within)

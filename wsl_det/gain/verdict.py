@@ -146,6 +146,12 @@ def doubt(variance: dict[str, Any]) -> str:
         f"The standard error of the gain in AP is {variance['standard_error']:.2f} points: {images:.2f} from "
         f"the choice of images and {runs:.2f} from the differences between runs (their squares add), less "
         f"{both:.2f} for the runs’ luck with these very images, which is in both and counts once."
+    ) + "".join(
+        f" The {name} has several fine-tunings of a backbone, averaged first: the standard "
+        f"deviation of AP is {math.sqrt(of['between']):.2f} between backbones and "
+        f"{math.sqrt(of['within']):.2f} between fine-tunings of one."
+        for name, of in variance["runs"].items()
+        if of["within"] is not None and of["between"] is not None
     )
 
 

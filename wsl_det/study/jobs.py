@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,16 +15,22 @@ from wsl_det import predictions
 from wsl_det.core import config, files
 from wsl_det.core.config import Config
 from wsl_det.errors import ConfigError, DataError
-from wsl_det.study.plan import Arm, DataSet, Study
+from wsl_det.study.arms import Arm, Pretrain
+from wsl_det.study.plan import DataSet, Study
 
 SCHEMA = 1
-SWEEP, FINAL = "sweep", "final"
+PRETRAIN, COOL, SWEEP, FINAL = "pretrain", "cool", "sweep", "final"
+BEFORE = (PRETRAIN, COOL)
+"""Stages that make backbones."""
 FINISHED, DIVERGED, STARTED, WAITING = "finished", "diverged", "started", "to do"
 
 
 @dataclass(frozen=True)
 class Job:
-    """One training: an arm at a learning rate and a seed; learning_rate is None until it is chosen."""
+    """One training: an arm at a learning rate and a seed; learning_rate is None until it is chosen.
+
+    backbone: the seed of the pretraining that it starts from, None where the study makes no backbones.
+    """
 
     number: int
     stage: str
@@ -31,41 +38,61 @@ class Job:
     learning_rate: float | None
     seed: int
     folder: Path
+    backbone: int | None = None
 
     @property
     def title(self) -> str:
         """Words for a list."""
+        if self.stage in BEFORE:
+            return (
+                f"{self.stage} {self.arm.root if self.stage == PRETRAIN else self.arm.name}, seed {self.seed}"
+            )
         rate = "the chosen rate" if self.learning_rate is None else f"{self.learning_rate:g}"
-        return f"{self.stage} {self.arm.name}, learning rate {rate}, seed {self.seed}"
+        of = "" if self.backbone is None else f" of pretraining seed {self.backbone}"
+        return f"{self.stage} {self.arm.name}, learning rate {rate}, seed {self.seed}{of}"
 
 
-def sweep_jobs(study: Study) -> list[Job]:
-    """The trainings that choose learning rates; none for an arm that has only one."""
-    jobs: list[Job] = []
+def every(study: Study, chosen: Mapping[str, float]) -> list[Job]:
+    """All jobs in the order in which they run; ``chosen`` holds the learning rates known so far."""
+    found: list[Job] = []
+
+    def add(stage: str, arm: Arm, rate: float | None, seed: int, folder: Path, of: int | None = None) -> None:
+        found.append(Job(len(found), stage, arm, rate, seed, folder, of))
+
+    made = [arm for arm in study.arms if arm.recipe is not None]
+    roots = {arm.root: arm for arm in made}
+    for arm in roots.values():
+        for seed in _recipe(arm).seeds:
+            add(PRETRAIN, arm, None, seed, study.output / PRETRAIN / arm.root / f"seed_{seed}")
+    for arm in made:
+        for seed in _recipe(arm).seeds if arm.at is not None else ():
+            add(COOL, arm, None, seed, study.output / COOL / arm.name / f"seed_{seed}")
     for arm in study.arms:
-        for rate in arm.learning_rates if len(arm.learning_rates) > 1 else ():
+        for rate in arm.learning_rates if len(arm.learning_rates) > 1 and arm.tuned_as == arm.name else ():
+            first = arm.recipe and arm.recipe.seeds[0]
             folder = study.output / SWEEP / arm.name / f"lr_{rate!r}"
-            jobs.append(Job(len(jobs), SWEEP, arm, rate, study.sweep.seed, folder))
-    return jobs
+            add(SWEEP, arm, rate, study.sweep.seed, folder, first)
+    for arm in study.arms:
+        rate = chosen.get(arm.tuned_as, arm.learning_rates[0] if len(arm.learning_rates) == 1 else None)
+        for before in [None] if arm.recipe is None else arm.recipe.seeds:
+            folder = study.output / FINAL / arm.name / ("" if before is None else f"pretraining_{before}")
+            for seed in arm.seeds:
+                add(FINAL, arm, rate, seed, folder / f"seed_{seed}", before)
+    return found
 
 
-def final_jobs(study: Study, chosen: Mapping[str, float]) -> list[Job]:
-    """The trainings that count, numbered after the sweep; ``chosen`` holds the rates known so far."""
-    first = len(sweep_jobs(study))
-    single = {arm.name: arm.learning_rates[0] for arm in study.arms if len(arm.learning_rates) == 1}
-    chosen = {**single, **chosen}
-    pairs = [(arm, seed) for arm in study.arms for seed in study.seeds]
-    return [
-        Job(
-            first + i,
-            FINAL,
-            arm,
-            chosen.get(arm.name),
-            seed,
-            study.output / FINAL / arm.name / f"seed_{seed}",
-        )
-        for i, (arm, seed) in enumerate(pairs)
-    ]
+def needs(job: Job, jobs: list[Job]) -> list[Job]:
+    """The jobs that must be done before this one, besides the sweep that chooses its learning rate."""
+    if job.stage == COOL:
+        return [
+            one for one in jobs if (one.stage, one.arm.root, one.seed) == (PRETRAIN, job.arm.root, job.seed)
+        ]
+    if job.stage == PRETRAIN or job.backbone is None:
+        return []
+    name = job.arm.root if job.arm.at is None else job.arm.name
+    stage = PRETRAIN if job.arm.at is None else COOL
+    wanted = (stage, name, job.backbone)
+    return [one for one in jobs if (one.stage, one.folder.parent.name, one.seed) == wanted]
 
 
 def data_of(study: Study, job: Job) -> tuple[tuple[str, DataSet], tuple[str, DataSet]]:
@@ -83,12 +110,20 @@ def data_of(study: Study, job: Job) -> tuple[tuple[str, DataSet], tuple[str, Dat
 
 
 def settings(study: Study, job: Job) -> dict[str, Any]:
-    """The keys that the study lays over an arm's config for this job."""
+    """The keys that the study lays over a config for this job; see ``cooled`` for those of a branch."""
+    if job.stage in BEFORE:
+        recipe = _recipe(job.arm)
+        found: dict[str, Any] = {**recipe.overrides, "DATA.SHARDS": recipe.shards}
+        if recipe.at:
+            found |= {"SOLVER.SCHEDULE": "constant", "SOLVER.KEEP_AT": [x for x in recipe.at if x < 1]}
+        return found | {"DATA.LABELS": recipe.labels, "SEED": job.seed, "OUTPUT_DIR": str(job.folder)}
     (train, _), (test, _) = data_of(study, job)
-    found: dict[str, Any] = {**study.overrides, **job.arm.overrides}
+    found = {**study.overrides, **job.arm.overrides}
     if job.stage == SWEEP:
         found |= study.sweep.overrides
-    if job.arm.weights is not None:
+    if job.backbone is not None:
+        found["MODEL.WEIGHTS"] = str(backbone_of(study, job))
+    elif job.arm.weights is not None:
         found["MODEL.WEIGHTS"] = job.arm.weights
     if job.learning_rate is not None:
         found["SOLVER.BASE_LR"] = job.learning_rate
@@ -100,73 +135,136 @@ def settings(study: Study, job: Job) -> dict[str, Any]:
     }
 
 
-def resolve(study: Study, job: Job, tree: Mapping[str, Any]) -> Config:
-    """The full configuration of a job over the detector's defaults ``tree``."""
+def cooled(study: Study, job: Job, cfg: Config) -> dict[str, Any]:
+    """The keys that make a job of stage COOL the branch of its run: from which checkpoint, over how much."""
+    last = updates(cfg, job.arm.at) - 1
+    parent = study.output / PRETRAIN / job.arm.root / f"seed_{job.seed}"
+    return {
+        "SOLVER.COOL_FROM": str(parent / f"model_{last:07d}.pth"),
+        "SOLVER.COOL_SHARE": _recipe(job.arm).cool,
+    }
+
+
+def updates(cfg: Config, share: float | None = None) -> int:
+    """The updates after which a pretraining run has seen a share of its images, all of them by default."""
+    return math.ceil((share or 1) * cfg.SOLVER.TOTAL_IMAGES / cfg.SOLVER.IMS_PER_BATCH - 1e-9)
+
+
+def iterations(job: Job, cfg: Config) -> int:
+    """The steps of a job."""
+    if job.stage not in BEFORE:
+        return int(cfg.SOLVER.MAX_ITER)
+    seen = updates(cfg, job.arm.at if job.stage == COOL else None)
+    return seen if job.stage == PRETRAIN else max(1, math.ceil(_recipe(job.arm).cool * seen - 1e-9))
+
+
+def backbone_of(study: Study, job: Job) -> Path:
+    """The backbone that a job of stage SWEEP or FINAL starts from, where the study makes it."""
+    arm = job.arm
+    folder = (PRETRAIN, arm.root) if arm.at is None else (COOL, arm.name)
+    return study.output.joinpath(*folder, f"seed_{job.backbone}", "backbone.pth")
+
+
+def resolve(
+    study: Study, job: Job, tree: Mapping[str, Any], pretraining: Mapping[str, Any] | None = None
+) -> Config:
+    """The full configuration of a job over the detector's defaults ``tree``, or those of ``pretraining``."""
+    before = job.stage in BEFORE
+    name, defaults = (_recipe(job.arm).config, pretraining or {}) if before else (job.arm.config, tree)
     words = [word for pair in settings(study, job).items() for word in pair]
     try:
-        return config.load(config.config_path(job.arm.config), tree, words)
+        return config.load(config.config_path(name), defaults, words)
     except ConfigError as error:
-        raise ConfigError(f"arm {job.arm.name}: {error}") from None
+        raise ConfigError(f"arm {job.arm.name}: {'pretrain: ' if before else ''}{error}") from None
 
 
-def command(study: Study, job: Job, *, resume: bool) -> list[str]:
+def command(study: Study, job: Job, cfg: Config, *, resume: bool) -> list[str]:
     """The command line that trains and scores a job."""
-    words = [
-        sys.executable,
-        "-m",
-        "wsl_det",
-        "train_net",
-        "--config-file",
-        str(config.config_path(job.arm.config)),
-    ]
-    words += ["--engine", study.engine]
-    words += ["--num-gpus", str(study.num_gpus)] if study.num_gpus > 1 else []
+    before = job.stage in BEFORE
+    name = _recipe(job.arm).config if before else job.arm.config
+    num_gpus = _recipe(job.arm).num_gpus if before else study.num_gpus
+    words = _tool("pretrain_net" if before else "train_net", "--config-file", str(config.config_path(name)))
+    words += ["--num-gpus", str(num_gpus)] if num_gpus > 1 else []
     words += ["--resume"] if resume else []
-    for name, data in data_of(study, job):
-        words += ["--register", name, str(data.annotations), str(data.images)]
-    for key, value in settings(study, job).items():
+    if not before:
+        words += ["--engine", study.engine]
+        for registered, data in data_of(study, job):
+            words += ["--register", registered, str(data.annotations), str(data.images)]
+    laid = settings(study, job) | (cooled(study, job, cfg) if job.stage == COOL else {})
+    for key, value in laid.items():
         words += [key, value if isinstance(value, str) else repr(value)]
     return words
+
+
+def export(job: Job) -> list[str] | None:
+    """The command line that makes a backbone of a finished pretraining; None where none is wanted or left."""
+    made = job.folder / "backbone.pth"
+    if not _exported(job) or (made.is_file() and made.with_suffix(".json").is_file()):
+        return None
+    return _tool("export_backbone", str(job.folder), str(made))
+
+
+def _exported(job: Job) -> bool:
+    """Whether a job makes a backbone: a run at constant rate only makes what its branches start from."""
+    return job.stage == COOL or (job.stage == PRETRAIN and job.arm.at is None)
+
+
+def _tool(*words: str) -> list[str]:
+    return [sys.executable, "-m", "wsl_det", *words]
+
+
+def _recipe(arm: Arm) -> Pretrain:
+    assert arm.recipe is not None
+    return arm.recipe
 
 
 class Identity:
     """What makes a job that job: its resolved settings and the hashes of the files that it reads.
 
-    Weights that do not exist are a ConfigError, or are collected in ``missing`` when not ``strict``.
+    Weights and shards that do not exist are a ConfigError, or are told in ``missing`` when not ``strict``.
     """
 
     def __init__(self, *, strict: bool = True) -> None:
         self.strict = strict
-        self.missing: dict[str, str] = {}
+        self.missing: list[str] = []
         self._hashes: dict[Path, str] = {}
 
     def of(self, study: Study, job: Job, cfg: Config) -> dict[str, Any]:
         """Settings and hashes; equal for equal jobs, wherever the study lies."""
-        flat = {k: v for k, v in cfg.flat().items() if k not in ("OUTPUT_DIR", "MODEL.WEIGHTS")}
+        paths = ("OUTPUT_DIR", "MODEL.WEIGHTS", "DATA.SHARDS")
+        flat = {k: v for k, v in cfg.flat().items() if k not in paths}
+        if job.stage in BEFORE:
+            recipe = _recipe(job.arm)
+            read = {"shards": self._there(job.arm.root, "shards", Path(recipe.shards) / "dataset.json",
+                                          "make them first with wsl-det build_shards")}  # fmt: skip
+            return {**flat, **read} | ({"at": job.arm.at, "cool": recipe.cool} if job.stage == COOL else {})
         (_, train), (_, test) = data_of(study, job)
         # A split is named by what it was cut from: its own header has a command line in it.
         source = study.train.annotations
-        read: dict[str, Any] = {
+        read = {
             "training annotations": self._hash(train.annotations if job.stage == FINAL else source),
             "test annotations": self._hash(test.annotations if job.stage == FINAL else source),
             "weights": self._weights(job.arm, str(cfg.MODEL.WEIGHTS)),
         }
-        read |= {"held-out share": study.heldout} if job.stage == SWEEP else {}
-        return {**flat, **read, "engine": study.engine}
+        share = {"held-out share": study.heldout} if job.stage == SWEEP else {}
+        return {**flat, **read, **share, "engine": study.engine}
 
     def _weights(self, arm: Arm, weights: str) -> str:
         if not weights or weights.startswith("zoo://"):
             # A zoo name stands for one file by its hash: the name is the identity.
             return weights or "random initialisation"
-        if not Path(weights).is_file() and not self.strict:
-            self.missing[arm.name] = weights
-            return "not there yet"
-        if not Path(weights).is_file():
-            raise ConfigError(
-                f"arm {arm.name}: its weights {weights} do not exist; make or download them first "
-                "(the head of its config says how), or write weights: scratch"
-            )
-        return self._hash(Path(weights))
+        return self._there(arm.name, "weights", Path(weights),
+                           "make or download them first (the head of its config says how), or write weights: "
+                           "scratch")  # fmt: skip
+
+    def _there(self, arm: str, what: str, path: Path, advice: str) -> str:
+        if path.is_file():
+            return self._hash(path)
+        if self.strict:
+            raise ConfigError(f"arm {arm}: its {what} {path} do not exist; {advice}")
+        told = f"arm {arm}: its {what} {path} do not exist yet"
+        self.missing += [told] if told not in self.missing else []
+        return "not there yet"
 
     def _hash(self, path: Path) -> str:
         if path not in self._hashes:
@@ -182,8 +280,8 @@ def note_path(job: Job) -> Path:
 def state(job: Job, identity: Mapping[str, Any]) -> str:
     """How far a job is, from its folder alone.
 
-    Finished means: final weights, predictions and their header are there. Raises ConfigError for a
-    folder in which another job lies, naming the settings that differ.
+    Finished means: final weights are there, and the backbone made of them, or predictions and their header.
+    Raises ConfigError for a folder in which another job lies, naming the settings that differ.
     """
     note = note_path(job)
     if not note.exists():
@@ -194,9 +292,10 @@ def state(job: Job, identity: Mapping[str, Any]) -> str:
     _check_same(job, told.get("identity") if isinstance(told, dict) else None, identity)
     if told.get("outcome") == DIVERGED:
         return DIVERGED
-    found = predictions_of(job)
-    whole = (job.folder / "model_final.pth", found, predictions.meta_path(found))
-    return FINISHED if all(path.is_file() for path in whole) else STARTED
+    whole = [job.folder / "model_final.pth"]
+    if job.stage not in BEFORE:
+        whole += [predictions_of(job), predictions.meta_path(predictions_of(job))]
+    return FINISHED if all(path.is_file() for path in whole) and export(job) is None else STARTED
 
 
 def predictions_of(job: Job) -> Path:

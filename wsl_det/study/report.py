@@ -1,4 +1,4 @@
-"""The end of a study: gain reports for its pairs, and study.json with what was chosen and measured."""
+"""The end of a study: gain reports, verdicts, study.json with what was chosen and measured, and its page."""
 
 from __future__ import annotations
 
@@ -7,69 +7,54 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from wsl_det import predictions
-from wsl_det.core import files, provenance
-from wsl_det.core.config import Config
-from wsl_det.errors import ConfigError, DataError, WslError
-from wsl_det.gain import like_for_like
-from wsl_det.predictions import Predictions
-from wsl_det.study import capacities, jobs, process
+from wsl_det.core import files, pages, provenance
+from wsl_det.errors import WslError
+from wsl_det.evaluation.coco_ap import IOU_TYPES
+from wsl_det.study import capacities, contrasts, jobs, levels, process
 from wsl_det.study.capacities import Entry
 from wsl_det.study.jobs import Job
 from wsl_det.study.plan import Study
 from wsl_det.study.sweep import Choice
 
-SCHEMA = 1
-
-
-def check_alike(study: Study, configs: Mapping[str, Config]) -> None:
-    """Refuse before the first training what the gain report would refuse after the last.
-
-    ``configs`` holds one resolved configuration of each arm. Raises ConfigError with the settings in
-    which a pair differs beyond backbone, run and swept learning rate, unless the study allows it.
-    """
-    if study.allow_mismatch:
-        return
-    for pair in study.pairs:
-        baseline, candidate = (_future(study, name, configs[name]) for name in pair)
-        try:
-            like_for_like.check([baseline], [candidate], None, False)
-        except DataError as error:
-            raise ConfigError(
-                f"arms {pair[0]} and {pair[1]}: {error} (in a study: allow_mismatch: true)"
-            ) from None
-
-
-def _future(study: Study, arm: str, cfg: Config) -> Predictions:
-    """Predictions as an arm's final run will have them, as far as likeness can be told from the header."""
-    size = len(study.arm(arm).learning_rates)
-    # Every final run of a study trains and is scored on the same data.
-    config = {k: v for k, v in cfg.to_dict().items() if k != "DATASETS"}
-    meta = {"config": config, "sweep": {"size": size} if size > 1 else None}
-    return predictions.columns([], source=arm, meta=meta)
+SCHEMA = 2
 
 
 def write(study: Study, every: Sequence[Job], choices: Mapping[str, Choice]) -> list[str]:
-    """Make the gain reports of all pairs and study.json; closing lines for a terminal."""
+    """Make the gain reports, the table of capacities, study.json and study.html; lines for a terminal."""
     finals = [job for job in every if job.stage == jobs.FINAL]
-    reports = {pair: _gain(study, pair, finals) for pair in study.pairs}
+    folders = {pair: _gain(study, pair, finals) for pair in study.pairs}
+    gains = {pair: files.read_json(folder / "gain.json", "gain report") for pair, folder in folders.items()}
     entries = [
         Entry(arm.trunk, arm.pretraining, "", tuple(results_of(arm.name, finals))) for arm in study.arms
     ]
-    table = capacities.write(f"{study.name}: AP by trunk and pretraining", entries, study.output / "table")
+    title = f"{study.name}: AP by trunk and pretraining"
+    table = capacities.write(title, entries, study.output / "table")
+    measured = levels.measure(study, finals)
+    arms = [_arm(study, arm.name, finals, choices[arm.name]) | measured[arm.name] for arm in study.arms]
+    pairs = contrasts.judge(study, gains)
     record = {
         **provenance.header("study", SCHEMA, {"gt": study.test.annotations}),
-        "arms": [_arm(study, name, finals, choice) for name, choice in choices.items()],
+        "title": study.name,
+        "arms": arms,
+        "pairs": pairs,
+        "named": contrasts.history(study),
         "reports": [
-            {"baseline": a, "candidate": b, "folder": str(folder)} for (a, b), folder in reports.items()
+            {"baseline": a, "candidate": b, "folder": str(folder)} for (a, b), folder in folders.items()
         ],
         "table": str(table.parent),
     }
+    page = _page(record, files.read_json(table.parent / "capacities.json"), study.output)
     files.write_json(study.output / "study.json", record)
-    lines = [_line(arm) for arm in record["arms"]]
-    lines += [f"warning: arm {name}: {c.warning}" for name, c in choices.items() if c.warning]
-    lines += [f"{b} against {a}: {folder / 'gain.html'}" for (a, b), folder in reports.items()]
-    return [*lines, f"table of capacities: {table}", f"written: {study.output / 'study.json'}"]
+    lines = [_line(arm) for arm in arms]
+    lines += [f"warning: arm {arm['name']}: {arm['warning']}" for arm in arms if arm["warning"]]
+    lines += [row["verdict"] for row in pairs if row["verdict"]]
+    lines += [f"{b} against {a}: {folder / 'gain.html'}" for (a, b), folder in folders.items()]
+    return [
+        *lines,
+        f"table of capacities: {table}",
+        f"page: {page}",
+        f"written: {study.output / 'study.json'}",
+    ]
 
 
 def results_of(arm: str, finals: Sequence[Job]) -> list[Path]:
@@ -97,13 +82,16 @@ def _arm(study: Study, name: str, finals: Sequence[Job], choice: Choice) -> dict
     arm = study.arm(name)
     return {
         "name": name,
+        "root": arm.root,
         "trunk": arm.trunk,
         "pretraining": arm.pretraining,
         "learning_rate": choice.chosen,
         "sweep": choice.record(),
+        "tuned_as": arm.tuned_as,
         "warning": choice.warning or None,
         "runs": [
-            {"seed": job.seed, "folder": str(job.folder), **_scores(job.folder / "results.json")}
+            {"seed": job.seed, "pretraining_seed": job.backbone, "folder": str(job.folder)}
+            | _scores(job.folder / "results.json")
             for job in finals
             if job.arm.name == name
         ],
@@ -112,10 +100,29 @@ def _arm(study: Study, name: str, finals: Sequence[Job], choice: Choice) -> dict
 
 def _scores(path: Path) -> dict[str, Any]:
     results = files.read_json(path, "results")
-    names = [
-        (kind, metric) for kind in ("bbox", "segm") if kind in results for metric in ("AP", "AP50", "AP75")
-    ]
+    names = [(kind, metric) for kind in IOU_TYPES if kind in results for metric in ("AP", "AP50", "AP75")]
     return {f"{kind}.{metric}": results[kind][metric] for kind, metric in names}
+
+
+def render(record: Mapping[str, Any], table: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """The page of study.json's content and of its table of capacities, and its figures by name."""
+    from wsl_det.study import figures  # matplotlib takes a second to load
+
+    drawn = {f"bars_{name}": one for name, one in capacities.render(table)[1].items()}
+    types = [name for name in IOU_TYPES if all(name in arm["levels"] for arm in record["arms"])]
+    for name in types:
+        drawn |= {f"{kind}_{name}": one for kind, one in figures.draw(record["arms"], name).items()}
+    page = pages.load("study.html", Path(__file__).parent)
+    return page.render(content=record, figures=drawn, types=types, levels=levels.LEVELS), drawn
+
+
+def _page(record: Mapping[str, Any], table: Mapping[str, Any], folder: Path) -> Path:
+    """Write study.html, and its figures as SVG and PNG; the page's path."""
+    page, drawn = render(record, table)
+    for name, one in drawn.items():
+        one.write(folder / "figures" / name)
+    files.write_text(folder / "study.html", page)
+    return folder / "study.html"
 
 
 def _line(arm: Mapping[str, Any]) -> str:

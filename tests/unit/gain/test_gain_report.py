@@ -400,3 +400,57 @@ def test_the_tool_prints_its_numbers_and_refuses_without_a_trace(
     assert errors.run(report_gain.main, [str(word) for word in words]) == 2
     assert "its annotations belong to --gt" in capsys.readouterr().err
     assert not (tmp_path / "other").exists()
+
+
+def _tuned(folder: Path, path: Path, name: str, backbone: str, seed: int, **change: Any) -> Path:
+    """The predictions ``name`` of ``folder`` again, as those of a detector from a backbone of a seed."""
+    told = {"labels": "hashtags", "draws": 1000, "seed": seed}
+    about = {"backbone": {"sha256": backbone, "pretraining": told | change}}
+    config = {"MODEL.WEIGHTS": f"{backbone}.pth", "SEED": seed}
+    rows = json.loads((folder / f"{name}.json").read_text())
+    predictions.write(path, rows, meta(folder / "gt.json", config=config) | about)
+    return path
+
+
+def test_fine_tunings_of_a_backbone_are_averaged_before_backbones_are(folder: Path, tmp_path: Path) -> None:
+    names = ("a", "a1", "b"), ("a2", "b1", "b2")
+    sides = [
+        [_tuned(folder, tmp_path / f"{side}{i}.json", name, f"{side}{min(i, 1)}", min(i, 1))
+         for i, name in enumerate(names[side])]
+        for side in range(2)
+    ]  # fmt: skip
+    made = report.make(folder / "gt.json", *sides, OPTIONS).content
+    one = made["bbox"]["metrics"]["AP"]
+    alone = [
+        [report.make(folder / "gt.json", [p], [p], Options(2, 0)).content["bbox"]["metrics"]["AP"]["baseline"]
+         for p in side]
+        for side in sides
+    ]  # fmt: skip
+    units = [[run[0], (run[1] + run[2]) / 2] for run in alone]
+    assert one["baseline"] == pytest.approx(np.mean(units[0]), abs=1e-9)
+    seed = sum(np.var(unit, ddof=1) / 2 for unit in units)
+    assert one["variance"]["seed_variance"] == pytest.approx(seed, abs=1e-9)
+    for side, unit, run in zip(("baseline", "candidate"), units, alone, strict=True):
+        told = one["variance"]["runs"][side]
+        assert told["between"] == pytest.approx(np.var(unit, ddof=1), abs=1e-9)
+        assert told["within"] == pytest.approx(np.var(run[1:], ddof=1), abs=1e-9)
+    assert made["meta"]["backbones"] == {"baseline": 2, "candidate": 2}
+    assert sum("3 runs are of 2 backbones" in note for note in made["meta"]["notes"]) == 2
+    assert "fine-tunings of a backbone, averaged first" in verdict.doubt(one["variance"])
+
+
+def test_runs_of_one_backbone_alone_say_so_and_count_as_before(folder: Path, tmp_path: Path) -> None:
+    sides = [[_tuned(folder, tmp_path / f"{name}.json", name, name[0], 1) for name in names]
+             for names in (("a", "a1"), ("b", "b1"))]  # fmt: skip
+    made = report.make(folder / "gt.json", *sides, OPTIONS).content
+    assert made["meta"]["backbones"] == {"baseline": 2, "candidate": 2}
+    assert made["bbox"]["metrics"]["AP"]["variance"]["runs"]["baseline"]["within"] is None
+    assert sum("start from one backbone" in note for note in made["meta"]["notes"]) == 2
+
+
+def test_one_side_may_have_backbones_of_several_seeds_and_nothing_else(folder: Path, tmp_path: Path) -> None:
+    first, other = (_tuned(folder, tmp_path / f"{i}.json", "a", str(i), i) for i in (1, 2))
+    longer = _tuned(folder, tmp_path / "3.json", "a1", "3", 3, draws=2000)
+    report.make(folder / "gt.json", [first, other], [folder / "b.json"], Options(4, 0))
+    with pytest.raises(DataError, match=r"runs of one side, MODEL.WEIGHTS"):
+        report.make(folder / "gt.json", [first, longer], [folder / "b.json"], Options(4, 0))

@@ -16,9 +16,10 @@ import yaml
 
 from wsl_det import predictions
 from wsl_det.core import files
+from wsl_det.core.config import Config
 from wsl_det.detector import datasets, defaults
 from wsl_det.errors import ConfigError, DataError, WslError
-from wsl_det.study import jobs, process, report, run, sweep
+from wsl_det.study import estimate, jobs, process, report, run, sweep
 from wsl_det.study.jobs import Job
 from wsl_det.study.plan import Study
 
@@ -62,7 +63,7 @@ def study(study_tree: dict[str, Any], world, monkeypatch) -> Path:
     script = world.folder / "trainer.py"
     script.write_text(TRAINER)
 
-    def command(study: Study, job: Job, *, resume: bool) -> list[str]:
+    def command(study: Study, job: Job, cfg: Config, *, resume: bool) -> list[str]:
         _, (_, test) = jobs.data_of(study, job)
         words = [
             job.folder,
@@ -74,8 +75,21 @@ def study(study_tree: dict[str, Any], world, monkeypatch) -> Path:
         return [sys.executable, str(script), *map(str, words)]
 
     monkeypatch.setattr(jobs, "command", command)
-    monkeypatch.setattr(report, "_gain", lambda study, pair, finals: study.output / "_".join(pair))
+    monkeypatch.setattr(report, "_gain", _pretended_gain)
     return path
+
+
+def _pretended_gain(study: Study, pair: tuple[str, str], finals: list[Job]) -> Path:
+    """Leaves what the page reads of a gain report."""
+    folder = study.output / "_".join(pair)
+    variance = {"standard_error": 0.5, "image_variance": 0.2, "seed_variance": 0.05, "in_both": 0, "df": 9.0}
+    gain = {"gain": 2.0, "interval": [1.0, 3.0], "p": 0.01, "variance": variance}
+    factors = {"recognition": 1.5, "localization": 0.5}
+    factors["interval"] = {name: [0.0, 2.0] for name in ("recognition", "localization")}
+    files.write_json(
+        folder / "gain.json", {"bbox": {"metrics": {"AP": gain}, "two_factor": {"0.1": factors}}}
+    )
+    return folder
 
 
 def _run(path: Path, job: int | None = None) -> list[str]:
@@ -83,7 +97,7 @@ def _run(path: Path, job: int | None = None) -> list[str]:
 
 
 def _dry(path: Path) -> list[str]:
-    return run.dry_run(path, defaults.TREE, datasets.locate)
+    return estimate.dry_run(run.begin(path, defaults.TREE, datasets.locate, strict=False))
 
 
 def _calls(path: Path) -> list[str]:
@@ -238,7 +252,7 @@ def test_a_dry_run_lists_jobs_and_hours_and_trains_nothing(study: Path) -> None:
     # Half a second an iteration was measured, the slow first ones left out.
     assert lines[1].split()[:3] == ["0", "finished", "0.50"]
     assert lines[2].split()[:4] == ["1", "to", "do", "0.50"]
-    assert "unknown" in lines[3]
+    assert lines[3].split()[3] == "0.50", "an arm of the same config takes as long"
     _change(study, lambda t: t.update(seconds_per_iteration=2))
     assert _dry(study)[-1].startswith("14.00 hours of training left in 7 of 8 jobs")
 
@@ -266,7 +280,8 @@ def test_the_command_line_of_a_job(study_tree, world, monkeypatch) -> None:
     path = world.folder / "study.yaml"
     path.write_text(yaml.safe_dump({**study_tree, "engine": "embedded", "num_gpus": 2}))
     progress = run.begin(path, defaults.TREE, datasets.locate)
-    words = jobs.command(progress.study, progress.jobs[0], resume=True)
+    job = progress.jobs[0]
+    words = jobs.command(progress.study, job, progress.config(job), resume=True)
     assert words[1:4] == ["-m", "wsl_det", "train_net"]
     assert words[words.index("--num-gpus") + 1] == "2"
     assert "--resume" in words
