@@ -70,6 +70,15 @@ def _study(folder: Path) -> Path:
     }
     tree |= {"learning_rates": [0.01, 0.02], "seeds": [1, 2], "arms": arms, "report": {"title": "x"}}
     tree |= {"overrides": {"SOLVER.MAX_ITER": 2}, "pairs": [["random", "tags"]]}
+    recipe = {"config": "configs/quick/pretrain_tiny.yaml", "shards": str(folder), "seeds": [1, 2]}
+    tree |= {"pretrain": {**recipe, "at": [0.1, 1], "overrides": {"SOLVER.TOTAL_IMAGES": 960}}}
+    arms["made"] = {
+        **arm,
+        "pretraining": "made",
+        "pretrain": {"labels": "shuffled", "tune": "end"},
+        "seeds": [3],
+    }
+    tree |= {"contrasts": ["made - random", "tags - made@0.1"], "slurm": ["--time=1:00:00"]}
     del tree["report"]
     path = folder / "study.yaml"
     path.write_text(yaml.safe_dump(tree))
@@ -77,12 +86,13 @@ def _study(folder: Path) -> Path:
 
 
 def _read_study(path: Path) -> None:
+    from pretrain.training import defaults as pretraining
     from wsl_det.detector import datasets, defaults
     from wsl_det.study import jobs, plan
 
     study = plan.read(path, datasets.locate)
     for each in jobs.every(study, {}):
-        jobs.resolve(study, each, defaults.TREE)
+        jobs.resolve(study, each, defaults.TREE, pretraining.TREE)
 
 
 def _result(folder: Path) -> Path:

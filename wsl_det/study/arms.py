@@ -51,11 +51,16 @@ _OWNED_BEFORE = {
 class Top(Protocol):
     """What the file says for all arms."""
 
-    arms: dict[str, Any]
-    learning_rates: tuple[float, ...]
-    seeds: tuple[int, ...]
-    seconds_per_iteration: float | None
-    pretrain: Any
+    @property
+    def arms(self) -> dict[str, Any]: ...
+    @property
+    def learning_rates(self) -> tuple[float, ...]: ...
+    @property
+    def seeds(self) -> tuple[int, ...]: ...
+    @property
+    def seconds_per_iteration(self) -> float | None: ...
+    @property
+    def pretrain(self) -> Any: ...
 
 
 class Pretrain(msgspec.Struct, frozen=True, kw_only=True):

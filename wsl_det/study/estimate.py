@@ -56,6 +56,7 @@ def dry_run(progress: Progress, *, measure: bool = False) -> list[str]:
 def _kind(progress: Progress, job: Job) -> str:
     """What jobs that take equally long an iteration share: config and settings, but for the run's own."""
     own = (
+        "SOLVER.STEPS",
         "SEED",
         "OUTPUT_DIR",
         "MODEL.WEIGHTS",
@@ -92,7 +93,7 @@ def _measured(progress: Progress, job: Job) -> float | None:
     """Seconds an iteration of five steps of a job, in a folder that is gone afterwards; None if it fails."""
     folder = progress.study.output / "measure"
     cfg = progress.config(job)
-    words = jobs.command(progress.study, job, cfg, resume=False) + ["OUTPUT_DIR", str(folder)]
+    words = [*jobs.command(progress.study, job, cfg, resume=False), "OUTPUT_DIR", str(folder)]
     for key, value in (_SHORT[job.stage in BEFORE] | _weights(job, cfg)).items():
         images = cfg.SOLVER.IMS_PER_BATCH if key == "SOLVER.TOTAL_IMAGES" else 1
         words += [key, repr(value * images) if isinstance(value, int) else repr(value).strip("'")]

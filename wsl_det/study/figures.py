@@ -27,7 +27,7 @@ def draw(arms: Sequence[Mapping[str, Any]], iou_type: str) -> dict[str, Drawing]
         for arm in arms
     ]
     kinds = {"factors": _factors, "seeds": _seeds}
-    if sum(row["images"] is not None for row in rows) > 1 and len({row["images"] for row in rows}) > 1:
+    if len({row["images"] for row in rows} - {None}) > 1:
         kinds["along"] = _along
     return {name: drawing(f"study {name} {iou_type}", rows, make) for name, make in kinds.items()}
 
@@ -75,18 +75,17 @@ def _along(rows: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
             mine = sorted((row for row in rows if row["root"] == root), key=lambda row: row["images"])
             mine = [row for row in mine if row["levels"][name]["value"] is not None]
             hue, marker = _HUES[i % len(_HUES)], _MARKERS[i % len(_MARKERS)]
-            cool = [row for row in mine if row["cooled"]]
-            x, y = ([row["images"] for row in cool], [row["levels"][name]["value"] for row in cool])
-            bands = [row["levels"][name]["interval"] for row in cool]
-            if all(low is not None for low, _ in bands):
-                axes.fill_between(
-                    x, *zip(*bands, strict=True), color=hue, alpha=0.13, linewidth=0
-                ) if bands else None
-            axes.plot(x, y, color=hue, marker=marker, markersize=4.5, linewidth=1.4, label=root)
             for row in mine:
                 if not row["cooled"]:
                     axes.plot(row["images"], row["levels"][name]["value"], marker, markersize=5, color=hue,
                               fillstyle="none", label=f"{root}, not cooled")  # fmt: skip
+            if not (cool := [row for row in mine if row["cooled"]]):
+                continue
+            x, y = [row["images"] for row in cool], [row["levels"][name]["value"] for row in cool]
+            low, high = zip(*(row["levels"][name]["interval"] for row in cool), strict=True)
+            if None not in low:
+                axes.fill_between(x, low, high, color=hue, alpha=0.13, linewidth=0)
+            axes.plot(x, y, color=hue, marker=marker, markersize=4.5, linewidth=1.4, label=root)
         sizes = sorted({row["images"] for row in rows})
         axes.set_xscale("log")
         axes.set_xticks(sizes, [short(size) for size in sizes])

@@ -6,8 +6,8 @@ import hashlib
 import json
 import math
 import sys
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -54,31 +54,34 @@ class Job:
 
 def every(study: Study, chosen: Mapping[str, float]) -> list[Job]:
     """All jobs in the order in which they run; ``chosen`` holds the learning rates known so far."""
-    found: list[Job] = []
+    jobs = (*_pretraining(study), *_sweeps(study), *_finals(study, chosen))
+    return [replace(job, number=i) for i, job in enumerate(jobs)]
 
-    def add(stage: str, arm: Arm, rate: float | None, seed: int, folder: Path, of: int | None = None) -> None:
-        found.append(Job(len(found), stage, arm, rate, seed, folder, of))
 
+def _pretraining(study: Study) -> Iterator[Job]:
     made = [arm for arm in study.arms if arm.recipe is not None]
-    roots = {arm.root: arm for arm in made}
-    for arm in roots.values():
-        for seed in _recipe(arm).seeds:
-            add(PRETRAIN, arm, None, seed, study.output / PRETRAIN / arm.root / f"seed_{seed}")
-    for arm in made:
-        for seed in _recipe(arm).seeds if arm.at is not None else ():
-            add(COOL, arm, None, seed, study.output / COOL / arm.name / f"seed_{seed}")
+    stages = [(PRETRAIN, {arm.root: arm for arm in made})]
+    stages.append((COOL, {arm.name: arm for arm in made if arm.at is not None}))
+    for stage, arms in stages:
+        for name, arm in arms.items():
+            for seed in _recipe(arm).seeds:
+                yield Job(0, stage, arm, None, seed, study.output / stage / name / f"seed_{seed}")
+
+
+def _sweeps(study: Study) -> Iterator[Job]:
     for arm in study.arms:
         for rate in arm.learning_rates if len(arm.learning_rates) > 1 and arm.tuned_as == arm.name else ():
-            first = arm.recipe and arm.recipe.seeds[0]
             folder = study.output / SWEEP / arm.name / f"lr_{rate!r}"
-            add(SWEEP, arm, rate, study.sweep.seed, folder, first)
+            yield Job(0, SWEEP, arm, rate, study.sweep.seed, folder, arm.recipe and arm.recipe.seeds[0])
+
+
+def _finals(study: Study, chosen: Mapping[str, float]) -> Iterator[Job]:
     for arm in study.arms:
         rate = chosen.get(arm.tuned_as, arm.learning_rates[0] if len(arm.learning_rates) == 1 else None)
         for before in [None] if arm.recipe is None else arm.recipe.seeds:
             folder = study.output / FINAL / arm.name / ("" if before is None else f"pretraining_{before}")
             for seed in arm.seeds:
-                add(FINAL, arm, rate, seed, folder / f"seed_{seed}", before)
-    return found
+                yield Job(0, FINAL, arm, rate, seed, folder / f"seed_{seed}", before)
 
 
 def needs(job: Job, jobs: list[Job]) -> list[Job]:
@@ -166,14 +169,23 @@ def backbone_of(study: Study, job: Job) -> Path:
 
 
 def resolve(
-    study: Study, job: Job, tree: Mapping[str, Any], pretraining: Mapping[str, Any] | None = None
+    study: Study,
+    job: Job,
+    tree: Mapping[str, Any],
+    pretraining: Mapping[str, Any] | None = None,
+    bases: dict[tuple[str, bool], Config] | None = None,
 ) -> Config:
-    """The full configuration of a job over the detector's defaults ``tree``, or those of ``pretraining``."""
-    before = job.stage in BEFORE
+    """The full configuration of a job over the detector's defaults ``tree``, or those of ``pretraining``.
+
+    ``bases`` keeps what the config files of arms hold, so that each is read once.
+    """
+    before, bases = job.stage in BEFORE, {} if bases is None else bases
     name, defaults = (_recipe(job.arm).config, pretraining or {}) if before else (job.arm.config, tree)
     words = [word for pair in settings(study, job).items() for word in pair]
     try:
-        return config.load(config.config_path(name), defaults, words)
+        if (name, before) not in bases:
+            bases[name, before] = config.load(config.config_path(name), defaults)
+        return config.merge(bases[name, before], {}, words)
     except ConfigError as error:
         raise ConfigError(f"arm {job.arm.name}: {'pretrain: ' if before else ''}{error}") from None
 

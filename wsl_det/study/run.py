@@ -30,6 +30,7 @@ class Progress:
     cut: split.Split
     identities: Identity
     choices: dict[str, Choice] = field(default_factory=dict)
+    _bases: dict[tuple[str, bool], Config] = field(default_factory=dict)
     _configs: dict[tuple[Path, float | None], Config] = field(default_factory=dict)
 
     @property
@@ -41,7 +42,7 @@ class Progress:
         """The resolved configuration of a job."""
         key = (job.folder, job.learning_rate)
         if key not in self._configs:
-            self._configs[key] = jobs.resolve(self.study, job, self.tree, self.pretraining)
+            self._configs[key] = jobs.resolve(self.study, job, self.tree, self.pretraining, self._bases)
         return self._configs[key]
 
     def identity(self, job: Job) -> dict[str, Any]:
@@ -153,7 +154,10 @@ def _do(progress: Progress, job: Job) -> None:
                 "job %d (%s): %s", job.number, job.title, "going on" if state != WAITING else "starting"
             )
             jobs.write_note(job, identity)
-            why = process.train(jobs.command(progress.study, job, cfg, resume=state != WAITING), job.title)
+            why = ""
+            if job.stage not in jobs.BEFORE or not (job.folder / "model_final.pth").is_file():
+                words = jobs.command(progress.study, job, cfg, resume=state != WAITING)
+                why = process.train(words, job.title)
             if not why and (export := jobs.export(job)):
                 process.train(export, f"the export of {job.title}")
             if why and job.stage == SWEEP:

@@ -35,6 +35,8 @@ from wsl_det.gain import figures as gain_figures
 from wsl_det.gain import page as gain_page
 from wsl_det.gain.comparison import Options
 from wsl_det.study import capacities
+from wsl_det.study import levels as study_levels
+from wsl_det.study import report as study_report
 from wsl_det.study.scaling import content as scaling_content
 from wsl_det.study.scaling import entries as scaling_entries
 from wsl_det.study.scaling import figures as scaling_figures
@@ -164,6 +166,35 @@ def scaling(folder: Path) -> tuple[str, list[Drawing]]:
     return scaling_content.render(content, drawn), drawn
 
 
+def study(folder: Path) -> tuple[str, list[Drawing]]:
+    level = {"value": 30.0, "interval": [28.0, 33.0], "runs": [29.0, 31.0], "between": 2.0, "within": None}
+    scores = {f"{kind}.AP": 30.0 for kind in ("bbox", "segm")}
+    arms = [
+        {"name": name, "root": HOSTILE[i // 2], "images": 1e3 * (1 + i), "cooled": i % 3 > 0,
+         "units": [[0], [1]], "runs": [scores] * 2, "learning_rate": 0.1, "warning": name, "tuned_as": name,
+         "levels": {kind: dict.fromkeys(study_levels.LEVELS, level) for kind in ("bbox", "segm")},
+         "sweep": {"size": 2, "learning_rates": [1, 2], "scores": [1, None], "metric": name,
+                   "heldout_images": 3}}
+        for i, name in enumerate(HOSTILE)
+    ]  # fmt: skip
+    part = {"gain": 1.0, "interval": [0.0, 2.0]}
+    pairs = [
+        {"candidate": name, "baseline": name, "contrast": i % 2 > 0, "verdict": name, "family_p": 0.1,
+         "gain": 1.0, "interval": [0.0, 2.0], "recognition": part, "localization": part}
+        for i, name in enumerate(HOSTILE)
+    ]  # fmt: skip
+    record = {
+        "title": HOSTILE[0], "arms": arms, "pairs": pairs, "table": HOSTILE[1], "command": HOSTILE[2],
+        "named": [{"named": HOSTILE[3], "finished": 2}], "versions": {"wsl_det": HOSTILE[4]},
+        "reports": [{"baseline": name, "candidate": name, "folder": name} for name in HOSTILE],
+    }  # fmt: skip
+    path = folder / "r.json"
+    path.write_text(json.dumps({kind: {"AP": 40, "AP50": 60} for kind in ("bbox", "segm")}))
+    content = capacities.collect(HOSTILE[0], [capacities.Entry(HOSTILE[5], HOSTILE[6], "", (path,))])
+    html, drawn = study_report.render(record, content)
+    return html, list(drawn.values())
+
+
 def vocabulary(folder: Path) -> tuple[str, list[Drawing]]:
     post = {"id": "1", "image": "a.jpg", "caption": "#dog #poodle #crane #brownbear #qqqq #axes"}
     (folder / "posts.jsonl").write_text(json.dumps(post) + "\n")
@@ -218,6 +249,7 @@ PAGES: dict[str, Callable[[Path], tuple[str, list[Drawing]]]] = {
     "wsl_det/gain/cross.html": cross,
     "wsl_det/study/capacities.html": table,
     "wsl_det/study/scaling/page.html": scaling,
+    "wsl_det/study/study.html": study,
     "pretrain/vocabulary/vocab.html": vocabulary,
     "pretrain/duplicates/review.html": review,
 }

@@ -4,103 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import subprocess
-from collections.abc import Callable, Sequence
-from itertools import pairwise
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 from browser import open_in_browser
+from study_processes import Pretended, pretended_gain
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
 from pretrain.training import defaults as pretraining
-from wsl_det import cli, errors, predictions
+from wsl_det import cli, errors
 from wsl_det.core import files
 from wsl_det.detector import datasets, defaults
 from wsl_det.errors import ConfigError
 from wsl_det.study import contrasts, estimate, jobs, levels, plan, process, report, run
 from wsl_det.study import figures as study_figures
 
-# What an arm's labels do to its detector: the errors of class, and nothing else.
-CLASS_ERROR = {"none": 0.5, "shuffled": 0.5, "hashtags": 0.2, "synsets": 0.05}
-SCENE = {"images": 80, "classes": 5, "seed": 3}
-
-
-class Pretended:
-    """Stands in for the processes of a study: leaves what they leave, and may be struck before the n-th."""
-
-    def __init__(self) -> None:
-        self.calls: list[str] = []
-        self.strike_at: int | None = None
-        self.scene = simulation.world(**SCENE)
-
-    def train(self, words: Sequence[str], title: str) -> str:
-        if len(self.calls) == self.strike_at:
-            raise KeyboardInterrupt
-        self.calls.append(" ".join([words[3], title, *(["resumed"] if "--resume" in words else [])]))
-        if words[3] == "export_backbone":
-            Path(words[5]).write_bytes((Path(words[4]) / "model_final.pth").read_bytes())
-            Path(words[5]).with_suffix(".json").write_text("{}")
-            return ""
-        keys = {key: value for key, value in pairwise(words) if re.fullmatch("[A-Z][A-Z0-9_.]+", key)}
-        folder = Path(keys["OUTPUT_DIR"])
-        folder.mkdir(parents=True, exist_ok=True)
-        times = [{"iteration": i, "time": 0.25 if i > 1 else 9.0} for i in range(20)]
-        (folder / "metrics.jsonl").write_text("".join(json.dumps(one) + "\n" for one in times))
-        (folder / "config.yaml").write_text(yaml.safe_dump(keys))
-        if "pretrain_net" in words:
-            told = {
-                "labels": keys["DATA.LABELS"],
-                "seed": int(keys["SEED"]),
-                "schedule": "steps",
-                "draws": 1000,
-            }
-            if "SOLVER.COOL_FROM" in keys:
-                assert Path(keys["SOLVER.COOL_FROM"]).is_file(), "the run leaves the checkpoint first"
-                told |= {"schedule": "constant", "cooled": True}
-                told["draws"] = 8 * (1 + int(re.findall(r"model_(\d+)", keys["SOLVER.COOL_FROM"])[0]))
-            elif "SOLVER.KEEP_AT" in keys:
-                for update in (13, 125):  # a tenth and the whole of 1,000 images, 8 a step
-                    (folder / f"model_{update - 1:07d}.pth").write_bytes(b"")
-            (folder / "model_final.pth").write_text(json.dumps(told))
-            return ""
-        self._detect(folder, keys, title, words)
-        return ""
-
-    def _detect(self, folder: Path, keys: dict[str, str], title: str, words: Sequence[str]) -> None:
-        name = title.split()[1].rstrip(",").split("@")[0]
-        rate = CLASS_ERROR[name] + (0 if float(keys["SOLVER.BASE_LR"]) == 0.02 else 0.3)
-        weights, backbone = Path(keys["MODEL.WEIGHTS"] or "none"), None
-        if weights.is_file():
-            told = json.loads(weights.read_text())
-            backbone = {"sha256": files.sha256(weights), "pretraining": told}
-            rate += 0.1 * (told["draws"] < 1000)
-        luck = sum(map(ord, f"{name}{weights.parent.name}")) * 7 + int(keys["SEED"])
-        found = simulation.detect(self.scene, Detector(class_error=rate), luck=luck, fresh=0.2)
-        rows = simulation.to_coco(self.scene, found)[1]
-        ids = {int(i) for i in self._images(words)}
-        rows = [row for row in rows if row["image_id"] in ids]
-        meta: dict[str, Any] = {"backbone": backbone, "config": {"MODEL": {"WEIGHTS": keys["MODEL.WEIGHTS"]}}}
-        predictions.write(folder / "predictions.json", rows, meta)
-        (folder / "model_final.pth").write_bytes(b"weights")
-        shown = {"AP": 40.0 - 10 * rate, "AP50": 60.0, "AP75": 50.0}
-        (folder / "results.json").write_text(json.dumps({"bbox": shown}))
-
-    def _images(self, words: Sequence[str]) -> list[int]:
-        scored = Path([words[i + 2] for i, word in enumerate(words) if word == "--register"][-1])
-        return [image["id"] for image in json.loads(scored.read_text())["images"]]
+GAIN = report._gain
 
 
 @pytest.fixture
 def pretended(monkeypatch) -> Pretended:
     stand_in = Pretended()
     monkeypatch.setattr(process, "train", stand_in.train)
-    # The reports are the real ones, without processes of their own.
-    monkeypatch.setattr(process, "call", lambda words: (errors.run(cli.main, list(words[3:])), []))
+    monkeypatch.setattr(report, "_gain", pretended_gain)
     return stand_in
 
 
@@ -158,7 +89,12 @@ def _along(tree: dict[str, Any], **more: Any) -> None:
     tree["contrasts"] = ["hashtags - none"]
 
 
-def test_planted_errors_of_class_come_out_as_recognition(tree, pretended, tmp_path: Path) -> None:
+@pytest.mark.timeout(300)
+def test_planted_errors_of_class_come_out_as_recognition(
+    tree, pretended, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(report, "_gain", GAIN)  # the real one, but for a process of its own
+    monkeypatch.setattr(process, "call", lambda words: (errors.run(cli.main, list(words[3:])), []))
     lines = _run(tree)
     told = files.read_json(tree_output(tree) / "study.json")
     rows = {(row["candidate"], row["baseline"]): row for row in told["pairs"]}
@@ -193,7 +129,7 @@ def tree_output(tree: dict[str, Any]) -> Path:
 def test_a_study_from_shards_goes_on_after_any_interruption(tree, pretended) -> None:
     tree["arms"] = {name: tree["arms"][name] for name in ("none", "hashtags")}
     tree["contrasts"] = ["hashtags - none"]
-    tree["pretrain"]["seeds"] = [1, 2]
+    tree["pretrain"]["seeds"] = [1]
     strikes = 0
     while True:
         pretended.strike_at = len(pretended.calls) + 1  # one process, then it is killed
@@ -202,15 +138,11 @@ def test_a_study_from_shards_goes_on_after_any_interruption(tree, pretended) -> 
             break
         except KeyboardInterrupt:
             strikes += 1
-    assert strikes == len(pretended.calls) - 1 == 11
+    assert strikes == len(pretended.calls) - 1 == 7
     assert len(set(pretended.calls)) == len(pretended.calls), "nothing is done twice"
     stages = [call.split()[0] + " " + call.split()[1] for call in pretended.calls]
-    assert (
-        stages
-        == ["pretrain_net pretrain", "export_backbone the"] * 2
-        + ["train_net sweep"] * 4
-        + ["train_net final"] * 4
-    )
+    trained = ["train_net sweep"] * 4 + ["train_net final"] * 2
+    assert stages == ["pretrain_net pretrain", "export_backbone the", *trained]
     assert (tree_output(tree) / "study.html").is_file()
 
 
@@ -226,14 +158,6 @@ def test_runs_of_one_backbone_are_averaged_and_pretrainings_count(tree, pretende
     assert arm["units"] == [[0, 1], [2, 3]]
     level = arm["levels"]["bbox"]["AP"]
     assert len(level["runs"]) == 2 and level["within"] > 0 and level["between"] is not None
-    gain = files.read_json(tree_output(tree) / "reports" / "hashtags_against_shuffled" / "gain.json")
-    assert gain["meta"]["runs"] == {"baseline": 4, "candidate": 4}
-    assert gain["meta"]["backbones"] == {"baseline": 2, "candidate": 2}
-    variance = gain["bbox"]["metrics"]["AP"]["variance"]
-    between = [variance["runs"][side]["between"] for side in ("baseline", "candidate")]
-    assert variance["seed_variance"] == pytest.approx(sum(between) / 2)
-    assert variance["runs"]["candidate"]["within"] == pytest.approx(level["within"])
-    assert any("4 runs are of 2 backbones" in note for note in gain["meta"]["notes"])
 
 
 def test_one_pretraining_seed_gives_no_verdict(tree, pretended) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
+from study_processes import pretended_gain
 
 from wsl_det import predictions
 from wsl_det.core import files
@@ -75,21 +76,8 @@ def study(study_tree: dict[str, Any], world, monkeypatch) -> Path:
         return [sys.executable, str(script), *map(str, words)]
 
     monkeypatch.setattr(jobs, "command", command)
-    monkeypatch.setattr(report, "_gain", _pretended_gain)
+    monkeypatch.setattr(report, "_gain", pretended_gain)
     return path
-
-
-def _pretended_gain(study: Study, pair: tuple[str, str], finals: list[Job]) -> Path:
-    """Leaves what the page reads of a gain report."""
-    folder = study.output / "_".join(pair)
-    variance = {"standard_error": 0.5, "image_variance": 0.2, "seed_variance": 0.05, "in_both": 0, "df": 9.0}
-    gain = {"gain": 2.0, "interval": [1.0, 3.0], "p": 0.01, "variance": variance}
-    factors = {"recognition": 1.5, "localization": 0.5}
-    factors["interval"] = {name: [0.0, 2.0] for name in ("recognition", "localization")}
-    files.write_json(
-        folder / "gain.json", {"bbox": {"metrics": {"AP": gain}, "two_factor": {"0.1": factors}}}
-    )
-    return folder
 
 
 def _run(path: Path, job: int | None = None) -> list[str]:
