@@ -9,7 +9,7 @@ import numpy as np
 
 from wsl_det import predictions
 from wsl_det.evaluation import coco_ap, matching
-from wsl_det.gain import estimates, inputs, measures, resamples, side
+from wsl_det.gain import estimates, groups, inputs, measures, resamples, side
 from wsl_det.gain.estimates import number
 from wsl_det.gain.like_for_like import header_value
 from wsl_det.gain.side import Numbers
@@ -42,7 +42,9 @@ def measure(study: Study, finals: Sequence[Job]) -> dict[str, dict[str, Any]]:
             layout = measures.Layout(built.tables[0])
             rows = [*(layout.metrics[one] for one in LEVELS[:3]), layout.anchors[ANCHOR]]
             numbers = side.scores(built, weights, measures.quiet)
-            found[name]["levels"][iou_type] = _arm(numbers, rows, len(weights))
+            seen_in = groups.images_of_classes(built.tables[0])
+            widen = estimates.widening(numbers.replicates[layout.classes], seen_in, len(weights))
+            found[name]["levels"][iou_type] = _arm(numbers, rows, len(weights), widen)
     return found
 
 
@@ -58,7 +60,7 @@ def _seen(runs: Sequence[Predictions]) -> dict[str, Any]:
     return {"images": float(np.mean(draws)) if known else None, "cooled": not hot}
 
 
-def _arm(numbers: Numbers, rows: Sequence[int], images: int) -> dict[str, Any]:
+def _arm(numbers: Numbers, rows: Sequence[int], images: int, widen: float) -> dict[str, Any]:
     """Each of ``LEVELS`` with ``value`` and ``interval``; ``runs``: that of each pretraining.
 
     between: variance between pretrainings, None of one; within: between fine-tunings of one.
@@ -75,7 +77,7 @@ def _arm(numbers: Numbers, rows: Sequence[int], images: int) -> dict[str, Any]:
     found = {}
     for i, name in enumerate(LEVELS):
         runs = estimates.runs_of(values[i], resampled[i])
-        one = estimates.estimate(float(points[i]), replicates[i], runs, None, images)
+        one = estimates.estimate(float(points[i]), replicates[i], runs, None, images, widen=widen)
         within = None if numbers.within is None or i > 2 else number(numbers.within[rows[i]])
         found[name] = {
             "value": number(points[i]),
