@@ -65,7 +65,7 @@ class Pretended:
         return ""
 
     def _detect(self, folder: Path, keys: dict[str, str], title: str, words: Sequence[str]) -> None:
-        name = title.split()[1].rstrip(",").split("@")[0]
+        name = re.findall(r"(?:sweep|final) (\w+)", title)[0]
         rate = CLASS_ERROR[name] + (0 if float(keys["SOLVER.BASE_LR"]) == 0.02 else 0.3)
         weights, backbone = Path(keys["MODEL.WEIGHTS"] or "none"), None
         if weights.is_file():

@@ -162,8 +162,9 @@ def _same_recipe(a: Mapping[str, Any], b: Mapping[str, Any]) -> bool:
     told = [header_value(meta, "backbone", "pretraining") for meta in (a, b)]
     if not all(isinstance(one, Mapping) for one in told):
         return False
-    # The share of shuffled labels that stayed true is chance of the seed.
-    first, second = ({k: v for k, v in one.items() if k not in ("seed", "kept_by_chance")} for one in told)
+    # How many images a subset holds and how many shuffled labels stayed true are chance of the seed.
+    of_seed = ("seed", "images", "kept_by_chance")
+    first, second = ({k: v for k, v in one.items() if k not in of_seed} for one in told)
     return first == second
 
 

@@ -404,7 +404,7 @@ def test_the_tool_prints_its_numbers_and_refuses_without_a_trace(
 
 def _tuned(folder: Path, path: Path, name: str, backbone: str, seed: int, **change: Any) -> Path:
     """The predictions ``name`` of ``folder`` again, as those of a detector from a backbone of a seed."""
-    told = {"labels": "hashtags", "draws": 1000, "seed": seed}
+    told = {"labels": "hashtags", "draws": 1000, "seed": seed, "images": 900 + seed}
     about = {"backbone": {"sha256": backbone, "pretraining": told | change}}
     config = {"MODEL.WEIGHTS": f"{backbone}.pth", "SEED": seed}
     rows = json.loads((folder / f"{name}.json").read_text())

@@ -18,11 +18,12 @@ from benchmarks import simulation
 from benchmarks.simulation import Detector
 from pretrain.training import defaults as pretraining
 from wsl_det import cli, errors
-from wsl_det.core import files
+from wsl_det.core import figures, files
 from wsl_det.detector import datasets, defaults
 from wsl_det.errors import ConfigError
 from wsl_det.study import contrasts, estimate, jobs, levels, plan, process, report, run
 from wsl_det.study import figures as study_figures
+from wsl_det.study.scaling import figures as scaling_figures
 
 GAIN = report._gain
 
@@ -32,6 +33,10 @@ def pretended(monkeypatch) -> Pretended:
     stand_in = Pretended()
     monkeypatch.setattr(process, "train", stand_in.train)
     monkeypatch.setattr(report, "_gain", pretended_gain)
+    # Figures take longer than all the rest; one test draws them.
+    blank = figures.Drawing("<svg/>", "<svg/>", "<svg/>", b"")
+    for module in (study_figures, scaling_figures):
+        monkeypatch.setattr(module, "drawing", lambda *words: blank)
     return stand_in
 
 
@@ -95,6 +100,8 @@ def test_planted_errors_of_class_come_out_as_recognition(
 ) -> None:
     monkeypatch.setattr(report, "_gain", GAIN)  # the real one, but for a process of its own
     monkeypatch.setattr(process, "call", lambda words: (errors.run(cli.main, list(words[3:])), []))
+    for module in (study_figures, scaling_figures):
+        monkeypatch.setattr(module, "drawing", figures.drawing)
     lines = _run(tree)
     told = files.read_json(tree_output(tree) / "study.json")
     rows = {(row["candidate"], row["baseline"]): row for row in told["pairs"]}
@@ -266,7 +273,10 @@ def _set(*path: str, to: Any) -> Callable[[dict[str, Any]], None]:
 
 MALFORMED = {
     "a typo": (_set("pretrain", "sedes", to=[1]), "pretrain: unknown key 'sedes'; did you mean 'seeds'"),
-    "labels nobody has": (_set("pretrain", "labels", to="tags"), "one of hashtags, synsets, shuffled"),
+    "labels nobody has": (
+        _set("arms", "synsets", "pretrain", "labels", to="tags"),
+        "one of hashtags, synsets, shuffled",
+    ),
     "no shards": (_set("pretrain", "shards", to=None), "pretrain: shards is missing"),
     "shards that are not there": (_set("pretrain", "shards", to="no"), "arm shuffled: its shards no"),
     "no config": (_set("pretrain", "config", to="no.yaml"), "config file no.yaml does not exist"),
