@@ -20,7 +20,7 @@ from wsl_det.study.run import Progress
 _FIRST = 3
 """Iterations left out of a measurement: the first ones also warm up caches and workers."""
 STEPS = 5
-_SHORT = {
+_SHORT: dict[bool, dict[str, Any]] = {
     True: {"SOLVER.TOTAL_IMAGES": STEPS, "TEST.MAX_IMAGES": 1},
     False: {"SOLVER.MAX_ITER": STEPS, "SOLVER.STEPS": (), "DATASETS.TEST": ()},
 }

@@ -72,7 +72,8 @@ def _sweeps(study: Study) -> Iterator[Job]:
     for arm in study.arms:
         for rate in arm.learning_rates if len(arm.learning_rates) > 1 and arm.tuned_as == arm.name else ():
             folder = study.output / SWEEP / arm.name / f"lr_{rate!r}"
-            yield Job(0, SWEEP, arm, rate, study.sweep.seed, folder, arm.recipe and arm.recipe.seeds[0])
+            first = None if arm.recipe is None else arm.recipe.seeds[0]
+            yield Job(0, SWEEP, arm, rate, study.sweep.seed, folder, first)
 
 
 def _finals(study: Study, chosen: Mapping[str, float]) -> Iterator[Job]:

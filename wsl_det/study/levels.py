@@ -54,8 +54,8 @@ def _seen(runs: Sequence[Predictions]) -> dict[str, Any]:
     ``images`` is None where a run does not say it; ``cooled`` False for checkpoints of a constant rate.
     """
     told = [header_value(run.meta, "backbone", "pretraining") or {} for run in runs]
-    draws = [one.get("draws") for one in told]
-    known = all(isinstance(one, int) for one in draws) and draws
+    draws = [draw for one in told if isinstance(draw := one.get("draws"), int)]
+    known = len(draws) == len(runs)
     hot = any(one.get("schedule") == "constant" and not one.get("cooled") for one in told)
     return {"images": float(np.mean(draws)) if known else None, "cooled": not hot}
 
