@@ -73,7 +73,8 @@ def _study(folder: Path) -> Path:
     recipe = {"config": "configs/quick/pretrain_tiny.yaml", "shards": str(folder), "seeds": [1, 2]}
     tree |= {"pretrain": {**recipe, "at": [0.1, 1], "overrides": {"SOLVER.TOTAL_IMAGES": 960}}}
     arms["made"] = {
-        **arm,
+        "config": config,
+        "trunk": "T",
         "pretraining": "made",
         "pretrain": {"labels": "shuffled", "tune": "end"},
         "seeds": [3],

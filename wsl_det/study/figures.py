@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -59,10 +60,14 @@ def _factors(rows: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
 
 
 def _names(axes: Axes, rows: Sequence[Mapping[str, Any]], *, shown: bool = True) -> None:
-    axes.set_yticks(range(len(rows)), [row["name"] if shown else "" for row in rows], color=INK)
+    axes.set_yticks(range(len(rows)), [_wrapped(row["name"]) if shown else "" for row in rows], color=INK)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.margins(x=0.12)
     bare(axes, "x")
+
+
+def _wrapped(name: str) -> str:
+    return textwrap.fill(name, 20)
 
 
 def _along(rows: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
@@ -95,8 +100,12 @@ def _along(rows: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
         axes.set_title(title, pad=8)
         bare(axes, "y")
     handles, labels = places[0].get_legend_handles_labels()
-    kept = dict(zip(labels, handles, strict=True))
-    columns = 2 if narrow else 4
+    kept = dict(zip(map(_wrapped, labels), handles, strict=True))
+    longest = max(len(line) for label in kept for line in label.split("\n"))
+    columns = max(1, (52 if narrow else 104) // (longest + 5))
+    lines = max(label.count("\n") + 1 for label in kept) * -(-len(kept) // columns)
+    width, height = figure.get_size_inches()
+    figure.set_size_inches(width, height + 0.15 * lines)
     figure.legend(kept.values(), kept.keys(), loc="outside upper left", ncols=columns, frameon=False,
                   handletextpad=0.4, columnspacing=1.2, borderaxespad=0.1)  # fmt: skip
     return figure

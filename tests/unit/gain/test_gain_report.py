@@ -367,7 +367,7 @@ def test_no_resamples_of_the_attribution_leave_it_out(folder: Path, tmp_path: Pa
         "resamples": {k: v for k, v in theirs["resamples"].items() if k != "attribution_undefined"},
     }
     page = report.write(card, tmp_path / "out").read_text()
-    assert "attribution to kinds of error was left out" in page
+    assert "split by kind of error was left out" in page
     assert "By kind of error" not in page
     assert not list((tmp_path / "out").glob("attribution*"))
     assert "by oracle" not in str(card)
