@@ -9,14 +9,18 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
 from wsl_det import predictions
 from wsl_det.core import files
+from wsl_det.core.figures import Drawing
+from wsl_det.study import figures
 from wsl_det.study.jobs import Job
 from wsl_det.study.plan import Study
+from wsl_det.study.scaling import figures as scaling_figures
 
 # What an arm's labels do to its detector: the errors of class, and nothing else.
 CLASS_ERROR = {"none": 0.5, "shuffled": 0.5, "hashtags": 0.2, "synsets": 0.05}
@@ -99,3 +103,10 @@ def pretended_gain(study: Study, pair: tuple[str, str], finals: list[Job]) -> Pa
         folder / "gain.json", {"bbox": {"metrics": {"AP": gain}, "two_factor": {"0.1": factors}}}
     )
     return folder
+
+
+def leave_figures_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Draw no figures, which take longer than all the rest of a pretended study."""
+    blank = Drawing("<svg/>", "<svg/>", "<svg/>", b"")
+    for module in (figures, scaling_figures):
+        monkeypatch.setattr(module, "drawing", lambda *words: blank)

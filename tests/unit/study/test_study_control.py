@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 import yaml
 from browser import open_in_browser
-from study_processes import Pretended, pretended_gain
+from study_processes import Pretended, leave_figures_out, pretended_gain
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
@@ -33,10 +33,7 @@ def pretended(monkeypatch) -> Pretended:
     stand_in = Pretended()
     monkeypatch.setattr(process, "train", stand_in.train)
     monkeypatch.setattr(report, "_gain", pretended_gain)
-    # Figures take longer than all the rest; one test draws them.
-    blank = figures.Drawing("<svg/>", "<svg/>", "<svg/>", b"")
-    for module in (study_figures, scaling_figures):
-        monkeypatch.setattr(module, "drawing", lambda *words: blank)
+    leave_figures_out(monkeypatch)
     return stand_in
 
 

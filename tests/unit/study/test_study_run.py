@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 import yaml
-from study_processes import pretended_gain
+from study_processes import leave_figures_out, pretended_gain
 
 from wsl_det import predictions
 from wsl_det.core import files
@@ -77,6 +77,7 @@ def study(study_tree: dict[str, Any], world, monkeypatch) -> Path:
 
     monkeypatch.setattr(jobs, "command", command)
     monkeypatch.setattr(report, "_gain", pretended_gain)
+    leave_figures_out(monkeypatch)
     return path
 
 
