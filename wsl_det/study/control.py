@@ -14,7 +14,8 @@ from wsl_det.study.plan import Study
 
 NORM, FREEZE_AT = "MODEL.RESNETS.NORM", "MODEL.BACKBONE.FREEZE_AT"
 _LIFT = "(in a study: allow_mismatch: true)"
-_LABELS = ("DATA.LABELS", "SEED", "OUTPUT_DIR")
+# What contrasted pretrainings may differ in; which checkpoints are kept changes none.
+_LABELS = ("DATA.LABELS", "SEED", "OUTPUT_DIR", "SOLVER.KEEP_AT")
 
 
 def check(study: Study, tunings: Mapping[str, Config], recipes: Mapping[str, Config]) -> None:

@@ -245,6 +245,12 @@ def test_norm_and_freezing_are_the_same_in_all_arms(tree, pretended) -> None:
     _begin(tree)
 
 
+def test_contrasted_pretrainings_may_be_looked_at_along_the_way_one_of_them(tree, pretended) -> None:
+    tree["pretrain"]["at"] = [1]
+    tree["arms"]["hashtags"]["pretrain"]["at"] = [0.1, 1]
+    _begin(tree)  # which checkpoints are kept changes no weights
+
+
 def test_contrasted_pretrainings_differ_in_their_labels_alone(tree, pretended) -> None:
     tree["arms"]["hashtags"]["pretrain"]["overrides"] = {"DATA.RESAMPLE": "natural"}
     with pytest.raises(
