@@ -24,7 +24,7 @@ _LARGEST_WINDOW = 1 << 31  # zstd --long=31, the format's largest
 _JSON_LINES = "expected one object per line"
 # How other files begin, and what to do about them.
 _FOREIGN = (
-    (rb"\xff\xfe|\xfe\xff|\0[^\0]|[^\0]\0", "is UTF-16; convert it to UTF-8"),
+    (rb"\xff\xfe|\xfe\xff|(?:\0[ -~]){2}|(?:[ -~]\0){2}", "is UTF-16; convert it to UTF-8"),
     (rb"\x1f\x8b", "is gzip; let its name end in .gz"),
     (rb"BZh\d1AY", "is bzip2; let its name end in .bz2"),
     (rb"\xfd7zXZ", "is xz; let its name end in .xz"),

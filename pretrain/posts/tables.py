@@ -30,7 +30,8 @@ def read_table(path: str, delimiter: str, columns: Columns) -> Iterator[Any]:
     with open_bytes(path) as file:
         must_be_text(path, file.peek(512))  # type: ignore[attr-defined]
         # Bytes that are no UTF-8 become surrogates, so that one bad row does not end the file.
-        text = _lines(path, io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline=""))
+        decoded = io.TextIOWrapper(file, "utf-8-sig", errors="surrogateescape", newline="")
+        text = _lines(path, decoded)
         csv.field_size_limit(_FIELD_LIMIT)
         if not (head := next(text, "")):
             return

@@ -22,7 +22,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     source.mkdir()
     for name in ("setup.py", "pyproject.toml", "README.md", "LICENSE"):
         shutil.copy(ROOT / name, source)
-    for name in ("wsl_det", "pretrain", "configs", "tools"):
+    for name in ("wsl_det", "pretrain", "configs", "tools", "docs/scaling"):
         shutil.copytree(ROOT / name, source / name, ignore=shutil.ignore_patterns("__pycache__"))
     command = [sys.executable, "-m", "pip", "wheel", str(source), "--no-deps", "--no-build-isolation"]
     done = subprocess.run([*command, "-q", "-w", str(work)], capture_output=True, text=True, check=False)

@@ -94,7 +94,8 @@ def _architecture(artifact: Artifact, shapes: dict[str, tuple[int, ...]]) -> lis
     wrong = [
         f"{k} is {ours[k]}, the backbone ({artifact.arch.name}) needs {theirs[k]}"
         for k in ours
-        if ours[k] != theirs[k]
+        # No DEPTH is that of blocks of one's own; names say these.
+        if ours[k] != theirs[k] and None not in (ours[k], theirs[k])
     ]
     if not wrong and built != artifact.arch:
         wrong = [f"the model is a {built.name}, the backbone a {artifact.arch.name}"]

@@ -105,6 +105,18 @@ def test_resume_after_sigterm_is_bit_identical(tmp_path: Path) -> None:
     ]
 
 
+@pytest.fixture
+def usual_signals() -> Iterator[None]:
+    """As in a terminal: under nohup or in the background of a shell, they are ignored from the start."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGHUP)}
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+@pytest.mark.usefixtures("usual_signals")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_other_signals_save_too(
     number: int, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
@@ -117,6 +129,7 @@ def test_other_signals_save_too(
     assert (tmp_path / "model_0000002.pth").exists()
 
 
+@pytest.mark.usefixtures("usual_signals")
 def test_a_second_ctrl_c_ends_at_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -75,7 +75,7 @@ def test_only_posts_of_a_vocabulary(made, tool, capsys):
     ("words", "message"),
     [
         (["--output", "urls.doc"], "expected a name that ends in .parquet"),
-        (["--image-column", "link"], 'no post has a URL in "link": 5 without a URL'),
+        (["--image-column", "link"], 'no URL is left of "link": 5 without a URL'),
         (["--posts", "none.jsonl"], "none.jsonl does not exist"),
     ],
 )

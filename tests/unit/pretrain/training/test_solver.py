@@ -97,7 +97,7 @@ def test_factors_by_plain_arithmetic(kind: str) -> None:
 
 
 def test_bad_settings_are_named() -> None:
-    with pytest.raises(ConfigError, match="steps' or 'cosine"):
+    with pytest.raises(ConfigError, match="'cosine' or 'constant'"):
         paper(kind="poly")
     with pytest.raises(ConfigError, match="TOTAL_IMAGES 0"):
         paper(total_images=0)
