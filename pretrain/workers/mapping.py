@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from wsl_det.errors import ConfigError, DataError
 
@@ -73,13 +73,25 @@ def processes(workers: int) -> ProcessPoolExecutor:
     """A pool of ``workers`` processes that end with this one, also when it is killed."""
     # Spawned, not forked: whoever calls this may have threads (torch, a test runner).
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent)
+    return _Pool(workers, mp_context=context, initializer=_end_with_parent)
+
+
+class _Pool(ProcessPoolExecutor):
+    """Holds SIGINT back from processes that start, until they can take it without a traceback."""
+
+    def submit(self, function: Callable[..., R], /, *args: Any, **kwargs: Any) -> Future[R]:
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            return super().submit(function, *args, **kwargs)
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _end_with_parent() -> None:
     """Let this process end when the one that started it does: a killed job must leave nobody behind."""
     # A terminal gives its Ctrl-C to all; what there is to say, the parent says.
     signal.signal(signal.SIGINT, lambda *_: os._exit(1))
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
     parent = multiprocessing.parent_process()
     if parent is not None:
         threading.Thread(target=_outlive, args=(parent,), daemon=True).start()

@@ -122,9 +122,11 @@ def test_processes_that_die_are_an_error():
         list(mapping.in_order(os._exit, [1, 1], 2))
 
 
-def test_a_ctrl_c_is_told_once():
+@pytest.mark.parametrize("items", ["0.1, 60", "0, 60"])
+def test_a_ctrl_c_is_told_once(items):
+    """Also by the worker that still starts while the other is ready."""
     script = "from pretrain.workers import mapping; import time, sys; from wsl_det import errors\n"
-    script += "def main(_): [print(flush=True) for _ in mapping.in_order(time.sleep, [0.1, 60], 2)]\n"
+    script += f"def main(_): [print(flush=True) for _ in mapping.in_order(time.sleep, [{items}], 2)]\n"
     script += "if __name__ == '__main__': sys.exit(errors.run(main))"
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen([sys.executable, "-c", script], cwd=ROOT, start_new_session=True, **pipes) as job:
