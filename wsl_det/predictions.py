@@ -94,6 +94,7 @@ def write(path: str | Path, results: Results, meta: Mapping[str, Any]) -> None:
     files.write_json(meta_path(path), {**meta, "predictions": stamp})
 
 
+@rows.without_collection()
 def read(path: str | Path) -> Predictions:
     """The validated columns of a predictions file, with its header when there is one.
 

@@ -89,6 +89,7 @@ _EXPECTED = {
 }
 
 
+@rows.without_collection()
 def read(path: str | Path, what: str = "annotation file") -> GroundTruth:
     """The ground truth in an annotation file, or DataError; "annotations" may be absent (test-dev)."""
     path = Path(path)

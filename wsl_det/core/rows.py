@@ -35,15 +35,14 @@ def quick(data: bytes, type_: type[T]) -> T | None:
         # Strings of fields that nobody reads are passed over unread: what is no text must not pass so.
         if not data.isascii():
             data.decode("utf-8", "surrogatepass")
-        with _without_collection():
-            return msgspec.json.decode(data, type=type_)
+        return msgspec.json.decode(data, type=type_)
     except _NOT_ONE:
         return None
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
-    """Tuples by the hundred thousand would be searched for cycles again and again while they are made."""
+def without_collection() -> Iterator[None]:
+    """For who reads rows and drops them: the collector would search hundreds of thousands for cycles."""
     was_on = gc.isenabled()
     gc.disable()
     try:
