@@ -6,8 +6,6 @@ STAMP := $(VENV)/.installed
 DEMO ?= demo
 # Test processes side by side; as many as cores, but no more than help.
 JOBS ?= 2
-# One thread a process in tests: two cores are shared by pytest's own child processes.
-TEST_ENV := OMP_NUM_THREADS=1
 
 .PHONY: help env test test-all demo demo-short lint types format clean
 
@@ -35,10 +33,10 @@ types: env
 	@$(BIN)/mypy
 
 test: lint types
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS) -m "not slow"
+	$(BIN)/python -m pytest -n $(JOBS) -m "not slow"
 
 test-all: lint types
-	$(TEST_ENV) $(BIN)/python -m pytest -n $(JOBS)
+	$(BIN)/python -m pytest -n $(JOBS)
 
 demo: env
 	@$(BIN)/python tools/run_demo.py --output $(DEMO)

@@ -7,11 +7,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import shard_folders
 import torch
 
-from pretrain.posts import records as posts
-from pretrain.shards import build as shard_builder
-from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det.backbone import artifact, batch_norm
 from wsl_det.backbone.arch import Architecture
 
@@ -56,23 +54,13 @@ def backbone(path: Path, seed: int = 0) -> Path:
 
 def shards(work: Path, number: int = TRAIN) -> Path:
     """A shard folder of ``number`` photos with three tags."""
-    classes = tuple(VocabularyClass(i, n, (f"n{i:08d}",), (n,), 9) for i, n in enumerate(NAMES))
-    Vocabulary("in1k", classes).write(work / "vocab.json")
     (work / "images").mkdir()
     lines = []
     for i in range(number):
         (work / f"images/{i}.jpg").write_bytes(photo(i))
         lines.append({"id": f"p{i}", "image": f"{i}.jpg", "caption": f"#{NAMES[i % 3]}"})
-    (work / "posts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    shard_builder.build(
-        [work / "posts.jsonl"],
-        posts.Columns(),
-        image_source=work / "images",
-        vocab_path=work / "vocab.json",
-        output=work / "shards",
-        options=shard_builder.Options(workers=1),
-    )
-    return work / "shards"
+    shard_folders.write_lines(work / "posts.jsonl", lines)
+    return shard_folders.build(work, shard_folders.vocabulary(work / "vocab.json", NAMES))
 
 
 def coco(work: Path, copies: dict[int, int], others: int = 4) -> Path:

@@ -9,12 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
+import shard_folders
 import torch
 from test_pretrain import NAMES, config, pretrain, shards  # noqa: F401 (fixtures)
 
-from pretrain.posts import records as posts
-from pretrain.shards import build as shard_builder
-from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det.backbone import export as backbone_export
 from wsl_det.backbone import sources
 
@@ -25,21 +23,10 @@ SYNSETS = ("n02132136", "n01443537", "n02012849", "n02084071", "n01503061")
 def both(shards: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The world's posts with a truth of 40 of its 48 photos."""
     work = shards.parent
-    classes = tuple(VocabularyClass(i, n, (SYNSETS[i],), (n,), 9) for i, n in enumerate(NAMES))
-    Vocabulary("in1k", classes).write(work / "true.json")
-    truth = [{"id": f"p{i}", "synsets": [SYNSETS[i % 5]]} for i in range(40)]
-    (work / "truth.jsonl").write_text("".join(json.dumps(line) + "\n" for line in truth))
-    output = tmp_path_factory.mktemp("both") / "shards"
-    shard_builder.build(
-        [work / "posts.jsonl"],
-        posts.Columns(),
-        image_source=work / "images",
-        vocab_path=work / "true.json",
-        output=output,
-        options=shard_builder.Options(workers=1),
-        truth=work / "truth.jsonl",
-    )
-    return output
+    vocab = shard_folders.vocabulary(work / "true.json", NAMES, SYNSETS)
+    rows = [{"id": f"p{i}", "synsets": [SYNSETS[i % 5]]} for i in range(40)]
+    truth = shard_folders.write_lines(work / "truth.jsonl", rows)
+    return shard_folders.build(work, vocab, tmp_path_factory.mktemp("both") / "shards", truth)
 
 
 def read(run: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:

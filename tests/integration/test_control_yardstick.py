@@ -7,22 +7,19 @@ signal (synsets), a known part (hashtags) or none (shuffled), and features must 
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import pytest
+import shard_folders
 import torch
 from test_pretrain import _main
 
-from pretrain.posts import records as posts
-from pretrain.shards import build as shard_builder
 from pretrain.shards import index
 from pretrain.stream import selection
 from pretrain.transfer import backbone
-from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det.backbone import sources
 
 NAMES = ("ant", "bear", "crane", "dog", "eel", "fox")
@@ -51,10 +48,6 @@ def photo(rng: np.random.Generator, kind: int) -> np.ndarray:
 def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with shards of both kinds, photo i being of class i % 6."""
     work, rng = tmp_path_factory.mktemp("gratings"), np.random.default_rng(0)
-    classes = tuple(
-        VocabularyClass(i, n, (s,), (n,), 1) for i, (n, s) in enumerate(zip(NAMES, SYNSETS, strict=True))
-    )
-    Vocabulary("in1k", classes).write(work / "vocab.json")
     (work / "images").mkdir()
     lines, truth = [], []
     for i in range(PHOTOS):
@@ -63,17 +56,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
         tag = NAMES[kind if rng.random() < SIGNAL else rng.integers(len(NAMES))]
         lines.append({"id": f"p{i}", "image": f"{i}.jpg", "caption": f"#{tag}"})
         truth.append({"id": f"p{i}", "synsets": [SYNSETS[kind]]})
-    for name, rows in (("posts", lines), ("truth", truth)):
-        (work / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    shard_builder.build(
-        [work / "posts.jsonl"],
-        posts.Columns(),
-        image_source=work / "images",
-        vocab_path=work / "vocab.json",
-        output=work / "shards",
-        options=shard_builder.Options(workers=1),
-        truth=work / "truth.jsonl",
-    )
+    shard_folders.write_lines(work / "posts.jsonl", lines)
+    vocab = shard_folders.vocabulary(work / "vocab.json", NAMES, SYNSETS)
+    shard_folders.build(work, vocab, truth=shard_folders.write_lines(work / "truth.jsonl", truth))
     return work
 
 

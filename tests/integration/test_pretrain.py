@@ -18,14 +18,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+import shard_folders
 import torch
 
 from pretrain.posts import records as posts
 from pretrain.shards import adopt as shard_indexer
-from pretrain.shards import build as shard_builder
 from pretrain.shards import index
 from pretrain.training import model
-from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from wsl_det import errors
 from wsl_det.core import files, seed
 
@@ -66,8 +65,6 @@ def _main() -> Callable[[list[str]], int]:
 def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """48 generated photos with one or two of five tags."""
     work = tmp_path_factory.mktemp("posts")
-    classes = tuple(VocabularyClass(i, n, (f"n{i:08d}",), (n,), 9) for i, n in enumerate(NAMES))
-    Vocabulary("in1k", classes).write(work / "vocab.json")
     rng, lines = np.random.default_rng(0), []
     (work / "images").mkdir()
     for i in range(48):
@@ -75,16 +72,8 @@ def shards(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (work / f"images/{i}.jpg").write_bytes(cv2.imencode(".jpg", colour)[1].tobytes())
         tags = [NAMES[i % 5], *([NAMES[i % 3]] if i % 4 == 0 else [])]
         lines.append({"id": f"p{i}", "image": f"{i}.jpg", "caption": " ".join(f"#{t}" for t in tags)})
-    (work / "posts.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    shard_builder.build(
-        [work / "posts.jsonl"],
-        posts.Columns(),
-        image_source=work / "images",
-        vocab_path=work / "vocab.json",
-        output=work / "shards",
-        options=shard_builder.Options(workers=1),
-    )
-    return work / "shards"
+    shard_folders.write_lines(work / "posts.jsonl", lines)
+    return shard_folders.build(work, shard_folders.vocabulary(work / "vocab.json", NAMES))
 
 
 @pytest.fixture(scope="session")
