@@ -10,21 +10,28 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
-from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, RED, Drawing, bare, drawing
+from wsl_det.core.figures import BLUE, INK, MUTED, OCHRE, Drawing, bare, drawing
 from wsl_det.core.words import plain, short
+from wsl_det.study.scaling.figures import colour
 
 FACTORS = (
     ("recognition", "recognition: AP at IoU 0.1", BLUE),
     ("localization", "localization: AP / AP at IoU 0.1", OCHRE),
 )
-_HUES = (BLUE, OCHRE, RED, GREY)
 _MARKERS = "os^D"
 
 
 def draw(arms: Sequence[Mapping[str, Any]], iou_type: str) -> dict[str, Drawing]:
     """Figures by name of study.json's arms: factors, seeds, and along where images seen are known."""
+    names = list(dict.fromkeys(arm["pretraining"] for arm in arms))
     rows = [
-        {**arm, "levels": arm["levels"][iou_type], "AP": [run[f"{iou_type}.AP"] for run in arm["runs"]]}
+        {
+            **arm,
+            "levels": arm["levels"][iou_type],
+            "AP": [run[f"{iou_type}.AP"] for run in arm["runs"]],
+            # That of its bars in the table of capacities.
+            "hue": colour(names.index(arm["pretraining"]), len(names)),
+        }
         for arm in arms
     ]
     kinds = {"factors": _factors, "seeds": _seeds}
@@ -75,11 +82,12 @@ def _along(rows: Sequence[Mapping[str, Any]], narrow: bool) -> Figure:
     figure, places = _panels(narrow, 2.7)
     rows = [row for row in rows if row["images"] is not None]
     roots = list(dict.fromkeys(row["root"] for row in rows))
+    hues = {row["root"]: row["hue"] for row in rows}  # the whole run's, which comes last
     for axes, (name, title, _) in zip(places, FACTORS, strict=True):
         for i, root in enumerate(roots):
             mine = sorted((row for row in rows if row["root"] == root), key=lambda row: row["images"])
             mine = [row for row in mine if row["levels"][name]["value"] is not None]
-            hue, marker = _HUES[i % len(_HUES)], _MARKERS[i % len(_MARKERS)]
+            hue, marker = hues[root], _MARKERS[i % len(_MARKERS)]
             for row in mine:
                 if not row["cooled"]:
                     axes.plot(row["images"], row["levels"][name]["value"], marker, markersize=5, color=hue,

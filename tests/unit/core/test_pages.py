@@ -170,8 +170,9 @@ def study(folder: Path) -> tuple[str, list[Drawing]]:
     level = {"value": 30.0, "interval": [28.0, 33.0], "runs": [29.0, 31.0], "between": 2.0, "within": None}
     scores = {f"{kind}.AP": 30.0 for kind in ("bbox", "segm")}
     arms = [
-        {"name": name, "root": HOSTILE[i // 2], "images": 1e3 * (1 + i), "cooled": i % 3 > 0,
-         "units": [[0], [1]], "runs": [scores] * 2, "learning_rate": 0.1, "warning": name, "tuned_as": name,
+        {"name": name, "root": HOSTILE[i // 2], "pretraining": name, "images": 1e3 * (1 + i),
+         "cooled": i % 3 > 0, "units": [[0], [1]], "runs": [scores] * 2, "learning_rate": 0.1,
+         "warning": name, "tuned_as": name,
          "levels": {kind: dict.fromkeys(study_levels.LEVELS, level) for kind in ("bbox", "segm")},
          "sweep": {"size": 2, "learning_rates": [1, 2], "scores": [1, None], "metric": name,
                    "heldout_images": 3}}

@@ -219,11 +219,18 @@ def test_cooled_and_uncooled_checkpoints_are_never_joined() -> None:
     row = {"levels": {"bbox": {"recognition": level, "localization": level, "AP": level}}, "units": [[0]],
            "runs": [{"bbox.AP": 20.0}]}  # fmt: skip
     rows = [
-        {**row, "name": f"{root}@{images}", "root": root, "images": images, "cooled": root != "hot"}
+        {
+            **row,
+            "name": f"{root}@{images}",
+            "pretraining": f"{root}@{images}",
+            "root": root,
+            "images": images,
+            "cooled": root != "hot",
+        }
         for root in ("tags", "hot")
         for images in (1e3, 1e4, 1e5)
     ]
-    flat = [{**one, "levels": one["levels"]["bbox"]} for one in rows]
+    flat = [{**one, "levels": one["levels"]["bbox"], "hue": "#1b4f9c"} for one in rows]
     for axes in study_figures._along(flat, False).axes:
         lines = {line.get_label(): line for line in axes.get_lines()}
         assert len(lines["tags"].get_xdata()) == 3

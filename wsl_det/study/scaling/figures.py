@@ -35,7 +35,7 @@ def draw(content: Mapping[str, Any]) -> list[Drawing]:
     ]
 
 
-def _colour(index: int, of: int) -> str:
+def colour(index: int, of: int) -> str:
     """The colour of the ``index``-th of ``of`` names."""
     palette = _FEW[of] if of < len(_FEW) else _MANY
     return palette[index % len(palette)]
@@ -84,7 +84,7 @@ def _title(panel: Mapping[str, Any], *more: str, apart: str = " · ") -> str:
 def _line(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any], one: Mapping[str, Any]) -> None:
     points = one["points"]
     places = _along(panel, one)
-    hue = _PAPER if one["paper"] else _colour(one["colour"], len(record["colours"]))
+    hue = _PAPER if one["paper"] else colour(one["colour"], len(record["colours"]))
     if one["fit"] is not None and any(point["paper"] is None for point in points):
         band = one["fit"]["band"]
         x = [10**value for value in band["log10_images"]]
@@ -218,7 +218,7 @@ def _placed(record: Mapping[str, Any], panel: Mapping[str, Any]) -> Iterator[tup
         shift = (i - (len(panel["series"]) - 1) / 2) * width
         for point in one["points"]:
             at = panel["order"].index(point["place"]) + shift
-            yield at, width, _colour(one["colour"], len(record["colours"])), point
+            yield at, width, colour(one["colour"], len(record["colours"])), point
 
 
 def _legend(figure: Figure, record: Mapping[str, Any], narrow: bool, *, markers: bool) -> None:
@@ -226,7 +226,7 @@ def _legend(figure: Figure, record: Mapping[str, Any], narrow: bool, *, markers:
     names, dashes = record["colours"], record["dashes"]
     handles = [
         Line2D([], [], linestyle="", marker=_MARKERS[i % len(_MARKERS)] if markers else "s", markersize=5.5,
-               color=_colour(i, len(names)))
+               color=colour(i, len(names)))
         for i in range(len(names))
     ]  # fmt: skip
     labels = [name or "all" for name in names]
