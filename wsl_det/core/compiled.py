@@ -79,7 +79,7 @@ def _told_of_compilation() -> Any:
             if not self.said:
                 self.said = True
                 log.get("compiled").warning(
-                    "compiling the loops of evaluation and report, some 20 seconds, %s", self.how_often
+                    "compiling the loops of evaluation and report, 10 seconds or more, %s", self.how_often
                 )
 
         def on_end(self, event: Any) -> None:
