@@ -8,7 +8,7 @@ from wsl_det.core.arguments import Tool
 
 
 def options(parser: ArgumentParser) -> None:
-    parser.epilog = "Takes some 20 seconds; make env does it."
+    parser.epilog = "Takes 10 seconds or more; make env does it."
 
 
 def run(args: Namespace) -> None:
