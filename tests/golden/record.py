@@ -10,9 +10,11 @@ of ours takes part.
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,6 +24,7 @@ import torch
 from pycocotools import mask as coco_mask
 from torch import Tensor, nn
 
+from tests import lvis_files
 from tests.parity import scenes
 from wsl_det.core import files
 from wsl_det.detector.types import Example
@@ -204,7 +207,34 @@ def _record_training(report: dict[str, Any]) -> None:
         report["trajectory"].append({key: value.item() for key, value in losses.items()})
 
 
-CASES = {"defaults": record_defaults, "keys": record_keys, "model": record_model}
+def record_lvis() -> None:
+    """What Detectron2 reads of a little LVIS file, how often it draws its images, and two epochs of them."""
+    from detectron2.data.build import filter_images_with_only_crowd_annotations
+    from detectron2.data.datasets.lvis import load_lvis_json
+    from detectron2.data.samplers import RepeatFactorTrainingSampler
+
+    with tempfile.TemporaryDirectory() as folder:
+        root = lvis_files.write(Path(folder))
+        read = load_lvis_json(str(root / "lvis/lvis_v1_train.json"), f"{root}/coco/")
+        dicts = filter_images_with_only_crowd_annotations(read)
+        images = [_lvis_image(one, root) for one in dicts]
+    report: dict[str, Any] = {"origin": origin("lvis", SEED), "images": images, "repeats": {}, "epochs": {}}
+    of_classes = RepeatFactorTrainingSampler.repeat_factors_from_category_frequency
+    for threshold in lvis_files.THRESHOLDS:
+        factors = of_classes(dicts, threshold)
+        sampler = RepeatFactorTrainingSampler(factors, seed=SEED)
+        report["repeats"][str(threshold)] = factors.tolist()
+        report["epochs"][str(threshold)] = list(itertools.islice(sampler, int(2.5 * factors.sum())))
+    files.write_json(HERE / "lvis_sampler.json", report)
+
+
+def _lvis_image(one: dict[str, Any], root: Path) -> dict[str, Any]:
+    objects = [(o["category_id"], *o["bbox"]) for o in one["annotations"]]
+    kept = {key: one[key] for key in ("image_id", "height", "width")}
+    return {**kept, "file": str(Path(one["file_name"]).relative_to(root)), "objects": objects}
+
+
+CASES = {"defaults": record_defaults, "keys": record_keys, "model": record_model, "lvis": record_lvis}
 
 
 def main(names: list[str]) -> int:

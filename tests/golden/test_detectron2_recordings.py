@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import lvis_files
 import numpy as np
 import pytest
 import scenes
@@ -20,6 +21,7 @@ import yaml
 from torch import Tensor
 
 from wsl_det.core.config import merge
+from wsl_det.detector import coco_records, sampler
 from wsl_det.detector.defaults import TREE
 from wsl_det.detector.embedded import mask_ops
 from wsl_det.detector.embedded.build import build_model
@@ -190,3 +192,25 @@ def _compare_gradients(model: torch.nn.Module, golden: dict[str, list[float]]) -
         scale = norm * gradient.numel() ** 0.5
         assert gradient.sum().item() == pytest.approx(total, abs=1e-3 * scale + 1e-6), key
         assert gradient.flatten()[:3].tolist() == pytest.approx(first, abs=1e-3 * norm + 1e-6), key
+
+
+def test_lvis_files_repeats_and_epochs_are_detectron2s(tmp_path: Path) -> None:
+    """Records, repeat factors, and the epochs that one generator draws, rounding by rounding."""
+    golden = json.loads((HERE / "lvis_sampler.json").read_text())
+    root = lvis_files.write(tmp_path)
+    dataset = coco_records.read(root / "lvis/lvis_v1_train.json", root / "coco", "lvis_v1_train")
+    records = coco_records.training_records([dataset], masks="polygon", keep_empty=False)
+    assert [r.image_id for r in records] == [image["image_id"] for image in golden["images"]]
+    for record, image in zip(records, golden["images"], strict=True):
+        assert (record.height, record.width) == (image["height"], image["width"])
+        assert record.path == root / image["file"] and record.path.is_file()
+        found = [(a.category, *a.box_xyxy) for a in record.annotations]
+        assert found == [(k, x, y, x + w, y + h) for k, x, y, w, h in image["objects"]]
+    for threshold in lvis_files.THRESHOLDS:
+        classes = [[a.category for a in r.annotations] for r in records]
+        factors = sampler.repeat_factors(classes, threshold)
+        assert factors.tolist() == golden["repeats"][str(threshold)]
+        rng = torch.Generator().manual_seed(golden["origin"]["seed"])
+        epochs = [i for _ in range(3) for i in sampler.one_epoch(len(records), rng, factors).tolist()]
+        wanted = golden["epochs"][str(threshold)]
+        assert epochs[: len(wanted)] == wanted and len(wanted) > 2 * len(records)

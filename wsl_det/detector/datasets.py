@@ -1,4 +1,4 @@
-"""Names of data sets -> annotation file and image folder: Detectron2's COCO names, and ``--register``."""
+"""Names of data sets -> annotation file and image folder: Detectron2's names, and ``--register``."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from wsl_det.errors import ConfigError, DataError, WslError
 Registered = Mapping[str, tuple[str, str]]
 """Name -> (annotation json, image folder), as ``--register`` gives them."""
 
-# Detectron2's data/datasets/builtin.py, the instance sets of COCO: name -> (images, annotations).
+# Detectron2's data/datasets/builtin.py, the instance sets of COCO and LVIS v1: name -> (images, annotations).
 _BUILTIN = {
     **{
         f"coco_2014_{part}": (f"coco/{images}2014", f"coco/annotations/instances_{part}2014.json")
@@ -31,6 +31,10 @@ _BUILTIN = {
     "coco_2017_val_100": ("coco/val2017", "coco/annotations/instances_val2017_100.json"),
     "coco_2017_test": ("coco/test2017", "coco/annotations/image_info_test2017.json"),
     "coco_2017_test-dev": ("coco/test2017", "coco/annotations/image_info_test-dev2017.json"),
+    "lvis_v1_train": ("coco", "lvis/lvis_v1_train.json"),
+    "lvis_v1_val": ("coco", "lvis/lvis_v1_val.json"),
+    "lvis_v1_test_dev": ("coco", "lvis/lvis_v1_image_info_test_dev.json"),
+    "lvis_v1_test_challenge": ("coco", "lvis/lvis_v1_image_info_test_challenge.json"),
 }
 
 
@@ -61,7 +65,7 @@ def locate(name: str, known: Registered) -> tuple[Path, Path]:
     if name in _BUILTIN and name not in known and not json_path.is_file():
         raise DataError(
             f"data set {name}: {json_path} does not exist; set DETECTRON2_DATASETS to the folder that holds "
-            f"coco/, add --register {name} JSON IMAGE_DIR, or name other "
+            f"{_BUILTIN[name][1].partition('/')[0]}/, add --register {name} JSON IMAGE_DIR, or name other "
             "sets in DATASETS.TRAIN and DATASETS.TEST"
         )
     if not image_dir.is_dir():

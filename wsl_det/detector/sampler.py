@@ -30,18 +30,20 @@ def training_stream(size: int, seed: int, repeats: Tensor | None = None) -> Iter
     position = 0
     epoch = 0
     while True:
-        rng = seeds.generator(seed, "order", epoch)
-        indices = torch.arange(size) if repeats is None else _repeated(repeats, rng)
-        for index in indices[torch.randperm(len(indices), generator=rng)].tolist():
+        for index in one_epoch(size, seeds.generator(seed, "order", epoch), repeats).tolist():
             yield position, index
             position += 1
         epoch += 1
 
 
-def _repeated(repeats: Tensor, rng: torch.Generator) -> Tensor:
-    whole = torch.trunc(repeats)
-    extra = torch.rand(len(repeats), generator=rng) < repeats - whole
-    return torch.repeat_interleave(torch.arange(len(repeats)), (whole + extra).long())
+def one_epoch(size: int, rng: torch.Generator, repeats: Tensor | None = None) -> Tensor:
+    """(N,) int64 images of an epoch in the order of ``rng``: what Detectron2's samplers draw from it next."""
+    indices = torch.arange(size)
+    if repeats is not None:
+        whole = torch.trunc(repeats)
+        extra = torch.rand(size, generator=rng) < repeats - whole
+        indices = torch.repeat_interleave(indices, (whole + extra).long())
+    return indices[torch.randperm(len(indices), generator=rng)]
 
 
 def repeat_factors(classes: Sequence[Iterable[int]], threshold: float, *, square_root: bool = True) -> Tensor:

@@ -89,6 +89,8 @@ def test_pixels_and_stride_go_together(path):
         ("mask_rcnn_ig", "mask_rcnn_ig_32x16d"),
         ("mask_rcnn_ig_32x4d", "mask_rcnn_in1k_32x4d"),
         ("mask_rcnn_ig_32x16d", "mask_rcnn_in1k_32x16d"),
+        ("mask_rcnn_ig_lvis", "mask_rcnn_in1k_lvis"),
+        ("mask_rcnn_ig_lvis", "mask_rcnn_ig_lvis_scratch"),
         ("faster_rcnn_ig", "faster_rcnn_in1k"),
         ("quick/mask_rcnn_R_50_facades", "quick/mask_rcnn_R_50_facades_scratch"),
         ("quick/mask_rcnn_R_50_coco", "quick/mask_rcnn_R_50_coco_scratch"),

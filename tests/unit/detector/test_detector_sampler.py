@@ -63,3 +63,15 @@ def test_evaluation_sees_every_image_once_in_order(size, world):
     shards = [sampler.evaluation_shard(size, r, world) for r in range(world)]
     assert [i for s in shards for i in s] == list(range(size))
     assert max(map(len, shards)) - min(map(len, shards)) <= 1
+
+
+def test_images_of_rare_classes_are_drawn_oftener():
+    """Class k is on images // 2**k of 256 images; the rarest class' image stands sqrt(.25 * 256) times."""
+    classes = [[k for k in range(9) if i % 2**k == 0] for i in range(256)]
+    factors = sampler.repeat_factors(classes, 0.25)
+    assert factors.max().item() == factors[0].item() == 8.0
+    draws = take(sampler.training_stream(256, 0, factors), 20 * int(factors.sum()))
+    counts = torch.bincount(torch.tensor([i for _, i in draws]), minlength=256).double()
+    rarest = torch.tensor([max(c) for c in classes])
+    by_rarity = [counts[rarest == k].mean().item() for k in range(9)]
+    assert by_rarity == pytest.approx([20 * max(1.0, 2 ** (k / 2 - 1)) for k in range(9)], rel=0.06)
