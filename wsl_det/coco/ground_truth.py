@@ -32,13 +32,16 @@ class Federated:
     """What LVIS adds: for which classes an image was judged, and how far.
 
     negative, not_exhaustive: I arrays of class indices int32, ascending: classes known to be absent from an
-    image, and those of which not all objects there are annotated. frequency: K texts "r", "c" or "f" by the
-    number of *training* images, "" where the file does not say.
+    image, and those of which not all objects there are annotated. ignored: (G,) bool of objects with
+    ``ignore``, which neither count nor cost. crowd_flags: how many objects have ``iscrowd``, which LVIS does
+    not read. lacking: why the file cannot be scored, such as an image without one of the lists, or "".
     """
 
     negative: Sequence[np.ndarray]
     not_exhaustive: Sequence[np.ndarray]
-    frequency: Sequence[str]
+    ignored: np.ndarray
+    crowd_flags: int = 0
+    lacking: str = ""
 
 
 @dataclass(frozen=True)
@@ -53,6 +56,9 @@ class GroundTruth:
     where the file has none), crowd bool.
     segmentations: G raw values (polygons, RLE or None), not judged yet: see ``shapes``.
     federated: LVIS's sets, or None for a file whose images are annotated for all classes.
+    category_synsets, category_frequency, category_image_count: of each of K categories WordNet's synset as
+    the file names it ("dog.n.01"), "r", "c" or "f" by the number of *training* images, and that number
+    (int64); "" and -1 where the file does not say, nothing at all for a truth that is not of a file.
     no_credit: (I,) bool of images where no detection may match anything, or None (``duplicates``).
     """
 
@@ -70,6 +76,9 @@ class GroundTruth:
     segmentations: Sequence[Any]
     source: str
     federated: Federated | None = None
+    category_synsets: Sequence[str] = ()
+    category_frequency: Sequence[str] = ()
+    category_image_count: np.ndarray | None = None
     no_credit: np.ndarray | None = None
 
     @property
@@ -90,9 +99,20 @@ class GroundTruth:
         """Whether an annotation has id 0, which pycocotools would never match."""
         return bool((self.object_ids == 0).any())
 
+    @property
+    def object_counts(self) -> np.ndarray:
+        """(G,) bool of the objects that are to be found: neither crowds nor to be ignored."""
+        return ~self.object_crowd if self.federated is None else ~self.federated.ignored
+
     def class_counts(self) -> np.ndarray:
         """(K,) objects of each class that count, crowds left out."""
-        return np.bincount(self.object_class[~self.object_crowd], minlength=len(self.category_ids))
+        return np.bincount(self.object_class[self.object_counts], minlength=len(self.category_ids))
+
+    def images_of_classes(self) -> np.ndarray:
+        """(K,) images in which a class has objects that count."""
+        there = self.object_counts
+        pairs = self.object_class[there].astype(np.int64) * len(self.image_ids) + self.object_image[there]
+        return np.bincount(np.unique(pairs) // max(len(self.image_ids), 1), minlength=len(self.category_ids))
 
     def object_sizes(self) -> np.ndarray:
         """(G, 2) int64 height and width of the image of each object."""
@@ -123,6 +143,7 @@ class GroundTruth:
                 sets,
                 negative=[sets.negative[i] for i in kept.tolist()],
                 not_exhaustive=[sets.not_exhaustive[i] for i in kept.tolist()],
+                ignored=sets.ignored[objects],
             ),
         )
 

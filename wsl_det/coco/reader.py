@@ -9,7 +9,7 @@ Segmentations are judged by ``shapes`` and ``masks`` when they are used.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from itertools import chain
 from operator import attrgetter
@@ -45,7 +45,10 @@ class _Image(msgspec.Struct, gc=False):
 class _Category(msgspec.Struct, gc=False):
     id: int
     name: str | int
-    frequency: str | None = None
+    # Of LVIS; in other files fields of these names may be anything.
+    synset: Any = None
+    frequency: Any = None
+    image_count: Any = None
 
 
 class _Annotation(msgspec.Struct, Generic[Shape], gc=False):
@@ -70,6 +73,7 @@ class _File(msgspec.Struct, gc=False):
 _SECTIONS = {"images": _Image, "categories": _Category, "annotations": _Annotation[Any]}
 _ID = "a whole number of 64 bits"
 _SETS = "a list of category ids, as in LVIS"
+_LISTS = ("neg_category_ids", "not_exhaustive_category_ids")
 _EXPECTED = {
     "id": _ID,
     "image_id": _ID,
@@ -83,7 +87,9 @@ _EXPECTED = {
     "height": "a whole number of pixels above 0",
     "width": "a whole number of pixels above 0",
     "name": "a text",
+    "synset": "the name of a WordNet synset, a text such as dog.n.01",
     "frequency": "r, c or f, as in LVIS",
+    "image_count": "a number of training images, as in LVIS",
     "neg_category_ids": _SETS,
     "not_exhaustive_category_ids": _SETS,
 }
@@ -132,16 +138,22 @@ def read_to_score(path: str | Path) -> GroundTruth:
 
 
 def check_scored(truth: GroundTruth, *, with_masks: bool = False) -> None:
-    """Refuse what COCO's protocol cannot score, although one can train on it.
+    """Refuse what no protocol can score, although one can train on it.
 
-    Federated files, objects without an area or with a negative width; ``with_masks``, if any object has a
-    mask: objects without one, and masks that ``masks.read`` refuses. Raises DataError.
+    Federated files that do not say for every image what was judged, objects without an area or with a
+    negative width; ``with_masks``, if any object has a mask: objects without one, and masks that
+    ``masks.read`` refuses. Raises DataError.
     """
     if truth.federated is not None:
         raise DataError(
             f"{truth.source} is federated, as LVIS is: its images carry neg_category_ids or "
             "not_exhaustive_category_ids. They are annotated for some classes only, and COCO's protocol "
             "would count right detections of all others as false. It cannot be scored; one can train on it"
+        )
+    if truth.federated is not None and truth.federated.lacking:
+        raise DataError(
+            f"{truth.source} is federated, as LVIS is, but {truth.federated.lacking}. Scoring needs both "
+            f"{' and '.join(_LISTS)} of every image, empty ones too; one can train on it"
         )
     needs = "has no 'area', which scoring needs: give the pixels of its mask or box"
     _refuse_first(np.isnan(truth.object_area), truth, needs)
@@ -181,8 +193,11 @@ def _assemble(
     ids = _ids(annotations, "annotation", source)
     image_of = _references(annotations, image_ids, ids, "image", source)
     class_of = _references(annotations, category_ids, ids, "category", source)
-    boxes, area, crowd = _objects(annotations, ids, source)
+    boxes, area, flags = _objects(annotations, ids, source)
     order = np.argsort(image_of, kind="stable")
+    federated = _federated(images, category_ids, {name: flag[order] for name, flag in flags.items()}, source)
+    if federated is None:
+        _refuse_ignored(flags["ignore"], ids, source)
     truth = GroundTruth(
         image_ids=image_ids,
         image_sizes=_sizes(images, source),
@@ -194,10 +209,11 @@ def _assemble(
         object_class=class_of[order].astype(np.int32),
         object_boxes_xywh=boxes[order],
         object_area=area[order],
-        object_crowd=crowd[order],
+        object_crowd=flags["iscrowd"][order] & (federated is None),
         segmentations=_Segmentations([a.segmentation for a in annotations], order),
         source=source,
-        federated=_federated(images, categories, category_ids, source),
+        federated=federated,
+        **_category_facts(categories, source, strict=federated is not None),
     )
     agreement.check(truth)
     return truth
@@ -253,8 +269,8 @@ def _references(
 
 def _objects(
     annotations: Sequence[Any], ids: np.ndarray, source: str
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(boxes, area, crowd) of the annotations, in the file's order."""
+) -> tuple[np.ndarray, np.ndarray, dict[str, np.ndarray]]:
+    """(boxes, area, flags iscrowd and ignore) of the annotations, in the file's order."""
 
     def refuse_first(fine: np.ndarray, field: str) -> None:
         if not fine.all():
@@ -276,13 +292,15 @@ def _objects(
         values = np.array([0 if v is UNSET else v for v in given], dtype=np.float64)
         refuse_first((values == 0) | (values == 1), field)
         flags[field] = values == 1
-    if flags["ignore"].any():
-        at = int(np.argmax(flags["ignore"]))
+    return boxes, area, flags
+
+
+def _refuse_ignored(ignored: np.ndarray, ids: np.ndarray, source: str) -> None:
+    if ignored.any():
         raise DataError(
-            f"{source}: annotation {ids[at]} has ignore = 1, which COCO evaluation overwrites; "
-            "use iscrowd = 1"
+            f"{source}: annotation {ids[np.argmax(ignored)]} has ignore = 1, which COCO evaluation "
+            "overwrites; use iscrowd = 1"
         )
-    return boxes, area, flags["iscrowd"]
 
 
 def _sizes(images: Sequence[_Image], source: str) -> np.ndarray:
@@ -323,11 +341,29 @@ def _text(text: str, where: str, field: str) -> str:
     return text
 
 
+def _category_facts(categories: Sequence[_Category], source: str, *, strict: bool) -> dict[str, Any]:
+    """What LVIS says of categories, as ``GroundTruth`` has it; ``strict`` refuses what cannot be meant."""
+
+    def column(field: str, fine: Callable[[Any], bool], unknown: Any) -> list[Any]:
+        values = [getattr(c, field) for c in categories]
+        wrong = [i for i, value in enumerate(values) if value is not None and not fine(value)]
+        if wrong and strict:
+            where = f"{source}: category {categories[wrong[0]].id}"
+            raise rows.refused(where, field, values[wrong[0]], _EXPECTED)
+        return [value if value is not None and fine(value) else unknown for value in values]
+
+    counts = column("image_count", lambda n: type(n) is int and 0 <= n < 2**63, -1)
+    return {
+        "category_synsets": column("synset", lambda name: isinstance(name, str), ""),
+        "category_frequency": column("frequency", lambda band: band in ("r", "c", "f"), ""),
+        "category_image_count": np.array(counts, dtype=np.int64),
+    }
+
+
 def _federated(
-    images: Sequence[_Image], categories: Sequence[_Category], category_ids: np.ndarray, source: str
+    images: Sequence[_Image], category_ids: np.ndarray, flags: dict[str, np.ndarray], source: str
 ) -> Federated | None:
-    keys = ("neg_category_ids", "not_exhaustive_category_ids")
-    if all(getattr(image, key) is UNSET for image in images for key in keys):
+    if all(getattr(image, key) is UNSET for image in images for key in _LISTS):
         return None
     place = {int(c): k for k, c in enumerate(category_ids)}
 
@@ -340,5 +376,8 @@ def _federated(
                 f"{source}: image {image.id} has {key} with {error}, which is not among the categories"
             ) from None
 
-    negative, not_exhaustive = ([classes(image, key) for image in images] for key in keys)
-    return Federated(negative, not_exhaustive, [c.frequency or "" for c in categories])
+    negative, not_exhaustive = ([classes(image, key) for image in images] for key in _LISTS)
+    without = ((i.id, key) for i in images for key in _LISTS if getattr(i, key) is UNSET)
+    lacking = next((f"image {i} has no {key}" for i, key in without), "")
+    crowds = int(flags["iscrowd"].sum())
+    return Federated(negative, not_exhaustive, flags["ignore"], crowds, lacking)

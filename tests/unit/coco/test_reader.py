@@ -210,8 +210,8 @@ def federated() -> dict[str, Any]:
             "neg_category_ids": negative,
             "not_exhaustive_category_ids": [3],
         }
-    for category in tree["categories"]:
-        category["frequency"] = "r"
+    for category, count in zip(tree["categories"], (12, 3, 0), strict=True):
+        category |= {"frequency": "r", "synset": f"thing.n.0{category['id']}", "image_count": count}
     for annotation in tree["annotations"]:
         annotation.pop("iscrowd", None)
     return tree
@@ -223,7 +223,10 @@ def test_lvis_is_read_and_kept_and_not_scored_as_coco(tmp_path: Path) -> None:
     assert truth.federated is not None
     assert [classes.tolist() for classes in truth.federated.negative] == [[2], [0, 2]]
     assert [classes.tolist() for classes in truth.federated.not_exhaustive] == [[1], [1]]
-    assert truth.federated.frequency == ["r", "r", "r"]
+    assert truth.category_frequency == ["r", "r", "r"]
+    assert truth.category_synsets == [f"thing.n.0{i}" for i in truth.category_ids]
+    assert truth.category_image_count is not None
+    assert truth.category_image_count.tolist() == [3, 12, 0]
     records = coco_records.read(path, tmp_path, "set").records
     assert [r.path for r in records] == [tmp_path / "val2017/a.jpg", tmp_path / "val2017/b.jpg"]
     with pytest.raises(
@@ -245,6 +248,31 @@ def test_lvis_is_read_and_kept_and_not_scored_as_coco(tmp_path: Path) -> None:
         tree["images"][0][key] = "none"
         with pytest.raises(DataError, match=f"image 0 has {key} 'none'"):
             reader.from_tree(tree)
+
+
+@pytest.mark.parametrize(("field", "value"), [("frequency", "x"), ("synset", 3), ("image_count", -1)])
+def test_what_lvis_says_of_categories_is_checked(field: str, value: Any) -> None:
+    tree = federated()
+    tree["categories"][1][field] = value
+    with pytest.raises(DataError, match=rf"category 0 has {field} .*expected"):
+        reader.from_tree(tree)
+    for image in tree["images"]:
+        image.pop("neg_category_ids")
+        image.pop("not_exhaustive_category_ids")
+    unknown = reader.from_tree(tree)  # in another file the field may mean anything
+    assert "" in {unknown.category_frequency[0], unknown.category_synsets[0]} or field == "image_count"
+
+
+def test_lvis_reads_ignore_and_not_iscrowd() -> None:
+    tree = federated()
+    tree["annotations"][0]["iscrowd"] = 1
+    tree["annotations"][1]["ignore"] = 1
+    truth = reader.from_tree(tree)
+    assert truth.federated is not None
+    assert not truth.object_crowd.any()
+    assert truth.federated.crowd_flags == 1
+    ignored = truth.object_ids == tree["annotations"][1]["id"]
+    assert truth.object_counts.tolist() == (~ignored).tolist()
 
 
 @pytest.mark.parametrize("name", ["../a.jpg", "/etc/passwd", "a/../../b.jpg", "", "a\0b", GONE])
