@@ -6,7 +6,7 @@ Which things it has labels for, and, on posts whose subject is known, the labels
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -201,13 +201,15 @@ def _by_posts(classes: Iterable[VocabularyClass]) -> list[VocabularyClass]:
 class Covered(NamedTuple):
     """Posted classes for one synset or category.
 
-    ``sure`` mean it, or a kind of it, and nothing else; ``maybe`` have other meanings as well.
+    ``sure`` mean it, or a kind of it, and nothing else; ``maybe`` have other meanings as well, and mean it
+    by a share of their meanings, in ``shares``.
     """
 
     name: str
     wnids: tuple[str, ...]
     sure: tuple[VocabularyClass, ...]
     maybe: tuple[VocabularyClass, ...]
+    shares: tuple[float, ...] = ()
 
     @property
     def sure_posts(self) -> int:
@@ -218,6 +220,12 @@ class Covered(NamedTuple):
     def maybe_posts(self) -> int:
         """Labels of the classes that may mean it."""
         return sum(entry.count for entry in self.maybe)
+
+    @property
+    def expected_posts(self) -> float:
+        """Labels, where each meaning of a class is as likely."""
+        shared = zip(self.maybe, self.shares, strict=True)
+        return self.sure_posts + sum(entry.count * share for entry, share in shared)
 
 
 def of_in1k(built: Vocabulary) -> list[Covered]:
@@ -241,21 +249,42 @@ def of_in1k(built: Vocabulary) -> list[Covered]:
 
 def of_coco(built: Vocabulary) -> list[Covered]:
     """The 80 categories in COCO's order; kinds of a category (poodle: dog) count for it."""
-    relations = wordnet.load_relations()
     categories = wordnet.coco_categories()
-    sure: dict[str, list[VocabularyClass]] = {name: [] for name in categories}
-    maybe: dict[str, list[VocabularyClass]] = {name: [] for name in categories}
+    return of_categories(built, list(categories), list(categories.values()))
+
+
+def of_categories(
+    built: Vocabulary, names: Sequence[str], synsets: Sequence[tuple[int, ...]]
+) -> list[Covered]:
+    """Categories that mean ``synsets`` (offsets), in their order; kinds of a category count for it."""
+    relations = wordnet.load_relations()
+    meant: dict[int, list[int]] = {}
+    for i, offsets in enumerate(synsets):
+        for offset in offsets:
+            meant.setdefault(offset, []).append(i)
+    sure: list[list[VocabularyClass]] = [[] for _ in names]
+    maybe: list[list[tuple[VocabularyClass, float]]] = [[] for _ in names]
     for entry in _by_posts(built.classes):
         if not entry.count:
             continue
-        above = [relations.at_or_above(int(wnid[1:])) for wnid in entry.synsets]
-        for name, offsets in categories.items():
-            hits = sum(not synsets.isdisjoint(offsets) for synsets in above)
-            if hits:
-                (sure if hits == len(above) else maybe)[name].append(entry)
+        hits = Counter[int]()
+        for wnid in entry.synsets:
+            above = relations.at_or_above(int(wnid[1:]))
+            hits.update({i for offset in above & meant.keys() for i in meant[offset]})
+        for i, number in hits.items():
+            if number == len(entry.synsets):
+                sure[i].append(entry)
+            else:
+                maybe[i].append((entry, number / len(entry.synsets)))
     return [
-        Covered(name, tuple(map(wordnet.wnid, offsets)), tuple(sure[name]), tuple(maybe[name]))
-        for name, offsets in categories.items()
+        Covered(
+            name,
+            tuple(map(wordnet.wnid, offsets)),
+            tuple(sure[i]),
+            tuple(entry for entry, _ in maybe[i]),
+            tuple(share for _, share in maybe[i]),
+        )
+        for i, (name, offsets) in enumerate(zip(names, synsets, strict=True))
     ]
 
 

@@ -13,6 +13,8 @@ TABLE = "wordnet_nouns.txt.gz"
 IN1K = "in1k_wnids.txt"
 RELATIONS_MAGIC = "wsl_det wordnet 3.0 noun relations 1"
 RELATIONS = "wordnet_relations.txt.gz"
+SENSES_MAGIC = "wsl_det_wordnet_3.0_noun_senses_1"
+SENSES = "wordnet_senses.txt.gz"
 COCO = "coco_synsets.txt"
 LICENCE = "WORDNET_LICENSE.txt"
 
@@ -227,6 +229,44 @@ def load_relations() -> Relations:
 
 @cache
 def coco_categories() -> dict[str, tuple[int, ...]]:
-    """The 80 categories of COCO, in its order, and the synsets they name; WordNet 3.0 has no stop sign."""
-    rows = (line.partition("\t") for line in _shipped(COCO).decode("ascii").splitlines())
-    return {name: tuple(int(wnid[1:]) for wnid in wnids.split()) for name, _, wnids in rows}
+    """The 80 categories of COCO, in its order, and the synsets they name; WordNet 3.0 has no stop sign.
+
+    The table says why these: "LVIS" is the map that LVIS ships for the same categories (coco_to_synset.json).
+    """
+    rows = (line.split("\t") for line in _shipped(COCO).decode("ascii").splitlines())
+    return {name: tuple(int(wnid[1:]) for wnid in wnids.split()) for name, wnids, _ in rows}
+
+
+def senses_of_lemmas() -> dict[str, list[int]]:
+    """Every lemma in small letters and its synsets, by offset, lemmas in alphabetical order."""
+    found: dict[str, list[int]] = {}
+    for offset, lemmas in load().synset_lemmas.items():
+        for lemma in {lemma.lower() for lemma in lemmas}:
+            found.setdefault(lemma, []).append(offset)
+    return dict(sorted(found.items()))
+
+
+@cache
+def load_senses() -> dict[str, tuple[int, ...]]:
+    """The synsets of every lemma in WordNet's order of senses, read once a process.
+
+    The table: SENSES_MAGIC; for each lemma with several synsets, in order, their places by offset (base 36).
+    """
+    head, *rows = gzip.decompress(_shipped(SENSES)).decode("ascii").split()
+    if head != SENSES_MAGIC:
+        raise ValueError(f"not a table of WordNet senses: {head[:40]!r}")
+    orders = iter(rows)
+    return {
+        lemma: tuple(offsets[int(place, 36)] for place in (next(orders) if len(offsets) > 1 else "0"))
+        for lemma, offsets in senses_of_lemmas().items()
+    }
+
+
+def named(synset: str) -> int | None:
+    """The offset that "dog.n.01" (lemma and number of the sense) or "n02084071" names; None where none is."""
+    if re.fullmatch(r"n\d{8}", synset):
+        return int(synset[1:]) if int(synset[1:]) in load().synset_lemmas else None
+    lemma, dot, number = synset.rpartition(".n.")
+    senses = load_senses().get(lemma.lower(), ())
+    sense = int(number) if dot and number.isascii() and number.isdigit() else 0
+    return senses[sense - 1] if 0 < sense <= len(senses) else None

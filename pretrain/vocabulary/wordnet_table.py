@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import re
+import string
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from nltk.corpus.reader.wordnet import WordNetCorpusReader
 
 _VERSION = "3.0"
+_DIGITS = string.digits + string.ascii_lowercase
 
 
 def write(folder: str | Path) -> dict[str, int]:
@@ -32,6 +34,8 @@ def write(folder: str | Path) -> dict[str, int]:
     files.write_bytes(folder / wordnet.TABLE, gzip.compress(table.encode("ascii"), 9, mtime=0))
     packed = gzip.compress(encode_relations(corpus).encode("ascii"), 9, mtime=0)
     files.write_bytes(folder / wordnet.RELATIONS, packed)
+    packed = gzip.compress(encode_senses(corpus).encode("ascii"), 9, mtime=0)
+    files.write_bytes(folder / wordnet.SENSES, packed)
     files.write_text(folder / wordnet.IN1K, "".join(f"{wnid}\n" for wnid in wnids))
     files.write_text(folder / wordnet.LICENCE, licence(corpus))
     return {**counts, "in1k": len(wnids), "bytes": (folder / wordnet.TABLE).stat().st_size}
@@ -106,6 +110,17 @@ def encode_relations(corpus: WordNetCorpusReader) -> str:
         topic = topics.index(synset.lexname().removeprefix("noun."))
         rows.append(" ".join(map(str, [topic, *sorted(broader)])))
     return "\n".join([wordnet.RELATIONS_MAGIC, " ".join(topics), *rows, ""])
+
+
+def encode_senses(corpus: WordNetCorpusReader) -> str:
+    """The table of the order of senses (format: see ``wordnet.load_senses``)."""
+    rows = [wordnet.SENSES_MAGIC]
+    for lemma, offsets in wordnet.senses_of_lemmas().items():
+        if len(offsets) > 1:
+            # nltk looks a word up by its base forms, too.
+            senses = [s.offset() for s in corpus.synsets(lemma, "n") if s.offset() in offsets]
+            rows.append("".join(_DIGITS[offsets.index(offset)] for offset in senses))
+    return "\n".join([*rows, ""])
 
 
 def in1k_wnids() -> list[str]:
