@@ -7,12 +7,13 @@ DEMO ?= demo
 # Test processes side by side; as many as cores, but no more than help.
 JOBS ?= 2
 
-.PHONY: help env test test-all demo demo-short lint types format clean
+.PHONY: help env test test-all demo demo-short docs lint types format clean
 
 help:
 	@echo "make demo      the whole pipeline on generated data, ending in a gain report"
 	@echo "make test      format, lint, types and the quick tests"
 	@echo "make test-all  the slow tests too"
+	@echo "make docs      the site in site/, with the pages of the demo (made first where it is absent)"
 	@echo "make format    let ruff format and mend the code"
 
 env: $(STAMP)
@@ -44,9 +45,26 @@ demo: env
 demo-short: env
 	@$(BIN)/python tools/run_demo.py --output $(DEMO) --short
 
+$(DEMO)/report/gain.html: | env
+	@$(BIN)/python tools/run_demo.py --output $(DEMO) --short
+
+$(DEMO)/pages/cross/cross.html: $(DEMO)/report/gain.html
+	@$(BIN)/python tools/cross_score.py --output $(@D) --dataset demo_val \
+	    --register demo_val $(DEMO)/data/detection/annotations/instances_val.json $(DEMO)/data/detection/val \
+	    --baseline $(DEMO)/baseline/config.yaml $(DEMO)/baseline/model_final.pth \
+	    --candidate $(DEMO)/candidate/config.yaml $(DEMO)/candidate/model_final.pth
+
+$(DEMO)/pages/scaling/scaling.html: docs/scaling/hashtag_posts.yaml | env
+	@$(BIN)/python tools/plot_scaling.py $< --output $(@D)
+
+docs: env $(DEMO)/pages/cross/cross.html $(DEMO)/pages/scaling/scaling.html
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
+	@DEMO=$(abspath $(DEMO)) $(BIN)/python -m mkdocs build --quiet
+	@echo "site/index.html"
+
 format: env
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
 clean:
-	rm -rf $(DEMO) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(DEMO) site build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -15,13 +15,18 @@ ROOT = Path(__file__).parent
 VERSION = re.search(r'__version__ = "(.+)"', (ROOT / "wsl_det" / "__init__.py").read_text())
 assert VERSION, "wsl_det/__init__.py names no __version__"
 
+# An index of packages has neither docs/ nor pictures: links within the repository become their text.
+README = re.sub(r"^!\[.*\n", "", (ROOT / "README.md").read_text(encoding="utf-8"), flags=re.M)
+README = re.sub(r"\[([^\]]*)\]\((?!https?:)[^)]*\)", r"\1", README)
+
 setup(
     name="wsl_det",
     version=VERSION[1],
     description="What hashtag pretraining buys a detector: pretraining, Mask R-CNN transfer, gain report",
-    long_description=(ROOT / "README.md").read_text(encoding="utf-8"),
+    long_description=README,
     long_description_content_type="text/markdown",
     license="Apache-2.0",
+    keywords="object detection, pretraining, hashtags, weak supervision, COCO, LVIS, Mask R-CNN",
     python_requires=">=3.11",
     packages=[
         *find_packages(include=["wsl_det", "wsl_det.*", "pretrain", "pretrain.*"]),
@@ -73,6 +78,8 @@ setup(
         "fast": ["turbojpeg>=0.0.2"],
         # find_duplicates --self-search faiss.
         "duplicates": ["faiss-cpu>=1.8"],
+        # make docs.
+        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
         "dev": [
             "turbojpeg>=0.0.2; platform_machine == 'x86_64' and python_version < '3.13'",
             "setuptools>=68",
@@ -94,6 +101,9 @@ setup(
     entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},
     classifiers=[
         "Programming Language :: Python :: 3.11",
+        "Programming Language :: Python :: 3.12",
+        "Programming Language :: Python :: 3.13",
+        "Intended Audience :: Science/Research",
         "Topic :: Scientific/Engineering :: Image Recognition",
     ],
 )

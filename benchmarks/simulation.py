@@ -1,4 +1,4 @@
-"""Simulated test sets and detectors whose faults are known, to try the report on (traps.md, experiments).
+"""Simulated test sets and detectors whose faults are known, to try the report on.
 
 All chance of a test set is drawn once, as a ``World``; a detector is a set of rates that reads it. Two
 detectors of one world share every draw, so they differ in exactly what their rates differ in.

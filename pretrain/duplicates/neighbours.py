@@ -12,7 +12,7 @@ from pretrain.duplicates.rmac import Vectors
 from wsl_det.errors import ConfigError
 
 K = 21
-"""Neighbours kept of every test image (facts.md 1.2)."""
+"""Neighbours kept of every test image (docs/paper.md)."""
 _BLOCK = 2048  # queries that are multiplied at once
 
 

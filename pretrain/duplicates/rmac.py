@@ -79,7 +79,7 @@ def fit(image: transforms.Pixels, size: int) -> transforms.Pixels:
 
 
 def square(data: bytes, size: int) -> transforms.Pixels:
-    """An image file as (size, size, 3) RGB, upright by its EXIF orientation as everywhere (traps.md 23).
+    """An image file as (size, size, 3) RGB, upright by its EXIF orientation as everywhere.
 
     Raises BadImage for what building shards would reject.
     """

@@ -1,6 +1,6 @@
 """Planned label noise: a fraction of the tags replaced by others, for studies of what wrong tags cost.
 
-The paper replaced a share of the hashtags at random by others (facts.md 1.5). What it does not
+The paper replaced a share of the hashtags at random by others (docs/paper.md). What it does not
 tell is ours: others are drawn from the tags' own distribution among the training posts, anew
 until the post does not carry the tag yet, so every post keeps its number of tags. A post's
 replacements depend on its id, the seed and that distribution: not on its place in a shard,

@@ -1,7 +1,7 @@
 """JPEG bytes to pixels: decoding, random resized crop, flip, centre crop. Chance comes in as numbers.
 
 Photos are turned upright by their EXIF orientation, as Detectron2's reader does, so that
-pretraining and detection see the same world (traps.md 23). Pixels are RGB uint8.
+pretraining and detection see the same world. Pixels are RGB uint8.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Every key of a pretraining config with its default.
 
-The defaults are the paper's run where facts.md establishes it (336 GPUs of 24 images, BN over
+The defaults are the paper's run where docs/paper.md establishes it (336 GPUs of 24 images, BN over
 those 24, synchronous SGD, softmax over the vocabulary); what it does not establish is marked
 "ours, not the paper's".
 """

@@ -12,7 +12,7 @@ def hashtag_loss(logits: Tensor, tags: Tags, *, smoothing: float = 0.0) -> tuple
     """(loss, its least possible value), both means over the images that have tags.
 
     The loss is -sum over classes of target * log softmax, target 1/k on each tag; at best it is
-    log k, so loss - log k is the divergence that compares across vocabularies (traps.md 47).
+    log k, so loss - log k is the divergence that compares across vocabularies.
     ``smoothing`` moves that share of the target to the uniform distribution; the least value
     stays that of the unsmoothed target. ``logits`` are (N, classes); computed in float32.
     """

@@ -2,7 +2,7 @@
 
 Parameter names are timm's and torchvision's (conv1, bn1, layer1..layer4, fc); the stride
 stands in the 3x3 convolution, and width doubles from stage to stage while the outputs of
-res2 stay ``res2_channels`` wide for every C (facts.md section 5, traps.md 1 and 16).
+res2 stay ``res2_channels`` wide for every C (docs/paper.md, sizes).
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
 
 
 def count_multiply_adds(arch: Arch, num_classes: int, size: int = 224) -> int:
-    """Multiply-adds of one image: convolutions and the head, as facts.md section 5 counts them.
+    """Multiply-adds of one image: convolutions and the head, as docs/paper.md, sizes counts them.
 
     torch's counter works without storage (fvcore's traces real tensors: 6 GB for 32x48d) and counts
     a multiplication and an addition apart.

@@ -71,7 +71,7 @@ def measure(
     and ``top5`` are measured: the share of images with one as the best answer, or among five.
 
     Every process takes its share of the images; all of them must call. Nothing is padded, so no
-    image counts twice (traps.md 40).
+    image counts twice.
     """
     device = next(model.parameters()).device
     model.eval()

@@ -24,7 +24,7 @@ class Schedule:
     The peak is ``base_lr * batch / reference_batch``. Warm-up is linear over
     ``warmup_updates`` updates from ``warmup_lr`` (never above the peak). The ``num_drops``
     drops cut the run into ``num_drops + 1`` parts of equally many images, so they stay where
-    they are when the batch changes (traps.md 59). ``cool_from`` above 0 is a branch: after so many updates
+    they are when the batch changes. ``cool_from`` above 0 is a branch: after so many updates
     of the run the rate falls linearly to 0 within ``cool_updates`` more, which end it.
     """
 

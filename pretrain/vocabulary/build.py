@@ -26,7 +26,7 @@ _RULES: tuple[tuple[str, str, Any], ...] = (
     ("excluded", "--exclude", []),
     ("languages", "--languages", {}),
 )
-FREQUENT_SIZE = 8500  # the paper's third vocabulary has "~8.5k" classes (facts.md 1.1)
+FREQUENT_SIZE = 8500  # the paper's third vocabulary has "~8.5k" classes (docs/paper.md)
 
 
 @dataclasses.dataclass(frozen=True)

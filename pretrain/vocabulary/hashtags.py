@@ -126,7 +126,7 @@ class Resolver:
         """What a raw hashtag means to WordNet's nouns and the user's lists.
 
         Every way of splitting the hashtag into words is looked up at once, because lemmas are keyed
-        without their separators; the synsets of all splits are united (facts.md 1.1). Lemmas
+        without their separators; the synsets of all splits are united (docs/paper.md). Lemmas
         strip to the same hashtag exactly when they are its splits.
         """
         key = canonical(tag)

@@ -21,7 +21,7 @@ TOLERANCE = 1e-4
 """Largest error allowed, relative to the largest feature of a stage.
 
 The two sides normalise pixels in another order of float32 operations (about 1e-6 after fifty layers);
-the smallest of the silent failures, a misplaced stride, moves features by 2e-2 (traps.md, experiments).
+the smallest of the silent failures, a misplaced stride, moves features by 2e-2.
 """
 
 

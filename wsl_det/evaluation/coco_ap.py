@@ -28,7 +28,7 @@ def evaluate(
     iou_types: Sequence[str] | None = None,
     duplicates: Duplicates | None = None,
 ) -> dict[str, Any]:
-    """The content of results.json (design.md section 4): percent, unrounded, undefined is None.
+    """The content of results.json (docs/annotations.md): percent, unrounded, undefined is None.
 
     ``gt`` is an annotation file or its tree, ``predictions`` a results file or list. Without
     ``iou_types`` every type that the predictions carry is scored; a type asked for and not there

@@ -43,7 +43,7 @@ def compare(
     list of detections, what ``COCO.loadRes`` returns, or supervision ``Detections`` by image id or file name
     (class_id is then the place of the category in the order of the ids); a list of these is runs with
     different training seeds. names: of the two sides, by default those of their folders. bootstrap,
-    attribution_bootstrap: resamples of the images (levels 1 and 2, and level 3, of design.md section 5; 0 for
+    attribution_bootstrap: resamples of the images (levels 1 and 2, and level 3, of docs/method.md; 0 for
     the second leaves level 3 out). images: the folder of the test images, for the photos of the page.
     verdicts: a file of the duplicate review, with duplicates "exclude" or "wrong": what becomes of test
     images that were seen in training (gt must then be a file). The result prints as the table, and shows the

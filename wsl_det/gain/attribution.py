@@ -28,7 +28,7 @@ def _weights() -> np.ndarray:
     """(5, 17) W with burdens = W @ ln v, v in the order of ``SUBSETS``.
 
     Localization's burden is what it mends alone and first; the four others share the rest over the subsets
-    with localization mended. Shared over all five, localization is biased (design.md section 5.3).
+    with localization mended. Shared over all five, localization is biased (docs/method.md).
     """
     first = KINDS.index("localization")
     weights = np.zeros((len(KINDS), len(SUBSETS)))

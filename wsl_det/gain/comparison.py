@@ -1,4 +1,4 @@
-"""Two sides against each other: levels 1 to 3 of design.md section 5 as the records of gain.json."""
+"""Two sides against each other: levels 1 to 3 of docs/method.md as the records of gain.json."""
 
 from __future__ import annotations
 

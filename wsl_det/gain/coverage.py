@@ -1,4 +1,4 @@
-"""What two result lists cover (design.md section 5.0): images, scores, limits, and the conventions they fit.
+"""What two result lists cover (docs/method.md): images, scores, limits, and the conventions they fit.
 
 Lists that do not cover the same invent causes: the same detector cut at a score of .5 reads as recognition.
 """

@@ -129,7 +129,7 @@ def estimate(
 
         image variance + s2_A / k_A + s2_B / k_B - in both.
 
-    design.md section 5 has the first three terms. The last is a refinement: runs differ by their seeds,
+    docs/method.md has the first three terms. The last is a refinement: runs differ by their seeds,
     and by how each happens to fare on these images. Resampling the images shows that luck, luck / k of
     it for the mean of k runs, and so does s2, as the runs at hand had it: without the correction it would
     count twice (localization, which hardly depends on the seed, covered 99 to 100% where 95% was meant;

@@ -1,4 +1,4 @@
-"""Like for like: what may differ between two compared sides, and what may not (design.md section 1)."""
+"""Like for like: what may differ between two compared sides, and what may not (docs/method.md)."""
 
 from __future__ import annotations
 

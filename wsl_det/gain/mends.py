@@ -1,6 +1,6 @@
 """Oracles: mend one or more kinds of error in a list of detections, and match it again.
 
-The kinds and their game are design.md section 5, level 3. A subset of mends is a bit mask: bit i set means
+The kinds and their game: docs/method.md. A subset of mends is a bit mask: bit i set means
 that ``KINDS[i]`` is mended.
 """
 

@@ -20,7 +20,7 @@ from wsl_det.study.plan import Study
 
 ANCHOR = "0.1"
 LEVELS = ("AP", "AP50", "AP75", "recognition", "localization")
-"""Recognition is AP at IoU 0.1, localization AP in percent of it (design.md section 5, level 2)."""
+"""Recognition is AP at IoU 0.1, localization AP in percent of it (docs/method.md)."""
 
 
 def measure(study: Study, finals: Sequence[Job]) -> dict[str, dict[str, Any]]:

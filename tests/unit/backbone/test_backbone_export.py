@@ -1,4 +1,4 @@
-"""Export, certificate, transfer; the six silent failures of traps.md must be loud here."""
+"""Export, certificate, transfer; six failures that are silent elsewhere must be loud here."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from wsl_det.backbone.trunk import BASIC, BLOCKS, FrozenBatchNorm2d, ResNet
 from wsl_det.errors import CheckpointError, ConfigError
 
 SMALL = {"blocks": (1, 2, 1, 1), "groups": 2, "width_per_group": 4, "res2_channels": 32}
-# facts.md section 5: C -> (backbone without fc, batch norm's share, per stage conv and BN)
+# docs/paper.md, sizes: C -> (backbone without fc, batch norm's share, per stage conv and BN)
 COUNTS = {
     4: (42_128_704, 137_856, (205_824, 1_197_056, 26_171_392, 14_544_896)),
     8: (86_742_336, 202_880, (420_864, 2_405_376, 55_160_832, 28_745_728)),

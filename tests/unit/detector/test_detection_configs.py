@@ -97,7 +97,7 @@ def test_pixels_and_stride_go_together(path):
     ],
 )
 def test_twins_differ_only_in_the_backbone_and_its_start(one, other):
-    """design.md section 1: only these keys may differ between the sides of a gain report."""
+    """docs/method.md, like for like: only these keys may differ between the sides of a gain report."""
     a, b = (load(ROOT / f"{x}.yaml").flat() for x in (one, other))
     free = (
         "MODEL.WEIGHTS",

@@ -1,4 +1,4 @@
-"""Detectors that differ in one known fault: the report must name it (design.md section 5, traps.md)."""
+"""Detectors that differ in one known fault: the report must name it (docs/method.md)."""
 
 from __future__ import annotations
 

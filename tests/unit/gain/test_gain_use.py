@@ -221,3 +221,11 @@ def test_the_documented_example_runs(folder: Path, tmp_path: Path, monkeypatch: 
     for block in text.split("```python\n")[1:]:
         exec(block.split("```")[0], {})
     assert "data:image/jpeg" in (tmp_path / "gain.html").read_text(encoding="utf-8")
+
+
+def test_the_methods_worked_example_comes_out():
+    text = (Path(__file__).parents[3] / "docs" / "method.md").read_text()
+    blocks = text.split("```python\n")[1:]
+    assert blocks
+    for block in blocks:
+        exec(block.split("```")[0], {})

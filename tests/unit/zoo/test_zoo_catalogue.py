@@ -142,7 +142,7 @@ def test_every_entry_can_be_shown(capsys):
 
 def test_the_readmes_table_is_the_catalogues():
     """Make it again with: wsl-det download_model --list --markdown"""
-    assert listing.table(markdown=True) in (ROOT / "README.md").read_text()
+    assert listing.table(markdown=True) in (ROOT / "docs/zoo.md").read_text()
 
 
 def broken(**changes):

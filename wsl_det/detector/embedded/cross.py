@@ -1,4 +1,4 @@
-"""Cross-scoring (design.md section 5, level 4): boxes and masks of one model, classes from another's head."""
+"""Cross-scoring (docs/method.md): boxes and masks of one model, classes from another's head."""
 
 from __future__ import annotations
 

@@ -10,7 +10,7 @@ from torch.nn import functional as F
 from pretrain.training import model
 from wsl_det.errors import ConfigError
 
-# facts.md section 5: C -> parameters, trunk, head, BN, multiply-adds at 224x224, 1000 classes.
+# docs/paper.md, sizes: C -> parameters, trunk, head, BN, multiply-adds at 224x224, 1000 classes.
 EXACT = {
     4: (44_177_704, 42_128_704, 2_049_000, 137_856, 7_969_996_800),
     8: (88_791_336, 86_742_336, 2_049_000, 202_880, 16_414_015_488),
@@ -65,7 +65,7 @@ def test_small_trunk_is_as_wide_as_asked() -> None:
         assert block.conv3.out_channels == 16 * 2 ** (stage - 1)
         assert block.conv2.groups == 2
         assert block.conv2.stride == ((1, 1) if stage == 1 else (2, 2))
-        assert block.conv1.stride == (1, 1)  # the stride stands in the 3x3 (traps.md 1)
+        assert block.conv1.stride == (1, 1)  # the stride stands in the 3x3, not in the first 1x1
 
 
 @pytest.mark.parametrize(

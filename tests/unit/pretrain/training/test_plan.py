@@ -93,7 +93,7 @@ def test_the_widest_trunk_fits_one_gpu_of_80_gb() -> None:
     cfg = config.load(ROOT / "configs/pretrain/resnext101_32x48d.yaml", defaults.TREE, opts)
     needed = plan.memory_estimate(cfg, job.make_arch(cfg), 17_000, 1)
     assert 20 * 2**30 < sum(needed.values()) < 60e9
-    # The exact count of facts.md section 5.
+    # The exact count of docs/paper.md, sizes.
     assert needed["weights"] == 4 * 861_195_176
     thrifty = plan.memory_estimate(cfg.override(MODEL__RECOMPUTE=True), job.make_arch(cfg), 17_000, 1)
     assert thrifty["activations"] < 0.3 * needed["activations"]
@@ -106,7 +106,7 @@ def test_describe_model_prints_the_exact_table(capsys: pytest.CaptureFixture) ->
     spec.loader.exec_module(tool)
     assert tool.main(["--classes", "1500", "17000"]) == 0
     rows = {tuple(line.split()[:3]) for line in capsys.readouterr().out.splitlines()}
-    # facts.md section 5, hashtag heads.
+    # docs/paper.md, sizes, hashtag heads.
     for width, small, large in (
         (4, "45,202,204", "76,961,704"),
         (8, "89,815,836", "121,575,336"),

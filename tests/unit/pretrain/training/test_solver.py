@@ -1,4 +1,4 @@
-"""Learning rate and weight decay as facts.md 1.6 and traps.md 59-60 want them."""
+"""Learning rate and weight decay as docs/paper.md and docs/pretraining.md want them."""
 
 from __future__ import annotations
 
