@@ -37,7 +37,7 @@ def options(parser: ArgumentParser) -> None:
     add(
         "--classes", metavar="FILE", help="cls: the wnids or names that numbers stand for, one a line, from 0"
     )
-    add("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
+    add("--vocab", required=True, metavar="vocab.json", help="made by wsl-det build_vocab")
     add("--output", required=True, metavar="DIR", help="a new folder")
     add("--shard-mb", type=int, default=128, help="megabytes of images a shard (default: 128)")
     add_worker_arguments(parser, "decode")

@@ -39,7 +39,9 @@ def options(parser: ArgumentParser) -> None:
     tune.add_argument(
         "--run", type=Path, metavar="DIR", help="its run folder (default: R.json without .json)"
     )
-    tune.add_argument("--resume", action="store_true", help="continue the run in that folder")
+    tune.add_argument(
+        "--resume", action="store_true", help="continue the run in that folder, if it has a checkpoint"
+    )
     tune.add_argument("--rates", type=float, nargs="+", default=[], help="learning rates to choose from")
     tune.add_argument("--epochs", type=float, help="passes over train (default: by the size of the data)")
     tune.add_argument("--batch", type=int, default=256, help="photos of a step (default: %(default)s)")

@@ -11,13 +11,13 @@ from wsl_det.core.arguments import Tool
 def options(parser: ArgumentParser) -> None:
     parser.epilog = "with --verdicts and --output alone: read what review.html saved and go on from there"
     add = parser.add_argument
-    add("--train", type=Path, metavar="SHARDS", help="folder made by tools/build_shards.py")
+    add("--train", type=Path, metavar="SHARDS", help="folder made by wsl-det build_shards")
     add(
         "--against", nargs="+", default=[], metavar="IMAGES_OR_COCO",
         help="test sets: a folder of images, ANNOTATIONS.json or ANNOTATIONS.json=FOLDER",
     )  # fmt: skip
     add("--self", action="store_true", help="search the training images for each other instead")
-    add("--backbone", metavar="B.pth", help="trunk that describes images, by tools/export_backbone.py")
+    add("--backbone", metavar="B.pth", help="trunk that describes images, by wsl-det export_backbone")
     add("--output", type=Path, required=True, metavar="DIR", help="a new folder for pairs, curves and page")
     add("--verdicts", nargs="+", metavar="V.json", help="verdicts of DIR's page; two are compared")
     add("--threshold", type=float, help="least score of a pair (default: calibrated on planted copies)")

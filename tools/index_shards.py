@@ -14,7 +14,7 @@ def options(parser: ArgumentParser) -> None:
     parser.epilog = (
         "Posts are read from the samples' .json (the columns below) or, without captions or "
         "hashtags there, from their .txt. Images that training cannot read as they are get listed; "
-        "tools/build_shards.py --samples rewrites them."
+        "wsl-det build_shards --samples rewrites them."
     )
     add("--shards", nargs="+", required=True, metavar="TAR", help="globs are expanded")
     add(
@@ -26,7 +26,7 @@ def options(parser: ArgumentParser) -> None:
     add(
         "--classes", metavar="FILE", help="cls: the wnids or names that numbers stand for, one a line, from 0"
     )
-    add("--vocab", required=True, metavar="vocab.json", help="made by tools/build_vocab.py")
+    add("--vocab", required=True, metavar="vocab.json", help="made by wsl-det build_vocab")
     add("--output", required=True, metavar="DIR", help="a new folder for the index")
     add_worker_arguments(parser, "decode")
     add("--no-decode", action="store_true", help="believe that every image is sound")

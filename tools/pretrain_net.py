@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from wsl_det.core.arguments import Tool, add_launch_args, launch_options
+from wsl_det.core.arguments import RESUME_HELP, Tool, add_launch_args, launch_options
 
 
 def options(parser: ArgumentParser) -> None:
     add = parser.add_argument
     add("--config-file", required=True, help="a YAML of configs/pretrain or configs/quick")
-    add("--resume", action="store_true", help="continue the run in OUTPUT_DIR")
+    add("--resume", action="store_true", help=RESUME_HELP)
     add("--plan", action="store_true", help="print what would be done, and start nothing")
     add("--images-per-second", type=float, help="of the whole job, for the hours of --plan")
     add_launch_args(parser)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from wsl_det.core.arguments import Tool, add_launch_args, launch_options
+from wsl_det.core.arguments import RESUME_HELP, Tool, add_launch_args, launch_options
 
 
 def options(parser: ArgumentParser) -> None:
@@ -12,7 +12,7 @@ def options(parser: ArgumentParser) -> None:
     add("--config-file", required=True, metavar="C", help="such as configs/mask_rcnn_ig.yaml")
     add("--engine", default="auto", choices=("auto", "detectron2", "embedded"))
     add("--eval-only", action="store_true", help="detect and evaluate with MODEL.WEIGHTS")
-    add("--resume", action="store_true", help="continue the run in OUTPUT_DIR")
+    add("--resume", action="store_true", help=RESUME_HELP)
     add(
         "--register",
         nargs=3,

@@ -203,4 +203,4 @@ def _to_jpeg(data: bytes, image: Image.Image, max_short_side: int, orientation: 
 
 def _not_url(name: str) -> None:
     if name.lower().startswith(_URL):
-        raise BadImage("a URL, not a file: download it first (tools/write_urls.py)")
+        raise BadImage("a URL, not a file: download it first (wsl-det write_urls)")

@@ -214,13 +214,13 @@ class _Tar:
 
 
 def open_index(folder: str | Path) -> ShardIndex:
-    """The index of a folder made by tools/build_shards.py or index_shards.py; DataError when it is none."""
+    """The index of a folder made by ``build_shards`` or ``index_shards``; DataError when it is none."""
     return ShardIndex(folder).check()
 
 
 def _read_dataset(folder: Path) -> tuple[dict[str, Any], _Dataset]:
     if not folder.is_dir():
-        raise DataError(f"shard folder {folder} does not exist; make it with tools/build_shards.py")
+        raise DataError(f"shard folder {folder} does not exist; make it with wsl-det build_shards")
     value = files.read_json(folder / "dataset.json", "data set description")
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         found = value.get("schema") if isinstance(value, dict) else type(value).__name__

@@ -134,7 +134,7 @@ def _summary(output: Path, form: str, ledger: posts.Ledger, met: Counter[str]) -
         "",
         command(output, form),
         "",
-        "then: tools/build_shards.py --samples 'downloads/*.tar' --vocab vocab.json --output shards",
+        "then: wsl-det build_shards --samples 'downloads/*.tar' --vocab vocab.json --output shards",
     ]
     if form == "txt":
         lines.append("a list of URLs alone loses ids and hashtags: name a .parquet to keep them")

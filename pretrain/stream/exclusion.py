@@ -24,7 +24,7 @@ def read(path: str, posts: ShardIndex) -> Verdicts | None:
     if found.train_sha256 != posts.sha256:
         raise DataError(
             f"DATA.VERDICTS {path} judges other shards (sha256 {found.train_sha256[:12]}) than DATA.SHARDS "
-            f"{posts.folder} ({posts.sha256[:12]}); search these with tools/find_duplicates.py"
+            f"{posts.folder} ({posts.sha256[:12]}); search these with wsl-det find_duplicates"
         )
     for row in found.rows:
         if not 0 <= row.train_row < len(posts) or posts.key(row.train_row) != row.train:

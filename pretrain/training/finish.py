@@ -12,8 +12,8 @@ from torch import nn
 from pretrain.stream import exclusion
 from pretrain.stream.sampling import rows_of
 from pretrain.training import probe
+from pretrain.training.arch import Arch
 from pretrain.training.job import Job, heldout_images, kept_by_chance, make_schedule
-from pretrain.training.model import Arch
 from wsl_det.core import files, log, provenance
 from wsl_det.core.checkpoint import RunFolder
 from wsl_det.core.config import Config
@@ -77,7 +77,7 @@ def write_weights(cfg: Config, job: Job, folder: RunFolder, bare: nn.Module) -> 
         pretraining=_record(cfg, job),
     )
     path = folder.save_final(payload)
-    log.get("pretrain").info("wrote %s; tools/export_backbone.py makes a backbone of it", path)
+    log.get("pretrain").info("wrote %s; wsl-det export_backbone makes a backbone of it", path)
 
 
 def final_payload(

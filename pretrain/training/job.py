@@ -10,7 +10,9 @@ from typing import Any, NamedTuple
 from pretrain.shards import index
 from pretrain.stream import chance, exclusion, sampling, selection
 from pretrain.stream.loader import Share, start_hash
-from pretrain.training import defaults, model, solver
+from pretrain.training import defaults, solver
+from pretrain.training.arch import Arch
+from pretrain.training.arch import of_config as make_arch
 from wsl_det.core import seed
 from wsl_det.core.config import Config
 from wsl_det.core.verdicts import Verdicts
@@ -23,7 +25,7 @@ class Job(NamedTuple):
     posts: index.ShardIndex
     stream: sampling.SampleStream
     share: Share
-    arch: model.Arch
+    arch: Arch
     schedule: solver.Schedule
     stream_hash: str  # name of the empty stream
     verdicts: Verdicts | None = None  # of a duplicate review, whose copies are not trained on
@@ -32,7 +34,7 @@ class Job(NamedTuple):
 def check(cfg: Config, *, rank: int = 0, world: int = 1) -> tuple[index.ShardIndex, Share]:
     """What can be told at once about a configuration on ``world`` processes, as ConfigError or DataError."""
     if not cfg.DATA.SHARDS:
-        raise ConfigError("DATA.SHARDS is not set; give the folder that tools/build_shards.py made")
+        raise ConfigError("DATA.SHARDS is not set; give the folder that wsl-det build_shards made")
     if not cfg.OUTPUT_DIR:
         raise ConfigError("OUTPUT_DIR is not set; give the folder of this run")
     share = Share(cfg.SOLVER.IMS_PER_BATCH, cfg.MODEL.BN_GROUP, rank, world)
@@ -138,17 +140,6 @@ def _labels(posts: index.ShardIndex, key: str, kind: str) -> sampling.Labels:
 def _others(posts: index.ShardIndex) -> sampling.Ints | None:
     """Offsets of the labels that not every image has."""
     return posts.kinds["synsets"][0] if len(posts.kinds) > 1 else None
-
-
-def make_arch(cfg: Config) -> model.Arch:
-    """The trunk of a configuration."""
-    return model.make_arch(
-        depth=cfg.MODEL.DEPTH,
-        blocks=cfg.MODEL.BLOCKS,
-        groups=cfg.MODEL.GROUPS,
-        width_per_group=cfg.MODEL.WIDTH_PER_GROUP,
-        res2_channels=cfg.MODEL.RES2_CHANNELS,
-    )
 
 
 def make_schedule(cfg: Config) -> solver.Schedule:

@@ -7,8 +7,6 @@ res2 stay ``res2_channels`` wide for every C (docs/paper.md, sizes).
 
 from __future__ import annotations
 
-import math
-from dataclasses import asdict, dataclass
 from functools import partial
 from typing import Any
 
@@ -16,51 +14,18 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from pretrain.training.arch import Arch, count_multiply_adds, make_arch
 from wsl_det.core import dist
-from wsl_det.errors import ConfigError
 
-BLOCKS = {26: (2, 2, 2, 2), 50: (3, 4, 6, 3), 101: (3, 4, 23, 3), 152: (3, 8, 36, 3)}
-STEM_CHANNELS = 64  # timm's stem is 64 wide whatever follows
-
-
-@dataclass(frozen=True)
-class Arch:
-    """The shape of a trunk of bottleneck blocks: its name is ``{groups}x{width_per_group}d``."""
-
-    depth: int
-    blocks: tuple[int, ...]
-    groups: int
-    width_per_group: int
-    res2_channels: int = 256
-    stem_channels: int = STEM_CHANNELS
-
-    @property
-    def name(self) -> str:
-        """Such as resnext101_32x8d."""
-        kind = "resnet" if self.groups == 1 else "resnext"
-        suffix = "" if self.groups == 1 else f"_{self.groups}x{self.width_per_group}d"
-        return f"{kind}{self.depth}{suffix}"
-
-    def header(self) -> dict[str, Any]:
-        """The plain values that travel in a checkpoint."""
-        return {**asdict(self), "blocks": list(self.blocks)}
-
-
-def make_arch(
-    *, depth: int, groups: int, width_per_group: int, res2_channels: int, blocks: tuple[int, ...] = ()
-) -> Arch:
-    """The architecture of a config; ``blocks`` (four counts) overrides the depth's own."""
-    if not blocks and depth not in BLOCKS:
-        raise ConfigError(f"MODEL.DEPTH is {depth}; expected one of {sorted(BLOCKS)}, or give MODEL.BLOCKS")
-    chosen = tuple(blocks) or BLOCKS[depth]
-    if len(chosen) != 4 or min(chosen) < 1:
-        raise ConfigError(f"MODEL.BLOCKS is {list(chosen)}; expected four counts of at least 1")
-    if res2_channels % 4 or min(groups, width_per_group, res2_channels) < 1:
-        raise ConfigError(
-            f"groups {groups}, width per group {width_per_group}, res2 channels {res2_channels}: "
-            "expected positive numbers, and MODEL.RES2_CHANNELS a multiple of 4"
-        )
-    return Arch(depth, chosen, groups, width_per_group, res2_channels)
+__all__ = [
+    "Arch",
+    "GroupBatchNorm2d",
+    "build",
+    "count_multiply_adds",
+    "count_parameters",
+    "make",
+    "make_arch",
+]
 
 
 class GroupBatchNorm2d(nn.BatchNorm2d):
@@ -125,20 +90,14 @@ def build(
     """The classifier on the current default device, its weights not yet set."""
     from timm.models.resnet import Bottleneck, ResNet
 
-    planes = tuple(arch.res2_channels // 4 * 2**stage for stage in range(4))
-    base_width = 64 * arch.width_per_group / planes[0]
-    if [math.floor(p * (base_width / 64)) for p in planes] != [arch.width_per_group * 2**s for s in range(4)]:
-        raise ConfigError(
-            f"width per group {arch.width_per_group} with {arch.res2_channels} res2 channels has no "
-            "exact form in timm's trunk; choose MODEL.RES2_CHANNELS a power of two"
-        )
+    planes = arch.planes
     norm = partial(GroupBatchNorm2d, group=bn_group, groups_per_step=groups_per_step, momentum=bn_momentum)
     return ResNet(
         Bottleneck,  # type: ignore[arg-type]  # timm annotates an instance where it takes the class
         arch.blocks,
         num_classes=num_classes,
         cardinality=arch.groups,
-        base_width=base_width,
+        base_width=64 * arch.width_per_group / planes[0],  # type: ignore[arg-type]  # a whole width comes of it
         channels=planes,
         norm_layer=norm,
         # make() does it; timm would draw from the global generator for nothing.
@@ -194,18 +153,3 @@ def count_parameters(model: nn.Module) -> dict[str, int]:
     norm = sum(p.numel() for m in norms for p in m.parameters())
     total = sum(sizes.values())
     return {"total": total, "trunk": total - head, "head": head, "bn": norm}
-
-
-def count_multiply_adds(arch: Arch, num_classes: int, size: int = 224) -> int:
-    """Multiply-adds of one image: convolutions and the head, as docs/paper.md, sizes counts them.
-
-    torch's counter works without storage (fvcore's traces real tensors: 6 GB for 32x48d) and counts
-    a multiplication and an addition apart.
-    """
-    from torch.utils.flop_counter import FlopCounterMode
-
-    with torch.device("meta"):
-        model = build(arch, num_classes).eval()
-        with FlopCounterMode(display=False) as counter:
-            model(torch.empty(1, 3, size, size))
-    return counter.get_total_flops() // 2

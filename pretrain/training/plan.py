@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 
 import torch
@@ -11,12 +11,12 @@ from torch import Tensor, nn
 from pretrain.stream import exclusion, resampling_table, sampling
 from pretrain.stream.loader import Tags
 from pretrain.training import job, losses, model, recompute
+from pretrain.training.arch import Arch, count_multiply_adds
 from wsl_det.core import checkpoint
 from wsl_det.core.config import Config
 
 _GIB = 2**30
 _FLOAT = 4
-PAPER_WIDTHS = (4, 8, 16, 32, 48)
 
 
 def describe(cfg: Config, *, world: int, images_per_second: float | None = None) -> str:
@@ -24,7 +24,8 @@ def describe(cfg: Config, *, world: int, images_per_second: float | None = None)
 
     ``images_per_second`` is of the whole job. Raises what starting the run would raise.
     """
-    ready = job.prepare(cfg, world=world)
+    # Nothing is written: a run folder need not be named yet.
+    ready = job.prepare(cfg.override(OUTPUT_DIR=cfg.OUTPUT_DIR or "RUN"), world=world)
     parts = (
         _data(cfg, ready),
         _batches(cfg, ready),
@@ -78,7 +79,7 @@ def _kept(net: nn.Module, run: Callable[[], object]) -> int:
     return sum(tensor.untyped_storage().nbytes() for tensor in kept.values())
 
 
-def memory_estimate(cfg: Config, arch: model.Arch, num_classes: int, groups: int) -> dict[str, int]:
+def memory_estimate(cfg: Config, arch: Arch, num_classes: int, groups: int) -> dict[str, int]:
     """Bytes that one process needs in its device's memory, by purpose.
 
     Not counted: the convolutions' workspaces, fragmentation, the exchange buckets of
@@ -110,32 +111,6 @@ def checkpoint_bytes(cfg: Config, net: nn.Module) -> int:
     """Size of one checkpoint of a run, with the averaged weights where SOLVER.EMA_DECAY asks for them."""
     averages = sum(t.numel() * t.element_size() for t in net.state_dict().values() if t.is_floating_point())
     return checkpoint.state_bytes(net) + (averages if cfg.SOLVER.EMA_DECAY else 0)
-
-
-def table(archs: Sequence[model.Arch], classes: Sequence[int], size: int = 224) -> str:
-    """Parameters and multiply-adds of architectures under heads of several sizes."""
-    lines = [
-        f"{'trunk':<20} {'classes':>8} {'parameters':>13} {'trunk only':>13} {'head':>11} {'BN':>9} "
-        f"{f'multiply-adds {size}x{size}':>24}"
-    ]
-    for arch in archs:
-        for number in classes:
-            with torch.device("meta"):
-                counts = model.count_parameters(model.build(arch, number))
-            adds = model.count_multiply_adds(arch, number, size)
-            lines.append(
-                f"{arch.name:<20} {number:>8,} {counts['total']:>13,} {counts['trunk']:>13,} "
-                f"{counts['head']:>11,} {counts['bn']:>9,} {adds:>24,}"
-            )
-    return "\n".join(lines)
-
-
-def paper_archs() -> list[model.Arch]:
-    """ResNeXt-101 32xCd for the five widths of the paper."""
-    return [
-        model.make_arch(depth=101, groups=32, width_per_group=width, res2_channels=256)
-        for width in PAPER_WIDTHS
-    ]
 
 
 def _data(cfg: Config, ready: job.Job) -> list[str]:
@@ -205,7 +180,7 @@ def _costs(cfg: Config, ready: job.Job) -> list[str]:
     with torch.device("meta"):
         net = model.build(ready.arch, classes)
     counts, size = model.count_parameters(net), checkpoint_bytes(cfg, net)
-    adds = model.count_multiply_adds(ready.arch, classes, cfg.INPUT.SIZE)
+    adds = count_multiply_adds(ready.arch, classes, cfg.INPUT.SIZE)
     kept = cfg.SOLVER.CHECKPOINTS_KEPT
     memory = memory_estimate(cfg, ready.arch, classes, ready.share.groups)
     detail = ", ".join(f"{name} {value / _GIB:.2f}" for name, value in memory.items() if value)

@@ -101,8 +101,7 @@ class Run:
                 "and give the same command with --resume, which only measures and writes the weights"
             ) from error
         if metrics is not None:
-            metrics.write({"iteration": updates - 1, **found})
-            metrics.close()
+            metrics.conclude({"iteration": updates - 1, **found})
             finish.write_results(self.cfg, self.job, self.folder, found, self.stream.value)
             with self._measured_weights():
                 finish.write_weights(self.cfg, self.job, self.folder, self.bare)

@@ -165,7 +165,7 @@ def _run(
         more = {"stream": stream, **({"pretraining": past} if past else {})}
         name = data.root.resolve().name
         folder.save_final(tuning.payload(work, setting.view, classes=data.classes, data=name, more=more))
-        log.get("transfer").info("wrote %s; tools/export_backbone.py makes a backbone of it", final)
+        log.get("transfer").info("wrote %s; wsl-det export_backbone makes a backbone of it", final)
     dist.barrier()
     return work.bare
 

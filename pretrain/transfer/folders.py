@@ -96,7 +96,7 @@ def _classes(root: Path, split: str) -> dict[str, list[str]]:
         what = "does not exist" if not root.exists() else f"has no folder {split}/"
         raise DataError(
             f"--data {root} {what}; expected train/CLASS/photo.jpg and val/CLASS/photo.jpg in it "
-            "(tools/prepare_transfer.py makes such folders)"
+            "(wsl-det prepare_transfer makes such folders)"
         )
     subs = sorted(sub for sub in folder.iterdir() if sub.is_dir() and not hidden(sub.name))
     if not subs:
@@ -141,7 +141,7 @@ def _check_apart(root: Path, train: Split, val: Split) -> None:
         told += f"such as {first} and {twin}"
         if len(same) == len(looked):
             raise DataError(f"{told}; accuracy on them says nothing: give other photos as val")
-        log.get("transfer").warning("%s; accuracy is too high by them (tools/find_duplicates.py)", told)
+        log.get("transfer").warning("%s; accuracy is too high by them (wsl-det find_duplicates)", told)
 
 
 def _size(path: Path) -> int:

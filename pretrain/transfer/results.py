@@ -149,7 +149,7 @@ def seen_in_training(judged: Verdicts, split: Split, hashes: Sequence[str]) -> N
         searched = ", ".join(f"{one.name} ({one.kind}, {one.images:,} images)" for one in judged.sets)
         raise DataError(
             f"{judged.path} is about other images than {split.folder}: it judges {searched}; search this "
-            f"folder with tools/find_duplicates.py --against {split.folder}"
+            f"folder with wsl-det find_duplicates --against {split.folder}"
         )
     place = {name: row for row, name in enumerate(split.names)}
     marks = np.zeros(len(split), dtype=np.bool_)

@@ -105,7 +105,7 @@ def read(path: str | Path) -> Vocabulary:
     except (KeyError, TypeError, AttributeError, ValueError) as error:
         raise DataError(
             f"{path} is no vocabulary ({type(error).__name__}: {error}); expected a vocab.json "
-            "made by tools/build_vocab.py"
+            "made by wsl-det build_vocab"
         ) from None
     _check(vocabulary, stated == found, path)
     return vocabulary
@@ -118,7 +118,7 @@ def _check(vocabulary: Vocabulary, same: bool, path: str | Path) -> None:
     if not same:
         raise DataError(
             f"vocabulary {path} states another sha256 than its classes hash to ({vocabulary.sha256[:12]}); "
-            "it was edited by hand: build it again with tools/build_vocab.py"
+            "it was edited by hand: build it again with wsl-det build_vocab"
         )
     if len(vocabulary.class_of) != sum(len(entry.hashtags) for entry in vocabulary.classes):
         raise DataError(f"vocabulary {path} lists a hashtag in more than one class; build it again")

@@ -186,10 +186,12 @@ def test_a_run_leaves_what_the_next_stage_needs(undisturbed: Path) -> None:
     assert len(about["vocabulary"]) == 64 and about["dataset"].startswith("train-")
     lines = records(undisturbed)
     assert [r["iteration"] for r in lines] == list(range(UPDATES))
-    assert all(r["kl"] <= r["loss"] and r["skipped"] == 0 for r in lines)
+    assert all(r["kl"] <= r["loss"] and r["skipped"] == 0 and "total_loss" not in r for r in lines)
+    last = json.loads((undisturbed / "metrics.jsonl").read_text().splitlines()[-1])
     assert len({r["stream"] for r in lines}) == UPDATES
     results = files.read_json(undisturbed / "results.json")
     assert results["recall"]["heldout_images"] > 3
+    assert last["iteration"] == UPDATES - 1 and last.items() >= results["recall"].items()
     assert results["recall"]["recall_any@5"] == results["constant_guess"]["recall_any@5"] == 100
 
 
@@ -203,8 +205,8 @@ def test_nothing_but_shards_and_a_folder_is_needed(shards: Path, tmp_path: Path)
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        ({"DATA.SHARDS": None}, ["DATA.SHARDS is not set", "build_shards.py"]),
-        ({"DATA.SHARDS": "/nowhere/shards"}, ["/nowhere/shards does not exist", "build_shards.py"]),
+        ({"DATA.SHARDS": None}, ["DATA.SHARDS is not set", "build_shards"]),
+        ({"DATA.SHARDS": "/nowhere/shards"}, ["/nowhere/shards does not exist", "build_shards"]),
         ({"DATA.SHARDS": ROOT / "configs"}, ["dataset.json"]),
         ({"OUTPUT_DIR": None}, ["OUTPUT_DIR is not set"]),
         ({"SOLVER.BASE_LEARNING_RATE": 1}, ["unknown key SOLVER.BASE_LEARNING_RATE", "did you mean"]),
@@ -431,7 +433,8 @@ def test_the_plan_starts_nothing(
     monkeypatch.setenv("SLURM_STEP_NUM_TASKS", "2")
     assert pretrain(tmp_path / "run") == 2
     assert "srun started 2 processes" in capsys.readouterr().err
-    assert pretrain(tmp_path / "run", "--plan", "--num-gpus", 2, "--images-per-second", 2) == 0
+    words = ("--plan", "--num-gpus", 2, "--images-per-second", 2)
+    assert pretrain(tmp_path / "run", *words, OUTPUT_DIR="") == 0  # a plan writes nothing, and needs no place
     said = capsys.readouterr().out
     assert not (tmp_path / "run").exists()
     for part in (

@@ -11,6 +11,10 @@ from typing import Any, NoReturn
 from wsl_det import errors
 
 MODES = ("exclude", "wrong")
+RESUME_HELP = (
+    "continue the run in OUTPUT_DIR from its newest checkpoint; where there is none yet, start from the "
+    "beginning (a folder with damaged checkpoints only is refused)"
+)
 
 
 @dataclass(frozen=True)

@@ -22,6 +22,8 @@ from wsl_det.errors import CheckpointError, ConfigError, as_lines, as_words, fir
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
 FINAL, LOCK = "model_final.pth", ".run.lock"
+# Holds the name of the newest file of weights, as Detectron2's does.
+LAST = "last_checkpoint"
 # So long a run that is to be continued may take to save and end.
 _PATIENCE_S = 30.0
 # What torch's readers were seen to raise on truncated files and files with flipped bits.
@@ -34,7 +36,8 @@ _DAMAGED = (
 class RunFolder:
     """One training run's folder: ``model_XXXXXXX.pth`` every so often, ``model_final.pth`` at the end.
 
-    XXXXXXX is the last finished iteration, counted from 0 as in Detectron2.
+    XXXXXXX is the last finished iteration, counted from 0 as in Detectron2; ``last_checkpoint`` names
+    the newest of them.
     """
 
     def __init__(
@@ -122,6 +125,7 @@ class RunFolder:
         """Write ``model_<iteration>.pth`` whole, then drop old ones but milestones; rank 0 only."""
         path = self.path / f"model_{iteration:07d}.pth"
         save(path, {**state, "iteration": iteration})
+        files.write_text(self.path / LAST, path.name)
         for number, old in self._numbered()[: -self.keep]:
             milestone = self.milestone and (number + 1) % self.milestone == 0
             if not milestone and number + 1 not in self.for_good:
@@ -131,6 +135,7 @@ class RunFolder:
     def save_final(self, payload: Mapping[str, Any]) -> Path:
         """Write ``model_final.pth`` whole; rank 0 only."""
         save(self.path / FINAL, payload)
+        files.write_text(self.path / LAST, FINAL)
         return self.path / FINAL
 
     def load_latest(self) -> dict[str, Any] | None:

@@ -169,7 +169,13 @@ def _check_gone(key: str, value: Any, kinds: Mapping[str, Any], where: str) -> N
         if value:
             log.get("config").warning("%s: %s is gone and passed over: %s", where, key, kinds.gone[key])
         return
-    near = difflib.get_close_matches(key[:80], dict(_leaves(kinds, "")), n=3, cutoff=0.6)
+    while isinstance(value, Mapping) and len(value) == 1:  # a dotted key of the command line is one key
+        (part, value), *_ = value.items()
+        key = f"{key}.{part}"
+    known = dict(_leaves(kinds, ""))
+    # In the case of keys, whatever was typed; and the last word of a key is often all that is remembered.
+    near = difflib.get_close_matches(key[:80].upper(), known, n=3, cutoff=0.6)
+    near = [k for k in known if k.endswith(f".{key.upper()}")][:3] or near
     hint = f"; did you mean {' or '.join(near)}?" if near else ""
     raise ConfigError(f"{where}: unknown key {key[:80]}{hint}")
 

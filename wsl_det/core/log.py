@@ -9,8 +9,12 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TextIO, TypeVar
+from typing import Any, NoReturn, TextIO, TypeVar
+
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wsl_det.core import files
 from wsl_det.errors import printable
@@ -92,7 +96,16 @@ class MetricSink:
     def holds_hooks(self, iteration: int) -> bool:
         """Whether a record of ``iteration`` is there beside its step's, such as an evaluation's."""
         found = (record for _, record in self._records() if record.get("iteration") == iteration)
-        return any("total_loss" not in record for record in found)
+        return any("lr" not in record for record in found)
+
+    def conclude(self, record: Mapping[str, Any]) -> None:
+        """``write``, in place of what a killed run wrote beside the same iteration's step; then close."""
+        if self.holds_hooks(same := record["iteration"]):
+            kept = [x for x, old in self._records() if old.get("iteration") != same or "lr" in old]
+            self.close()
+            files.write_text(self.path, "".join(f"{line}\n" for line in kept))
+        self.write(record)
+        self.close()
 
     def _records(self) -> Iterator[tuple[str, dict[str, Any]]]:
         for line in self.path.read_text(encoding="utf-8").splitlines() if self.path.exists() else ():
@@ -129,13 +142,27 @@ def _plain(value: Any) -> Any:
     return None if isinstance(value, float) and value - value != 0 else value
 
 
+@contextmanager
+def bar(total: int, done: int, what: str, shown: bool = True) -> Iterator[tqdm[NoReturn]]:
+    """A live bar of ``total`` steps on a terminal, messages above it; elsewhere one that shows nothing."""
+    shown = shown and _live()
+    with ExitStack() as stack:
+        if shown:
+            stack.enter_context(logging_redirect_tqdm([get()]))
+        yield stack.enter_context(
+            tqdm(total=total, initial=done, desc=what, disable=not shown, dynamic_ncols=True)
+        )
+
+
+def _live() -> bool:
+    return sys.stderr.isatty() and "CI" not in os.environ
+
+
 def progress(items: Iterable[T], total: int | None = None, what: str = "") -> Iterator[T]:
     """``items``, with a bar on a terminal, and otherwise one plain line every few seconds."""
     what = printable(what)
-    if sys.stderr.isatty() and "CI" not in os.environ:
-        from tqdm import tqdm
-
-        yield from tqdm(items, total=total, desc=what, dynamic_ncols=True)
+    if _live():
+        yield from tqdm(items, total=total, desc=what, dynamic_ncols=True, leave=None)
         return
     total = total or operator.length_hint(items) or None
     start = last = time.monotonic()

@@ -77,9 +77,9 @@ class Plan:
 class Loop:
     """Steps ``model`` over ``batches`` until ``plan.max_iter``.
 
-    ``losses(batch, iteration)`` returns named scalars: those whose name starts with "loss" are
-    summed and minimised, the others are only written down. ``plan.lr(iteration)`` is a factor
-    over the learning rates that the optimiser was built with.
+    ``losses(batch, iteration)`` returns named scalars: those whose name starts with "loss" are summed and
+    minimised, the others are only written down; of more than one ``loss`` the sum is ``total_loss``.
+    ``plan.lr(iteration)`` is a factor over the learning rates that the optimiser was built with.
     """
 
     def __init__(
@@ -153,7 +153,10 @@ class Loop:
         if self.metrics is not None:
             self.metrics.rewind(start)
         try:
-            with processes.listening(self._heard, speaks=dist.is_main()):
+            with (
+                log.bar(self.plan.max_iter, start, "training", dist.is_main()) as self._bar,
+                processes.listening(self._heard, speaks=dist.is_main()),
+            ):
                 if start > 0:
                     self._catch_up(start - 1)
                 for iteration in range(start, self.plan.max_iter):
@@ -224,11 +227,11 @@ class Loop:
             self.device.type, dtype=_DTYPES.get(self.plan.amp), enabled=self.plan.amp in _DTYPES
         ):
             named = self.losses(batch, iteration)
-        zero = torch.zeros((), device=self.device)
-        total = sum((v for k, v in named.items() if k.startswith("loss")), zero)
+        parts = {k: v for k, v in named.items() if k.startswith("loss")}
+        total = sum(parts.values(), torch.zeros((), device=self.device))
         # Backward comes before the check, so that ranks stay in step until all of them know.
         self.scaler.scale(total * share).backward()
-        return {"total_loss": total, **named}
+        return dict(named) if parts.keys() == {"loss"} else {"total_loss": total, **named}
 
     def _agree(self, values: dict[str, float], batch: Any, iteration: int) -> dict[str, float]:
         """Mean of the values over ranks, and the signals that any rank has received.
@@ -253,7 +256,9 @@ class Loop:
     def _tell(self, record: dict[str, Any], samples: int) -> None:
         if self.metrics is not None:
             self.metrics.write(record)
-        self._recent.append((record["total_loss"], record["time"]))
+        self._recent.append((record["total_loss" if "total_loss" in record else "loss"], record["time"]))
+        self._bar.set_postfix_str(f"loss {self._recent[-1][0]:.4f}", refresh=False)
+        self._bar.update()
         iteration = record["iteration"]
         if (iteration + 1) % self.plan.log_period and iteration + 1 != self.plan.max_iter:
             return

@@ -145,7 +145,7 @@ def image_ids(verdicts: Verdicts, gt_sha256: str, known: NDArray[np.int64], sour
         searched = ", ".join(f"{one.name} ({one.kind}, sha256 {one.sha256[:12]})" for one in verdicts.sets)
         raise DataError(
             f"{verdicts.path} is about other images than {source} (sha256 {gt_sha256[:12]}): it judges "
-            f"{searched}; search this annotation file with tools/find_duplicates.py --against"
+            f"{searched}; search this annotation file with wsl-det find_duplicates --against"
         )
     there = set(known.tolist())
     rows = [row for row in verdicts.rows if row.set in mine]

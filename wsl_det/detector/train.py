@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ SCHEMA = 1
 # VIS_PERIOD draws this many test images, with detections that score at least so much.
 _SHOWN = 4
 _SHOWN_SCORE = 0.3
+_KINDS = ("bbox", "segm")
 
 
 @dataclass(frozen=True)
@@ -79,8 +80,8 @@ def _train(job: Job) -> dict[str, Any]:
     run_ = _Run(job, cfg, engine, model, start, folder, test_sets)
     with folder.claim(job.resume, room_for=state_bytes(model)):
         run_.announce([*train_sets, *test_sets])
-        run_.fit(records, train_sets, optimizer, rate)
-        return run_.finish(train_sets)
+        metrics = run_.fit(records, train_sets, optimizer, rate)
+        return run_.finish(train_sets, metrics)
 
 
 def _evaluate_only(job: Job) -> dict[str, Any]:
@@ -150,8 +151,8 @@ class _Run:
         train_sets: Sequence[CocoDataset],
         optimizer: torch.optim.Optimizer,
         rate: Callable[[int], float],
-    ) -> None:
-        """Train to SOLVER.MAX_ITER, from the beginning or from the last checkpoint."""
+    ) -> log.MetricSink | None:
+        """Train to SOLVER.MAX_ITER, from the beginning or from the last checkpoint; what was measured."""
         cfg, output = self.cfg, self.folder.path
         wrapped = dist.wrap(self.model)
         hashes = [files.sha256(d.json_path) for d in train_sets]
@@ -182,23 +183,26 @@ class _Run:
         stepper.run(loader.training_batches(cfg, records, budget, **where), first)
         if budget.bad:
             log.get("train").warning("%s", budget.summary())
+        return metrics
 
-    def finish(self, train_sets: Sequence[CocoDataset]) -> dict[str, Any]:
+    def finish(self, train_sets: Sequence[CocoDataset], metrics: log.MetricSink | None) -> dict[str, Any]:
         """Write model_final.pth, then predictions and results of every test set."""
         path = self.folder.path / FINAL
         dist.everywhere(lambda: dist.is_main() and self.folder.save_final(self._payload(train_sets)))
         trained = Start("detector", str(path), files.sha256(path), self.start.backbone)
         try:
-            return self.test_finally(trained)
+            return self.test_finally(trained, metrics)
         except (WslError, OSError) as error:
             raise DataError(
                 f"{error}\nThe training is done and kept in {path}: mend this and give the same command "
                 "with --resume, which only detects and evaluates"
             ) from error
 
-    def test_finally(self, start: Start) -> dict[str, Any]:
-        """``test`` into OUTPUT_DIR, and what TEST.EXPECTED_RESULTS expects."""
+    def test_finally(self, start: Start, metrics: log.MetricSink | None = None) -> dict[str, Any]:
+        """``test`` into OUTPUT_DIR and ``metrics``, and what TEST.EXPECTED_RESULTS expects."""
         results = self.test(start, self.folder.path)
+        if metrics is not None and results:
+            metrics.conclude({"iteration": self.cfg.SOLVER.MAX_ITER - 1, **_scores(results)})
         _check_expected(self.cfg.TEST.EXPECTED_RESULTS, results)
         return results
 
@@ -222,13 +226,10 @@ class _Run:
         if self.job.evaluate is not None:
             result = results[dataset.name] = self.job.evaluate(str(dataset.json_path), str(path))
             files.write_json(path.with_name(path.name.replace("predictions", "results", 1)), result)
-            log.get("train").info("%s: %s", dataset.name, _shown(_scores(result)))
+            log.get("train").info("%s: %s", dataset.name, _shown(result))
 
     def _evaluate_meanwhile(self, iteration: int) -> dict[str, float]:
-        found = self.test(Start("detector"), self.folder.path / "inference")
-        several = len(found) > 1
-        pairs = ((f"{name}/" if several else "", _scores(result)) for name, result in found.items())
-        return {f"{prefix}{key}": value for prefix, scores in pairs for key, value in scores.items()}
+        return _scores(self.test(Start("detector"), self.folder.path / "inference"))
 
     def _hooks(self, metrics: log.MetricSink | None) -> list[loop.Hook]:
         if not self.test_sets:
@@ -284,15 +285,25 @@ class _Run:
         return {"model": model, "wsl_det": header}
 
 
-def _scores(result: dict[str, Any]) -> dict[str, float]:
-    """The defined headline numbers of a results.json as {"bbox/AP": ...}, Detectron2's names for them."""
-    pairs = ((kind, metric) for kind in ("bbox", "segm") for metric in ("AP", "AP50", "AP75"))
-    found = {f"{kind}/{metric}": result.get(kind, {}).get(metric) for kind, metric in pairs}
-    return {key: value for key, value in found.items() if value is not None}
+def _scores(results: Mapping[str, dict[str, Any]]) -> dict[str, float]:
+    """The defined numbers of results by data set under Detectron2's names: bbox/AP, bbox/AP-person, ...
+
+    Before them stands the data set when there are several; of LVIS its bands instead of 1,203 classes.
+    """
+    found: dict[str, float] = {}
+    for name, result in results.items():
+        prefix = f"{name}/" if len(results) > 1 else ""
+        for kind in (k for k in _KINDS if k in result):
+            scores = {k: v for k, v in result[kind].items() if k.startswith("AP") and not isinstance(v, dict)}
+            if "APr" not in scores:
+                scores |= {f"AP-{k}": v["AP"] for k, v in result[kind].get("AP_by_class", {}).items()}
+            found |= {f"{prefix}{kind}/{k}": v for k, v in scores.items() if v is not None}
+    return found
 
 
-def _shown(scores: dict[str, float]) -> str:
-    return ", ".join(f"{key} {value:.2f}" for key, value in scores.items()) or "nothing to score"
+def _shown(result: Mapping[str, Any]) -> str:
+    pairs = ((f"{kind}/{k}", result.get(kind, {}).get(k)) for kind in _KINDS for k in ("AP", "AP50", "AP75"))
+    return ", ".join(f"{k} {v:.2f}" for k, v in pairs if v is not None) or "nothing to score"
 
 
 def _image_ids(batch: list[Example]) -> str:

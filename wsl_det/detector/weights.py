@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -198,12 +199,13 @@ def _how_to_make(name: str, config_file: Path | None) -> str:
 
 def _commands_in_head(config_file: Path) -> list[str]:
     """The commands at the top of a config that download, or pretrain, and export its weights."""
-    made = tuple(f"python tools/{name}" for name in ("download_model", "pretrain_net", "export_backbone"))
+    made = tuple(f"wsl-det {name}" for name in ("download_model", "pretrain_net", "export_backbone"))
     found = []
     for line in config_file.read_text(encoding="utf-8").splitlines():
         if not line.startswith("#"):
             break
-        words = line.lstrip("# ").rstrip()
-        if words.startswith((*made, "wsl-det ")):
+        # tools/ is a checkout's; the installed command is there beside it.
+        words = re.sub(r"^(?:python )?tools/(\w+)\.py", r"wsl-det \1", line.lstrip("# ").rstrip())
+        if words.startswith(made):
             found.append(words)
     return found

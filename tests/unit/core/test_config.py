@@ -39,6 +39,8 @@ def test_dump_reads_back(tmp_path: Path) -> None:
     ("overrides", "message"),
     [
         (["SOLVER.BASE_LRR", "1"], "unknown key SOLVER.BASE_LRR; did you mean SOLVER.BASE_LR"),
+        (["solver.base_lr", "1"], r"unknown key solver\.base_lr; did you mean SOLVER.BASE_LR"),
+        (["Base_LR", "1"], "unknown key Base_LR; did you mean SOLVER.BASE_LR"),
         (["SOLVER.MAX_ITER", "1.5"], "expected a int"),
         (["SOLVER", "1"], "is a section"),
         (["SOLVER.BASE_LR"], "KEY VALUE pairs"),

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import errno
+import io
 import json
 import os
+import re
 import shutil
 import signal
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -103,6 +106,36 @@ def test_resume_after_sigterm_is_bit_identical(tmp_path: Path) -> None:
         "model_0000005.pth",
         "model_0000006.pth",
     ]
+    # As Detectron2 writes it: the bare name of the newest.
+    assert (tmp_path / "cut" / "last_checkpoint").read_text() == "model_0000006.pth"
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize("stream", [Terminal, io.StringIO])
+def test_a_bar_lives_on_a_terminal_only(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stream: type[io.StringIO]
+) -> None:
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setattr(sys, "stderr", stream())
+    log.setup()
+    _train(tmp_path, 7)
+    said = sys.stderr.getvalue()  # type: ignore[attr-defined]
+    assert ("| 7/7 [" in said and "loss " in said.rpartition("7/7")[2]) == (stream is Terminal)
+    # Its messages stand above it, on lines of their own.
+    assert re.search(r"(^|[\r\n])\[\d\d:\d\d:\d\d\] iteration 7/7  loss .* left\n", said)
+
+
+def test_the_last_record_is_written_once_however_often(tmp_path: Path) -> None:
+    sink = log.MetricSink(tmp_path / "metrics.jsonl")
+    sink.write({"iteration": 0, "loss": 1.0, "lr": 0.1})
+    for ap in (1.0, 2.0):
+        sink.conclude({"iteration": 0, "bbox/AP": ap})
+    lines = [json.loads(x) for x in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    assert lines == [{"iteration": 0, "loss": 1.0, "lr": 0.1}, {"iteration": 0, "bbox/AP": 2.0}]
 
 
 @pytest.fixture
@@ -334,7 +367,9 @@ def test_a_full_disk_is_survived_and_a_bug_is_not_hidden(
         saver.save(1, _state(1))
         saver.wait()
     assert "No space left on device" in caplog.text
-    assert sorted(p.name for p in tmp_path.iterdir()) == [".run.lock", "model_0000000.pth"]
+    names = sorted(p.name for p in tmp_path.iterdir())
+    assert names == [".run.lock", "last_checkpoint", "model_0000000.pth"]
+    assert (tmp_path / "last_checkpoint").read_text() == names[-1]
     monkeypatch.setattr(torch, "save", lambda *_: 1 / 0)
     saver.save(2, _state(2))
     with pytest.raises(ZeroDivisionError):

@@ -61,7 +61,7 @@ def test_absent_weights_are_answered_with_the_commands_of_the_head(path, monkeyp
     with pytest.raises(ConfigError) as error:
         weights.check(cfg, path)
     commands = str(error.value).splitlines()[1:]
-    first = "python tools/" + ("pretrain_net.py " if "in1k_32x" in path.name else "download_model.py ")
+    first = "wsl-det pretrain_net " if "in1k_32x" in path.name else "wsl-det download_model "
     assert commands[0].strip().startswith(first)
     assert commands[1].strip().endswith(cfg.MODEL.WEIGHTS)
 

@@ -21,6 +21,7 @@ from wsl_det.detector.engine import select_engine
 from wsl_det.errors import CheckpointError, ConfigError, DataError
 from wsl_det.evaluation import coco_ap
 
+AREAS, CLASSES = ("APs", "APm", "APl"), ("red", "blue")
 LOSSES = {"total_loss", "loss_cls", "loss_box_reg", "loss_mask", "loss_rpn_cls", "loss_rpn_loc"}
 
 
@@ -69,11 +70,17 @@ def test_a_run_leaves_what_design_promises(finished):
     steps = [m for m in metrics(folder) if "total_loss" in m]
     assert [m["iteration"] for m in steps] == [0, 1, 2, 3]
     assert all(LOSSES | {"lr", "time", "data_time"} <= m.keys() for m in steps)
-    assert any("bbox/AP" in m for m in metrics(folder))
+    measured = {m["iteration"]: m for m in metrics(folder) if "total_loss" not in m}
+    assert list(measured) == [1, 3]
+    assert (folder / "last_checkpoint").read_text() == "model_final.pth"
     assert config.load(folder / "config.yaml", defaults.TREE) == cfg
     found = json.loads((folder / "results.json").read_text())
     assert found["bbox"]["AP"] == results["val"]["bbox"]["AP"]
     assert set(found) == {"bbox", "segm", "meta"}
+    scores = {f"{k}/{m}": found[k][m] for k in ("bbox", "segm") for m in ("AP", "AP50", "AP75", *AREAS)}
+    scores |= {f"{k}/AP-{c}": found[k]["AP_by_class"][c]["AP"] for k in ("bbox", "segm") for c in CLASSES}
+    scores = {k: v for k, v in scores.items() if v is not None}
+    assert measured[3] == {"iteration": 3, **scores} and measured[1].keys() >= {"bbox/AP", "segm/AP50"}
 
 
 def test_predictions_say_what_made_them(finished):
@@ -126,7 +133,7 @@ def test_a_finished_run_is_refused_and_can_be_resumed(finished):
     before = final(folder)["model"]
     train.run(job(cfg, sets, resume=True))
     assert all(torch.equal(v, before[k]) for k, v in final(folder)["model"].items())
-    assert [m["iteration"] for m in metrics(folder) if "total_loss" in m] == [0, 1, 2, 3]
+    assert [m["iteration"] for m in metrics(folder)] == [0, 1, 1, 2, 3, 3]
 
 
 def test_a_run_cannot_be_resumed_with_other_settings(finished):

@@ -260,5 +260,5 @@ def test_the_tools_from_tars_to_shards_and_index(made, tool, capsys, monkeypatch
 
 def test_posts_that_name_urls_are_told_what_to_do(made):
     (made / "posts.jsonl").write_text('{"id": "1", "image": "https://x.org/a.jpg", "caption": "#crane"}\n')
-    with pytest.raises(DataError, match=r"1 a URL, not a file: download it first \(tools/write_urls.py\)"):
+    with pytest.raises(DataError, match=r"1 a URL, not a file: download it first \(wsl-det write_urls\)"):
         build(made, "out", made / "images")

@@ -7,11 +7,16 @@ from pathlib import Path
 
 import pytest
 import torch
+from timm.models.resnet import Bottleneck
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
+from pretrain.training import arch as arch_sizes
 from pretrain.training import defaults, job, model, plan
 from pretrain.training.averages import WeightAverage
+from wsl_det import cli
 from wsl_det.core import checkpoint, config
+from wsl_det.errors import ConfigError
 
 ROOT = Path(__file__).parents[4]
 
@@ -79,7 +84,7 @@ def test_checkpoint_is_as_large_as_told(tmp_path: Path) -> None:
 
 
 def test_recomputing_keeps_inputs_of_blocks_and_one_block() -> None:
-    arch = plan.paper_archs()[-1]
+    arch = arch_sizes.paper_archs()[-1]
     images = torch.empty((4, 3, 64, 64), device="meta")
     with torch.device("meta"):
         nets = [model.build(arch, 10, bn_group=4).train() for _ in range(2)]
@@ -118,3 +123,52 @@ def test_describe_model_prints_the_exact_table(capsys: pytest.CaptureFixture) ->
         assert (f"resnext101_32x{width}d", "17,000", large) in rows
     assert tool.main(["--config-file", "quick/pretrain_tiny.yaml", "--classes", "7"]) == 0
     assert "resnext14_8x4d" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("words", "row"),
+    [
+        (["resnet50"], "resnet50 1,000 25,557,032 23,508,032 2,049,000 53,120 4,089,184,256"),
+        (["resnext101_32x16d_wsl"], "resnext101_32x16d 1,000 194,026,792"),
+        (["quick/pretrain_tiny.yaml", "MODEL.WIDTH_PER_GROUP", "8"], "resnext14_8x8d 1,000"),
+        (["MODEL.WIDTH_PER_GROUP", "16"], "resnext101_32x16d 1,000 194,026,792"),
+        (["mask_rcnn_ig.yaml"], "resnext101_32x8d 0 86,742,336 86,742,336 0 202,880"),
+        # The stride in the 1x1 convolution, as facts.md section 5 has it for MSRA's trunks: timm's 50a.
+        (["R-50"], "resnet50 1,000 25,557,032 23,508,032 2,049,000 53,120 3,857,973,248"),
+    ],
+)
+def test_describe_model_obeys_its_words(words: list[str], row: str, capsys: pytest.CaptureFixture) -> None:
+    assert cli.main(["describe_model", *words, "--classes", "1000"]) == 0
+    assert " ".join(capsys.readouterr().out.splitlines()[1].split()).startswith(row)
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["resnext101_32x8c"], "did you mean resnext101_32x8d_wsl"),
+        (["model.width_per_group", "8"], "did you mean MODEL.WIDTH_PER_GROUP"),
+        (["resnet50", "resnet101"], "unknown key resnet50"),
+        (["resnet50", "MODEL.DEPTH", "101"], "KEY VALUE pairs change configs"),
+        (["resnet18"], "DEPTH is 18"),
+        (["nix.yaml"], "nix.yaml does not exist"),
+        (["mask_rcnn_ig.yaml", "MODEL.BACKBONE.NAME", "build_swin"], "build_swin is no ResNe"),
+    ],
+)
+def test_describe_model_refuses_other_words(words: list[str], told: str) -> None:
+    with pytest.raises(ConfigError, match=told):
+        cli.main(["describe_model", *words])
+
+
+@pytest.mark.parametrize("stride_in_1x1", [False, True])
+def test_counts_by_arithmetic_are_those_of_the_modules(stride_in_1x1: bool) -> None:
+    arch = arch_sizes.make_arch(depth=14, groups=2, width_per_group=4, res2_channels=64, blocks=(2, 1, 2, 1))
+    net = model.build(arch, 7).eval()
+    if stride_in_1x1:
+        for block in net.modules():
+            if isinstance(block, Bottleneck):
+                block.conv1.stride, block.conv2.stride = block.conv2.stride, (1, 1)
+    with FlopCounterMode(display=False) as counter:
+        net(torch.empty(1, 3, 75, 75))
+    counted = arch_sizes.count_multiply_adds(arch, 7, 75, stride_in_1x1=stride_in_1x1)
+    assert counted == counter.get_total_flops() // 2
+    assert arch_sizes.count_parameters(arch, 7) == model.count_parameters(net)
