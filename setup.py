@@ -60,6 +60,7 @@ setup(
         "polars>=1.20",
         "msgspec>=0.19",
         "filelock>=4.3",
+        "fsspec>=2024.6",
         "numba>=0.60",
         "pillow>=10.1",
         "pyyaml>=6.0",
@@ -76,6 +77,11 @@ setup(
         "cluster": ["dask>=2024.4", "distributed>=2024.4"],
         # INPUT.REGION_DECODE: the wheel brings libjpeg-turbo 3, of which pretraining uses the library alone.
         "fast": ["turbojpeg>=0.0.2"],
+        # Addresses: s3://, gs://, hf:// and https://, and publishing.
+        "s3": ["s3fs>=2024.6"],
+        "gs": ["gcsfs>=2024.6"],
+        "hf": ["huggingface_hub>=0.24"],
+        "http": ["aiohttp>=3.9"],
         # find_duplicates --self-search faiss.
         "duplicates": ["faiss-cpu>=1.8"],
         # make docs.
@@ -96,6 +102,10 @@ setup(
             "zstandard>=0.22",
             "dask>=2024.4",
             "distributed>=2024.4",
+            "s3fs>=2024.6",
+            "moto[server,s3]>=5.0.20",
+            "aiohttp>=3.9",
+            "huggingface_hub>=0.24",
         ],
     },
     entry_points={"console_scripts": ["wsl-det = wsl_det.cli:entry"]},

@@ -95,6 +95,6 @@ def run(args: Namespace) -> None:
     print(dataset_json.summary(dataset, ledger, args.output))
 
 
-main = Tool(__doc__, options, run, wrong)
+main = Tool(__doc__, options, run, wrong, by_address={"posts", "images", "samples", "output"})
 if __name__ == "__main__":
     main.leave()

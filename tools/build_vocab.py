@@ -54,6 +54,6 @@ def run(args: Namespace) -> None:
     print("\n".join(vocabulary_job.run(job, old=old, workers=args.workers, scheduler=args.scheduler)))
 
 
-main = Tool(__doc__, options, run)
+main = Tool(__doc__, options, run, by_address={"posts"})
 if __name__ == "__main__":
     main.leave()

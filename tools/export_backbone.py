@@ -64,6 +64,6 @@ def run(args: Namespace) -> None:
     print(f"{export.describe(made, certified)}\n\n{use}")
 
 
-main = Tool(__doc__, options, run)
+main = Tool(__doc__, options, run, by_address={"licence_url"})
 if __name__ == "__main__":
     main.leave()

@@ -60,6 +60,6 @@ def run(args: Namespace) -> None:
     print(review.summary(review.find(request, options), args.output))
 
 
-main = Tool(__doc__, options, run, wrong)
+main = Tool(__doc__, options, run, wrong, by_address={"train"}, new={"output"})
 if __name__ == "__main__":
     main.leave()

@@ -56,6 +56,6 @@ def run(args: Namespace) -> None:
     print(prepare.summary(prepare.lay(listing, args.output), args.output))
 
 
-main = Tool(__doc__, options, run, wrong)
+main = Tool(__doc__, options, run, wrong, by_address={"posts"}, new={"output"})
 if __name__ == "__main__":
     main.leave()

@@ -22,6 +22,6 @@ def run(args: Namespace) -> None:
     print(url_list.write(args.posts, asked_columns(args), args.output, vocab_path=args.vocab))
 
 
-main = Tool(__doc__, options, run)
+main = Tool(__doc__, options, run, by_address={"posts"})
 if __name__ == "__main__":
     main.leave()

@@ -13,6 +13,12 @@ from typing import Any, TextIO
 # none of them may reach a terminal, a log or an id out of somebody else's file name.
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
+# User and token in an address, and what follows its "?", where signatures stand.
+_SECRET = re.compile(r"(://)[^/\s@'\"]*@"), re.compile(r"(://[^\s?'\"]+)\?[^\s'\")]*")
+# Where copies of what lies at addresses are kept (core.addresses): for people they bear the address.
+MIRROR = "by_address"
+_COPY = re.compile(rf"[^\s'\"=]*/{MIRROR}/(?:read|written[.\d]*)/([a-z][a-z0-9+.-]*)(?:~[0-9a-f]{{12}})?/")
+
 # Foreign names and values may be a megabyte long; what they are and the remedy at the end must be seen.
 _LONG = re.compile(r"[^\n]{2001,}")
 
@@ -51,7 +57,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
         with contextlib.redirect_stdout(_Printed(sys.stdout)):
             return main(argv)
     except WslError as error:
-        print(printable(f"error: {_LONG.sub(_cut, str(error))}"), file=sys.stderr)
+        print(printable(f"error: {_LONG.sub(_cut, public(str(error)))}"), file=sys.stderr)
     except BrokenPipeError:
         # The reader (head, less) left; writing more would only raise again at shutdown.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -59,7 +65,7 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
     except OSError as error:
         where = f" ({error.filename})" if error.filename else ""
         told = f"error: {error.strerror or error}{where}; check the path and its rights"
-        print(printable(told), file=sys.stderr)
+        print(printable(public(told)), file=sys.stderr)
     except KeyboardInterrupt:
         print("interrupted; what was finished is kept", file=sys.stderr)
         return 130
@@ -69,6 +75,16 @@ def run(main: Callable[[Sequence[str] | None], int], argv: Sequence[str] | None 
 def printable(text: str) -> str:
     """``text`` with raw control characters and bytes that are no UTF-8 written as \\x1b or \\udce9."""
     return _RAW.sub(lambda found: ascii(found[0])[1:-1], text)
+
+
+def public(text: str) -> str:
+    """``text`` with addresses as anybody may see them: without users and tokens, local copies by theirs."""
+    if "/" not in text:
+        return text
+    text = _COPY.sub(r"\1://", text)
+    for secret in _SECRET:
+        text = secret.sub(r"\1", text)
+    return text
 
 
 def _cut(line: re.Match[str]) -> str:
@@ -99,7 +115,7 @@ class _Printed:
         self._stream = stream
 
     def write(self, text: str) -> int:
-        return self._stream.write(printable(text))
+        return self._stream.write(printable(public(text)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

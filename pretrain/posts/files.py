@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import json
 import math
 import os
@@ -16,6 +15,7 @@ from pretrain.posts import opening
 from pretrain.posts.opening import must_be_text, open_bytes, suffixes
 from pretrain.posts.records import Columns, Ledger, Post, from_record
 from pretrain.posts.tables import DELIMITERS, read_parquet, read_table
+from wsl_det.core import addresses
 from wsl_det.errors import DataError
 
 # Bytes of a part. It decides nothing but who reads what: the same for any number of workers.
@@ -40,7 +40,7 @@ class Part(NamedTuple):
     @property
     def place(self) -> str:
         """Where the file is to be opened."""
-        return os.path.join(self.folder, self.path)
+        return self.path if addresses.is_address(self.path) else os.path.join(self.folder, self.path)
 
 
 def expand(patterns: Sequence[str | Path]) -> list[str]:
@@ -50,10 +50,7 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
     """
     found: list[str] = []
     for pattern in map(str, patterns):
-        if os.path.exists(pattern) or not glob.has_magic(pattern):
-            found.append(pattern)
-            continue
-        matches = sorted(glob.glob(pattern, recursive=True))
+        matches = addresses.matching(pattern)
         if not matches:
             raise DataError(f"no posts file matches {pattern}")
         found += matches
@@ -63,9 +60,9 @@ def expand(patterns: Sequence[str | Path]) -> list[str]:
             raise DataError(f"posts file {path!r} has a name that is no plain UTF-8 text; rename it")
         if os.path.isdir(path):
             raise DataError(f"posts {path} is a folder; name its files, or a glob such as {path}/*.jsonl")
-        if not os.path.exists(path):
+        if not addresses.exists(path):
             raise DataError(f"posts file {path} does not exist")
-    if len({os.path.realpath(path) for path in found}) < len(found):
+    if len({path if addresses.is_address(path) else os.path.realpath(path) for path in found}) < len(found):
         raise DataError("a posts file is named twice; its posts would count double")
     return found
 
@@ -75,8 +72,8 @@ def parts(paths: Iterable[str]) -> list[Part]:
     cut: list[Part] = []
     folder = os.getcwd()
     for path in paths:
-        if is_lines(path) and not suffixes(path)[1] and os.path.getsize(path) > PART_BYTES:
-            starts = range(0, os.path.getsize(path), PART_BYTES)
+        if is_lines(path) and not suffixes(path)[1] and (size := addresses.size(path)) > PART_BYTES:
+            starts = range(0, size, PART_BYTES)
             cut += [Part(path, start, start + PART_BYTES, folder) for start in starts]
         else:
             cut.append(Part(path, folder=folder))

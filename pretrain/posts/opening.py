@@ -10,16 +10,17 @@ import lzma
 import re
 import zlib
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, nullcontext
 from pathlib import Path
 from typing import IO, Any
 
-from wsl_det.core import foreign
+from wsl_det.core import addresses, foreign
 from wsl_det.errors import DataError
 
 _COMPRESSED: dict[str, Callable[..., Any]] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 _ZSTANDARD = ".zst"
 LONGEST_LINE = 64 << 20
+_BUFFER = 8 << 20  # bytes of an address that are asked for at once
 _LARGEST_WINDOW = 1 << 31  # zstd --long=31, the format's largest
 _JSON_LINES = "expected one object per line"
 # How other files begin, and what to do about them.
@@ -41,7 +42,7 @@ _NO_LINES = (
 
 def suffixes(path: str) -> tuple[str, str]:
     """The endings of a file's name that say format and compression, in lower case; "" where there is none."""
-    name = Path(path)
+    name = Path(path.partition("?")[0] if addresses.is_address(path) else path)
     suffix = name.suffix.lower()
     if suffix == _ZSTANDARD or suffix in _COMPRESSED:
         return name.with_suffix("").suffix.lower(), suffix
@@ -52,10 +53,12 @@ def suffixes(path: str) -> tuple[str, str]:
 def open_bytes(path: str) -> Iterator[IO[bytes]]:
     """The decompressed bytes of a file; a broken or truncated stream is a DataError."""
     compression = suffixes(path)[1]
-    opened: Callable[..., Any] = _COMPRESSED.get(compression, open)
+    unpacked: Callable[..., Any] = _COMPRESSED.get(compression, lambda file, mode: nullcontext(file))
     try:
-        with _zstandard(path) if compression == _ZSTANDARD else opened(path, "rb") as file:
-            yield file
+        with ExitStack() as stack:
+            packed = stack.enter_context(addresses.opened(path, _BUFFER))
+            zstandard = compression == _ZSTANDARD
+            yield stack.enter_context(_zstandard(path, packed) if zstandard else unpacked(packed, "rb"))
     except (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError) as error:
         raise _damaged(path, error) from None
     except OSError as error:
@@ -89,10 +92,10 @@ def optional(module: str, purpose: str) -> Any:
 
 
 @contextmanager
-def _zstandard(path: str) -> Iterator[IO[bytes]]:
+def _zstandard(path: str, packed: IO[bytes]) -> Iterator[IO[bytes]]:
     module = optional("zstandard", f"to read {path}")
     try:
-        with open(path, "rb") as packed, io.BufferedReader(_Frames(packed, module), 1 << 20) as file:
+        with io.BufferedReader(_Frames(packed, module), 1 << 20) as file:
             yield file
     except module.ZstdError as error:
         raise _damaged(path, error) from None
@@ -132,5 +135,5 @@ def _damaged(path: str, error: Exception) -> DataError:
         return DataError(f"posts file {path} was packed with a dictionary of its own; pack it without one")
     if "llocat" in str(error) or "memory" in str(error):
         return DataError(f"posts file {path} needs more memory to unpack than there is ({error})")
-    advice = foreign.remedy(foreign.head(path), "copy or export it again", *foreign.PACKED)
+    advice = foreign.remedy(addresses.head(path), "copy or export it again", *foreign.PACKED)
     return DataError(f"posts file {path} is damaged or truncated ({error}); {advice}")

@@ -13,7 +13,7 @@ from typing import IO, Any
 from pretrain.posts import opening
 from pretrain.posts.opening import must_be_text, open_bytes, optional
 from pretrain.posts.records import Columns
-from wsl_det.core import foreign
+from wsl_det.core import addresses, foreign
 from wsl_det.errors import DataError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t"}
@@ -119,14 +119,14 @@ def read_parquet(path: str, columns: Columns) -> Iterator[Any]:
     parquet = optional("pyarrow.parquet", f"to read {path}")
     arrow = importlib.import_module("pyarrow")
     try:
-        with parquet.ParquetFile(path) as file:
+        with addresses.opened(path) as bytes_, parquet.ParquetFile(bytes_) as file:
             names = file.schema_arrow.names
             must_have_columns(path, names, columns)
             wanted = [name for name in columns.names if name in names]
             for batch in file.iter_batches(batch_size=16_384, columns=wanted):
                 yield from _records(batch)
     except (arrow.ArrowException, OSError) as error:
-        advice = foreign.remedy(foreign.head(path), "export it again")
+        advice = foreign.remedy(addresses.head(path), "export it again")
         raise DataError(f"posts file {path} is no whole parquet file ({error}); {advice}") from None
 
 

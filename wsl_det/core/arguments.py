@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from wsl_det import errors
+from wsl_det.core import addresses
 
+OUTPUTS = ("output", "audit")
 MODES = ("exclude", "wrong")
 RESUME_HELP = (
     "continue the run in OUTPUT_DIR from its newest checkpoint; where there is none yet, start from the "
@@ -22,13 +24,17 @@ class Tool:
     """A command line: its one sentence, what adds its options, and what it does with their values.
 
     ``options`` and ``wrong`` (a message for values that do not go together) need nothing heavy, so that
-    --help and mistakes are answered at once; ``run`` imports what it needs.
+    --help and mistakes are answered at once; ``run`` imports what it needs. It is given local paths where
+    addresses were, but for options that it reads or writes ``by_address``.
     """
 
     what: str | None
     options: Callable[[argparse.ArgumentParser], None]
     run: Callable[[argparse.Namespace], int | None]
     wrong: Callable[[argparse.Namespace], str] = lambda args: ""
+    # Options whose addresses the tool takes as they are, and of OUTPUTS those that must not exist yet.
+    by_address: Collection[str] = ()
+    new: Collection[str] = ()
 
     def parse_args(self, argv: Sequence[str] | None) -> argparse.Namespace:
         """The values of a command line; a wrong one ends the program with usage and exit code 2."""
@@ -43,7 +49,9 @@ class Tool:
 
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """The tool with these words (default: those of the process); its exit code, 0 when it gives none."""
-        return self.run(self.parse_args(argv)) or 0
+        args = self.parse_args(argv)
+        with addresses.arguments(vars(args), OUTPUTS, {"opts", *self.by_address}, self.new) as values:
+            return self.run(argparse.Namespace(**values)) or 0
 
     def leave(self) -> NoReturn:
         """The tool as a program of its own, its errors told."""

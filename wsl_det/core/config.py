@@ -11,17 +11,20 @@ import ast
 import difflib
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from wsl_det.core import files, keys, log, rows, yaml_files
-from wsl_det.errors import ConfigError
+from wsl_det.core import addresses, files, keys, log, rows, yaml_files
+from wsl_det.errors import ConfigError, public
 
 BASE_KEY = "_BASE_"
 _LONGEST_CHAIN = 50
 _LONGEST_LITERAL = 10_000
+# What is written, and what is read in place; other keys' addresses become copies in the cache.
+_WRITTEN, _IN_PLACE = ("OUTPUT_DIR",), ("DATA.SHARDS",)
 
 
 class Config(Mapping[str, Any]):
@@ -55,11 +58,14 @@ class Config(Mapping[str, Any]):
         return f"Config({self.to_dict()!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return Config, (self.to_dict(), self._defaults)
+        return Config, (self._plain(), self._defaults)
 
     def to_dict(self) -> dict[str, Any]:
-        """A plain nested dict with lists, as YAML and JSON hold it."""
-        return {k: v.to_dict() if isinstance(v, Config) else _thaw(v) for k, v in self._tree.items()}
+        """A plain nested dict with lists, as YAML and JSON hold it; addresses without users and tokens."""
+        return {k: _each(v, public) for k, v in self._plain().items()}
+
+    def _plain(self) -> dict[str, Any]:
+        return {k: v._plain() if isinstance(v, Config) else _thaw(v) for k, v in self._tree.items()}
 
     def flat(self) -> dict[str, Any]:
         """Every leaf by its dotted key."""
@@ -93,7 +99,7 @@ def merge(
 ) -> Config:
     """``defaults`` with ``tree`` and then the ``KEY VALUE`` pairs laid over them, each value checked."""
     kinds = defaults._defaults if isinstance(defaults, Config) else defaults
-    base = defaults.to_dict() if isinstance(defaults, Config) else Config(defaults).to_dict()
+    base = (defaults if isinstance(defaults, Config) else Config(defaults))._plain()
     _lay(base, tree, "", kinds, where)
     if len(overrides) % 2:
         raise ConfigError(
@@ -161,7 +167,7 @@ def _lay(
                 )
             _lay(base[key], value, f"{dotted}.", kinds, where)
         else:
-            base[key] = _checked(value, dotted, kinds, where)
+            base[key] = _each(_checked(value, dotted, kinds, where), partial(_local, dotted))
 
 
 def _check_gone(key: str, value: Any, kinds: Mapping[str, Any], where: str) -> None:
@@ -223,6 +229,21 @@ def _freeze(value: Any) -> Any:
 
 def _thaw(value: Any) -> Any:
     return [_thaw(v) for v in value] if isinstance(value, list | tuple) else value
+
+
+def _each(value: Any, change: Callable[[str], Any]) -> Any:
+    """``value`` with every text in it changed."""
+    if isinstance(value, Mapping):
+        return {k: _each(v, change) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [_each(v, change) for v in value]
+    return change(value) if isinstance(value, str) else value
+
+
+def _local(key: str, value: str) -> str:
+    if not addresses.is_address(value) or key in _IN_PLACE:
+        return value
+    return str(addresses.folder(value) if key in _WRITTEN else addresses.with_companion(value))
 
 
 def write_resolved(cfg: Config, path: str | Path) -> None:

@@ -17,7 +17,7 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from wsl_det.core import files
-from wsl_det.errors import printable
+from wsl_det.errors import printable, public
 
 T = TypeVar("T")
 _ROOT = "wsl_det"
@@ -55,7 +55,7 @@ def setup(output_dir: str | Path | None = None, rank: int = 0) -> logging.Logger
 
 class _Printable(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
-        return printable(super().format(record))
+        return printable(public(super().format(record)))
 
 
 class MetricSink:

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from wsl_det import __version__
-from wsl_det.core import files
+from wsl_det.core import addresses
+from wsl_det.errors import public
 
 # Flags, and options with a value, of any tool that decide nothing about what is written.
 _FREE_FLAGS = ("--resume",)
@@ -56,7 +57,7 @@ def _command(free: Collection[str]) -> list[str]:
     kept = [Path(sys.argv[0]).name if sys.argv and sys.argv[0] else "python"]
     for word in sys.argv[1:]:
         if not value and word not in _FREE_FLAGS and word.partition("=")[0] not in options:
-            kept.append(word)
+            kept.append(public(word))
         value = not value and word in options
     return kept
 
@@ -64,4 +65,4 @@ def _command(free: Collection[str]) -> list[str]:
 def _source(path: str | Path) -> dict[str, str]:
     if isinstance(path, str) and path.startswith("sha256:"):
         return {"sha256": path.removeprefix("sha256:")}
-    return {"path": str(path), "sha256": files.sha256(path)}
+    return {"path": public(str(path)), "sha256": addresses.sha256(path)}

@@ -1,0 +1,156 @@
+"""What is read from stores is what is there, or one message."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from tests import stores_world
+from wsl_det.core import addresses, stores
+from wsl_det.errors import ConfigError, DataError, WslError
+
+DATA = bytes(range(256)) * 400
+Rule = Callable[[str, str, int], str | None]
+web = pytest.mark.skipif(not stores_world.NGINX, reason="nginx is not installed")
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(stores, "FIRST_WAIT", 0.001)
+    monkeypatch.setenv(stores.TIMEOUT, "0.3")
+    monkeypatch.setenv(addresses.CACHE, str(tmp_path / "cache"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    root = tmp_path_factory.mktemp("www")
+    (root / "data.bin").write_bytes(DATA)
+    with stores_world.nginx(root, tmp_path_factory.mktemp("nginx")) as port:
+        yield port
+
+
+@pytest.fixture
+def proxy(server: int) -> Iterator[stores_world.Proxy]:
+    with stores_world.Proxy(server) as found:
+        yield found
+
+
+@web
+@pytest.mark.parametrize("what", ["503", "429", "cut", "hang", "whole", "empty"])
+def test_answers_that_fail_at_first_are_asked_for_again(proxy: stores_world.Proxy, what: str) -> None:
+    proxy.rule = lambda path, span, number: what if number < 3 else None
+    assert stores.read(f"{proxy.url}/data.bin", 1000, 60000) == DATA[1000:60000]
+
+
+@web
+@pytest.mark.parametrize("what", ["cut", "hang"])
+def test_a_read_goes_on_from_where_it_broke(proxy: stores_world.Proxy, what: str) -> None:
+    proxy.rule = lambda path, span, number: what if number == 1 else None
+    assert stores.read(f"{proxy.url}/data.bin", 1000, 3000) == DATA[1000:3000]
+    assert [span for _, span in proxy.asked] == ["bytes=1000-2999", "bytes=2000-2999"]
+
+
+@web
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("503", "gave up after 6 attempts"),
+        ("empty", "gave up after 6 attempts"),
+        ("whole", "must serve ranges"),
+        ("403", "no permission"),
+        ("404", "does not exist"),
+    ],
+)
+def test_what_fails_in_the_end_is_one_message_without_secrets(
+    proxy: stores_world.Proxy, what: str, told: str
+) -> None:
+    proxy.rule = lambda path, span, number: what
+    address = proxy.url.replace("//", "//me:geheim@") + "/data.bin?token=abcdef"
+    with pytest.raises(DataError, match=told) as failed:
+        stores.read(address, 1000, 3000)
+    assert "geheim" not in str(failed.value) and "abcdef" not in str(failed.value)
+    assert len(proxy.asked) == (1 if what in ("403", "404") else stores.ATTEMPTS)
+
+
+@web
+def test_a_copy_is_fetched_once_and_again_when_it_changed(proxy: stores_world.Proxy, server: int) -> None:
+    path = addresses.local(f"{proxy.url}/data.bin")
+    assert path.read_bytes() == DATA
+    asked = len(proxy.asked)
+    assert addresses.local(f"{proxy.url}/data.bin") == path and len(proxy.asked) == asked
+    path.write_bytes(b"damaged")
+    assert addresses.local(f"{proxy.url}/data.bin").read_bytes() == DATA
+
+
+def test_addresses_are_told_from_paths() -> None:
+    assert addresses.is_address("s3://b/k") and addresses.is_address(Path("s3://b/k"))
+    assert not any(
+        addresses.is_address(x) for x in ("zoo://x", "tcp://h:1", "s3:/b", "/a/b", "C:/x", None, 3)
+    )
+    assert addresses.text(Path("s3://b/k")) == "s3://b/k"
+    assert addresses.join("s3://b/index", "../tars/a.tar") == "s3://b/tars/a.tar"
+    assert addresses.join("/x", "s3://b/a.tar") == "s3://b/a.tar"
+
+
+def test_a_copy_bears_its_address_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = addresses.place("https://me:pw@host/a/../b/x.json?sig=abc")
+    assert "pw" not in str(path) and "abc" not in str(path)
+    assert addresses.public(f"{path} is bad") == "https://host/b/x.json is bad"
+    assert addresses.of(addresses.folder("s3://bucket/run")) == "s3://bucket/run"
+    assert addresses.of("/home/run") == ""
+
+
+def test_memory_store(tmp_path: Path) -> None:
+    (tmp_path / "x").write_bytes(DATA)
+    assert stores.put(tmp_path / "x", "memory://here/x").size == len(DATA)
+    assert stores.read("memory://here/x", 5, 9) == DATA[5:9]
+    assert stores.matching("memory://here/*") == ["memory://here/x"]
+    assert (
+        stores.create("memory://here/lock", b"1") is True
+        and stores.create("memory://here/lock", b"2") is False
+    )
+    stores.remove("memory://here/lock")
+    assert set(stores.listed("memory://here")) == {"x"}
+    with pytest.raises(DataError, match="does not exist"):
+        stores.info("memory://here/y")
+
+
+@pytest.mark.parametrize(
+    ("address", "told"),
+    [
+        ("nostore://b/x", "no store that fsspec knows"),
+        ("gs://b/x", "pip install gcsfs"),
+    ],
+)
+def test_a_store_without_its_library(address: str, told: str) -> None:
+    if address.startswith("gs"):
+        try:
+            import gcsfs  # noqa: F401
+        except ImportError:
+            pass
+        else:
+            pytest.skip("gcsfs is installed")
+    with pytest.raises(ConfigError, match=told):
+        stores.info(address)
+
+
+def test_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    (tmp_path / "x").write_bytes(DATA)
+    monkeypatch.setenv(stores.TIMEOUT, "5")
+    with stores_world.s3(monkeypatch.setenv):
+        stores._system.cache_clear()
+        assert stores.put(tmp_path / "x", "s3://bucket/a/x").tag
+        assert stores.read("s3://bucket/a/x", 1000, 3000) == DATA[1000:3000]
+        assert stores.create("s3://bucket/l", b"1") is True and stores.create("s3://bucket/l", b"2") is False
+        assert set(stores.listed("s3://bucket/a")) == {"x"}
+        assert addresses.local("s3://bucket/a/x").read_bytes() == DATA
+        for address in ("s3://nobucket/x", "s3://bucket/y"):
+            with pytest.raises(WslError, match="does not exist"):
+                stores.read(address, 0, 10)
+        with pytest.raises(WslError, match="does not exist"):
+            stores.put(tmp_path / "x", "s3://nobucket/x")
+    stores._system.cache_clear()
