@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Sequence
+import posixpath
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -14,17 +15,20 @@ from pretrain.posts import records as posts
 from pretrain.posts.seen import Seen
 from pretrain.shards import dataset_json, images
 from pretrain.shards import webdataset_tars as samples
-from pretrain.shards.build import begin_again, must_be_new
+from pretrain.shards.build import begin_again
 from pretrain.shards.dataset_json import Naming
-from pretrain.shards.records import WORK, partial_folder, plan_hash, remembered
+from pretrain.shards.images import Located
+from pretrain.shards.records import WORK, must_be_new, output_folder, plan_hash, remembered
 from pretrain.shards.webdataset_tars import Sample
 from pretrain.shards.write import NO_LABEL, Rejection, Written, key_of, labels_of
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary.classes import Labeller
 from pretrain.workers import mapping
-from wsl_det.core import files, log
+from wsl_det.core import addresses, files, log, stores
 from wsl_det.core.photos import BadImage
+from wsl_det.errors import public
 
+_HEADERS, _BUFFER = 1 << 14, 4 << 20  # bytes of an address read at a time: headers alone, or all there is
 _UNUSABLE = "the mark of its orientation was lost: build_shards would turn it"
 
 
@@ -49,7 +53,7 @@ class _Task(NamedTuple):
     """What one tar's rows depend on; goes to the worker that makes them."""
 
     number: int
-    tar: Path
+    tar: str | Path
     vocab_path: str
     columns: posts.Columns
     decode: bool
@@ -78,7 +82,6 @@ def build(
     Returns dataset.json's value. A run that was killed is gone on with. Raises DataError when
     ``output`` is a filled folder, when a tar is damaged, and when no image is left.
     """
-    output = Path(output)
     must_be_new(output)
     tars = samples.expand(patterns)
     vocab = vocabulary.read(vocab_path)
@@ -87,7 +90,7 @@ def build(
     tasks = [
         _Task(
             number,
-            tar.absolute(),
+            tar if isinstance(tar, str) else tar.absolute(),
             str(Path(vocab_path).absolute()),
             columns,
             options.decode,
@@ -96,7 +99,7 @@ def build(
         )
         for number, tar in enumerate(tars)
     ]
-    with partial_folder(output) as folder:
+    with output_folder(output) as folder:
         begin_again(folder)
         # Whoever does the work may run in another folder.
         work = partial(_index, (folder / WORK).absolute())
@@ -116,9 +119,13 @@ def build(
     return dataset, ledger
 
 
-def _place(output: Path, absolute: bool, shard: Written, number: int) -> str:
-    path = shard.file.resolve()
-    return str(path) if absolute else os.path.relpath(path, output.resolve())
+def _place(output: str | Path, absolute: bool, shard: Written, number: int) -> str:
+    if addresses.is_address(shard.file):
+        path, home = public(addresses.text(shard.file)), public(addresses.text(output))
+        beside = path.split("/")[:3] == home.split("/")[:3] and not absolute
+        return posixpath.relpath(path, home) if beside else path
+    path = str(shard.file.resolve())
+    return path if absolute or addresses.is_address(output) else os.path.relpath(path, Path(output).resolve())
 
 
 def _parted(indexed: Iterable[_Indexed], ledger: posts.Ledger, refused: dict[str, str]) -> Iterator[Written]:
@@ -142,19 +149,25 @@ def _unique(shards: Iterable[Written], seen: Seen) -> Iterator[Written]:
 
 def _index(work: Path, task: _Task) -> _Indexed:
     ledger, refused = posts.Ledger(), dict[str, str]()
-    status = task.tar.stat()
+    size, tag = told = _told(task.tar)
     plan = plan_hash(
-        [str(task.tar), status.st_size, status.st_mtime_ns, files.sha256(task.vocab_path), task.columns,
-         task.decode, task.classes]
-    )  # fmt: skip
+        [str(task.tar), size, tag, files.sha256(task.vocab_path), task.columns, task.decode, task.classes]
+    )
     read = partial(
-        samples.read_tar, task.tar, task.columns, ledger, refused, task.shared, classes=task.classes
+        samples.read_tar,
+        task.tar,
+        task.columns,
+        ledger,
+        refused,
+        task.shared,
+        classes=task.classes,
+        buffer=_BUFFER if task.decode else _HEADERS,
     )
     rows = remembered(
         work / f"{task.number:06d}",
         plan,
-        lambda: _rows(task, read()),
-        lambda shard: shard.bytes == status.st_size,
+        lambda: _rows(task, read(), told),
+        lambda shard: shard.bytes == size,
     )
     if not ledger.records:
         for _ in read():  # taken over from an earlier run: only the ledger is missing
@@ -162,8 +175,18 @@ def _index(work: Path, task: _Task) -> _Indexed:
     return _Indexed(rows, ledger, refused)
 
 
-def _rows(task: _Task, found: Iterable[Sample]) -> Written:
-    shard, labeller = Written(task.tar), _labeller(task.vocab_path)
+def _told(tar: str | Path) -> tuple[int, str]:
+    """Bytes of a tar, and what changes with them."""
+    if isinstance(tar, str):
+        return stores.info(tar)
+    status = tar.stat()
+    return status.st_size, str(status.st_mtime_ns)
+
+
+def _rows(task: _Task, found: Iterable[Sample], told: tuple[int, str]) -> Written:
+    shard, labeller = Written(Path(task.tar)), _labeller(task.vocab_path)
+    away = addresses.is_address(task.tar)
+    read = _Sequential(task.tar) if away else None
     kind = "hashtags" if task.classes is None else "synsets"
     for sample in found:
         labels = next(filter(None, labels_of(sample.post, labeller, (kind,))), ())
@@ -171,7 +194,7 @@ def _rows(task: _Task, found: Iterable[Sample]) -> Written:
             shard.dropped[NO_LABEL[kind]] += 1
             continue
         try:
-            digest = _check(sample, task.decode)
+            digest = _check(sample, task.decode, read)
         except BadImage as rejected:
             shard.rejected.append(Rejection(sample.post.id, sample.post.image or "", str(rejected)))
             continue
@@ -181,17 +204,34 @@ def _rows(task: _Task, found: Iterable[Sample]) -> Written:
         shard.labels.append(labels)
         if kind == "synsets" and task.decode:
             shard.digests.append(digest)
-    shard.bytes, shard.sha256 = task.tar.stat().st_size, files.sha256(task.tar)
+    shard.bytes, shard.etag = told[0], told[1] if away else ""
+    # Of a tar that is not read, its store's tag stands for what it holds.
+    shard.sha256 = (
+        addresses.sha256(task.tar)
+        if task.decode or not away
+        else hashlib.sha256(repr(told).encode()).hexdigest()
+    )
     return shard
 
 
-def _check(sample: Sample, decode: bool) -> str:
+class _Sequential:
+    """A tar at an address, many of its photos a request."""
+
+    def __init__(self, tar: str | Path) -> None:
+        self.file = addresses.opened(tar, _BUFFER)
+
+    def __call__(self, where: Located) -> bytes:
+        self.file.seek(where.offset)
+        return self.file.read(where.size)
+
+
+def _check(sample: Sample, decode: bool, read: Callable[[Located], bytes] | None) -> str:
     """The SHA-256 of an image that training can read, empty when it is not looked at; BadImage otherwise."""
     if not sample.where.size:
         raise BadImage("empty file")
     if not decode:
         return ""
-    data = sample.where.read()
+    data = sample.where.read() if read is None else read(sample.where)
     if sample.where.orientation != 1 and images.orientation(data) == 1:
         raise BadImage(_UNUSABLE)
     images.check(data)

@@ -16,14 +16,14 @@ from pretrain.shards import dataset_json, folders, images, index
 from pretrain.shards import webdataset_tars as samples
 from pretrain.shards import write as shards
 from pretrain.shards.dataset_json import Naming
-from pretrain.shards.records import WORK, finished_shard, partial_folder, restore
+from pretrain.shards.records import WORK, finished_shard, must_be_new, output_folder, put_shard, restore
 from pretrain.shards.write import Written
 from pretrain.vocabulary import classes as vocabulary
 from pretrain.vocabulary import truth as truths
 from pretrain.vocabulary.classes import Labeller
 from pretrain.workers import mapping
-from wsl_det.core import log
-from wsl_det.errors import ConfigError, DataError, as_words
+from wsl_det.core import addresses, log
+from wsl_det.errors import ConfigError, DataError, as_words, public
 
 
 @dataclass(frozen=True)
@@ -67,25 +67,25 @@ def build(
     DataError when ``output`` is a filled folder, when posts, images or vocabulary cannot be read,
     when the disk is full, and when no image is left.
     """
-    must_be_new(Path(output))
+    must_be_new(output)
     source = images.open_source(image_source)
     paths = post_files.expand(paths)
-    made_from = {f"posts {path}": path for path in paths}
+    made_from = {f"posts {public(path)}": path for path in paths}
     where = image_source if isinstance(image_source, str | Path) else " ".join(map(str, image_source))
     remedy = f"check that --images {where} is what the posts' image paths are relative to"
     job = _Job(partial(post_files.read, paths, columns), source, ", ".join(paths), remedy, made_from)
-    return _build(_with_truth(job, truth), vocab_path, Path(output), options)
+    return _build(_with_truth(job, truth), vocab_path, output, options)
 
 
 def build_from_folders(
     root: str | Path, *, vocab_path: str | Path, output: str | Path, options: Options
 ) -> tuple[dict[str, Any], posts.Ledger]:
     """As ``build``, from folders ``root/CLASS/photo``, CLASS a synset or a name: labels are true classes."""
-    must_be_new(Path(output))
+    must_be_new(output)
     remedy = "check that the folders' names are synsets or names"
     read = partial(folders.by_class, Path(root))
     job = _Job(read, images.ImageFolder(Path(root)), str(root), remedy, {}, ("synsets",))
-    return _build(job, vocab_path, Path(output), options)
+    return _build(job, vocab_path, output, options)
 
 
 def build_from_samples(
@@ -102,7 +102,7 @@ def build_from_samples(
 
     ``classes`` not None: labels are true classes, from ``.cls`` members, whose numbers count in it.
     """
-    must_be_new(Path(output))
+    must_be_new(output)
     source = samples.SampleTars(samples.expand(tars), classes)
     names = ", ".join(map(str, tars))
     holder = ".json or .txt that holds their hashtags" if classes is None else ".cls that holds their class"
@@ -111,7 +111,7 @@ def build_from_samples(
         ("hashtags",) if classes is None else ("synsets",),
     )
     job = _Job(partial(source.read, columns), source, names, remedy, {}, kinds)
-    return _build(_with_truth(job, truth), vocab_path, Path(output), options)
+    return _build(_with_truth(job, truth), vocab_path, output, options)
 
 
 @dataclass(frozen=True)
@@ -148,11 +148,11 @@ def _with_truth(job: _Job, path: str | Path | None) -> _Job:
 
 
 def _build(
-    job: _Job, vocab_path: str | Path, output: Path, options: Options
+    job: _Job, vocab_path: str | Path, output: str | Path, options: Options
 ) -> tuple[dict[str, Any], posts.Ledger]:
     vocab, ledger = vocabulary.read(vocab_path), posts.Ledger()
     planner = shards.Planner(Labeller(vocab), job.source, options.shard_mb << 20, job.kinds)
-    with partial_folder(output) as folder:
+    with output_folder(output) as folder:
         begin_again(folder)
         # Whoever does the work may run in another folder.
         work = (folder / WORK).absolute()
@@ -162,7 +162,7 @@ def _build(
         written = mapping.in_order(write, plan, workers, options.scheduler)
         progress = log.progress(written, None, "shards")
         totals = dataset_json.collect(
-            folder, progress, job.source.refused, partial(_move, folder, options.role), job.kinds
+            folder, progress, job.source.refused, partial(_move, folder, output, options.role), job.kinds
         )
         totals.dropped.update(planner.dropped)
         remedy = f"{job.remedy}, and that --vocab {vocab_path} fits these posts"
@@ -172,22 +172,17 @@ def _build(
     return dataset, ledger
 
 
-def must_be_new(output: Path) -> None:
-    """Raise DataError when ``output`` holds something."""
-    if output.is_dir() and not any(output.iterdir()):
-        return
-    if output.exists() or output.is_symlink():
-        raise DataError(f"{output} already holds something; choose another --output, or remove it first")
-
-
 def begin_again(folder: Path) -> None:
     """Bring a folder that a killed run left to where its finished shards are all under their work names."""
     restore(folder, folder / WORK)
     shutil.rmtree(folder / index.FOLDER, ignore_errors=True)
 
 
-def _move(folder: Path, role: str, shard: Written, number: int) -> str:
+def _move(folder: Path, output: str | Path, role: str, shard: Written, number: int) -> str:
     # Shards whose images were all rejected leave no gap in the numbers: braces must expand.
     name = f"{role}-{number:06d}.tar"
-    os.replace(shard.file, folder / name)
+    if addresses.is_address(output):
+        put_shard(shard, f"{addresses.text(output)}/{name}")
+    else:
+        os.replace(shard.file, folder / name)
     return name

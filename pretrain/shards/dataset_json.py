@@ -158,7 +158,8 @@ def collect(
             if not shard.keys:
                 continue
             entry = {"file": name(shard, writer.num_shards), "images": len(shard.keys)}
-            totals.shards.append({**entry, "bytes": shard.bytes, "sha256": shard.sha256})
+            etag = {"etag": shard.etag} if shard.etag else {}
+            totals.shards.append({**entry, "bytes": shard.bytes, "sha256": shard.sha256, **etag})
             writer.add(shard)
             for labels in shard.labels:
                 totals.class_counts.update(labels)

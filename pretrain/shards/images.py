@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import glob
 import io
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -11,7 +10,7 @@ from typing import NamedTuple, Protocol
 from PIL import Image
 
 from pretrain.shards import tars
-from wsl_det.core import photos
+from wsl_det.core import addresses, photos, stores
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
@@ -39,10 +38,13 @@ class Located(NamedTuple):
     def read(self) -> bytes:
         """The bytes; raises BadImage when there are fewer than promised."""
         try:
-            with open(self.path, "rb") as file:
-                file.seek(self.offset)
-                data = file.read(self.size)
-        except OSError:
+            if addresses.is_address(self.path):
+                data = stores.read(self.path, self.offset, self.offset + self.size)
+            else:
+                with open(self.path, "rb") as file:
+                    file.seek(self.offset)
+                    data = file.read(self.size)
+        except (OSError, stores.Broken):
             raise BadImage("unreadable file") from None
         if len(data) < self.size:
             raise BadImage("file shorter than its tar or folder says")
@@ -79,14 +81,36 @@ class ImageFolder:
         return Located(str(path.absolute()), 0, status.st_size)
 
 
+class ImageStore:
+    """Images below an address: by one listing, or, where the store lists none (https), by asking for each."""
+
+    def __init__(self, address: str) -> None:
+        self.address = addresses.text(address).rstrip("/")
+        self.refused: dict[str, str] = {}
+        self.listed = None if self.address.startswith("http") else stores.listed(self.address)
+
+    def locate(self, name: str) -> Located:
+        """See ``Source``."""
+        _not_url(name)
+        clean = str(photos.relative(name))
+        where = f"{self.address}/{clean}"
+        if self.listed is not None:
+            if clean not in self.listed:
+                raise BadImage(_MISSING)
+            return Located(where, 0, self.listed[clean].size)
+        if not stores.exists(where):
+            raise BadImage(_MISSING)
+        return Located(where, 0, stores.info(where).size)
+
+
 class ImageTar:
     """Images in a plain tar, found by one pass over its headers; links and special files do not count.
 
     When every member lies in one top folder, paths may leave that folder out.
     """
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    def __init__(self, path: str | Path) -> None:
+        self.path = str(path) if addresses.is_address(path) else str(Path(path).absolute())
         found, self.refused = tars.contents(path)
         # As when it is unpacked, the later of two members of one name is the file.
         self.members = {member.name: member for member in found}
@@ -101,7 +125,7 @@ class ImageTar:
         clean = str(photos.relative(name))
         for full in (clean, self._top + clean):
             if full in self.members:
-                return Located(str(self.path.absolute()), self.members[full].offset, self.members[full].size)
+                return Located(self.path, self.members[full].offset, self.members[full].size)
             if full in self.refused:
                 raise BadImage(self.refused[full])
         raise BadImage(_MISSING)
@@ -130,6 +154,9 @@ def open_source(paths: str | Path | Sequence[str | Path]) -> Source:
     names = [paths] if isinstance(paths, str | Path) else paths
     sources: list[Source] = []
     for path in (path for name in names for path in expand(name)):
+        if isinstance(path, str):
+            sources.append(ImageTar(path) if path.partition("?")[0].endswith(".tar") else ImageStore(path))
+            continue
         if not path.exists():
             raise DataError(
                 f"--images {path} does not exist; give the folder or the tar that holds the images"
@@ -138,14 +165,12 @@ def open_source(paths: str | Path | Sequence[str | Path]) -> Source:
     return sources[0] if len(sources) == 1 else ImageSources(sources)
 
 
-def expand(pattern: str | Path) -> list[Path]:
-    """The paths that a name or a glob stands for, sorted; a name that is none stands for itself."""
-    if Path(pattern).exists() or not glob.has_magic(str(pattern)):
-        return [Path(pattern)]
-    found = sorted(glob.glob(str(pattern), recursive=True))
+def expand(pattern: str | Path) -> list[str | Path]:
+    """The paths or addresses that a name or a glob stands for, sorted; a name stands for itself."""
+    found = addresses.matching(addresses.text(pattern))
     if not found:
         raise DataError(f"nothing matches {pattern}")
-    return [Path(path) for path in found]
+    return [path if addresses.is_address(path) else Path(path) for path in found]
 
 
 def to_jpeg(data: bytes, max_short_side: int = MAX_SHORT_SIDE, orientation: int = 1) -> bytes:

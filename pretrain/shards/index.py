@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 import threading
 from collections import OrderedDict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -15,8 +16,9 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
+from pretrain.shards import remote
 from pretrain.vocabulary import classes as vocabulary
-from wsl_det.core import files, foreign
+from wsl_det.core import addresses, files, foreign
 from wsl_det.errors import DataError
 
 SCHEMA = 1
@@ -47,6 +49,7 @@ class _Shard(msgspec.Struct):
 
     file: str
     bytes: int | None = None
+    etag: str = ""
 
 
 class _Dataset(msgspec.Struct):
@@ -71,11 +74,13 @@ class ShardIndex:
     post_hash: NDArray[np.uint64]  # (n,)
 
     def __init__(self, folder: str | Path) -> None:
-        self.folder = Path(folder)
-        self.dataset, self._told = _read_dataset(self.folder)
+        self.source = addresses.text(folder)
+        # Of an address, the copy in the cache, whose files are fetched when they are opened.
+        self.folder = addresses.place(self.source) if addresses.is_address(folder) else Path(folder)
+        self.dataset, self._told = _read_dataset(self.source)
         self.name, self.sha256 = self._told.name, self._told.sha256
         # A foreign shard's path may be absolute, or lead out of the folder.
-        self.shards: list[Path] = [self.folder / entry.file for entry in self._told.shards]
+        self.shards = [addresses.join(self.source, entry.file) for entry in self._told.shards]
         self._map_arrays()
         # pid and tars: a forked worker must not share the parent's table.
         self._tars: tuple[int, OrderedDict[int, _Tar]] = (os.getpid(), OrderedDict())
@@ -87,7 +92,7 @@ class ShardIndex:
     @cached_property
     def vocabulary(self) -> vocabulary.Vocabulary:
         """The vocabulary that the labels are ids of."""
-        return vocabulary.read(self.folder / "vocab.json")
+        return vocabulary.read(addresses.local(addresses.join(self.source, "vocab.json")))
 
     @cached_property
     def shard_starts(self) -> NDArray[np.int64]:
@@ -109,7 +114,12 @@ class ShardIndex:
         return self.label_values[self.label_offsets[i] : self.label_offsets[i + 1]]
 
     def read(self, i: int) -> bytes:
-        """The JPEG file of image ``i``; raises DataError when the tar is shorter than the index says."""
+        """The JPEG file of image ``i``; raises DataError when the tar is shorter than the index says.
+
+        Of a tar at an address, BadImage for a photo that the store does not give.
+        """
+        if isinstance(self.shards[self._shard[i]], str) and self._remote is not None:
+            return self._remote.read(i)
         size = int(self._size[i])
         # Holding the tar keeps its descriptor open even if another thread drops it from the table.
         tar = self._tar(int(self._shard[i]))
@@ -120,6 +130,24 @@ class ShardIndex:
                 "the shard is truncated: copy or build it again"
             )
         return data
+
+    def ahead(self, order: Iterable[NDArray[np.int64]]) -> AbstractContextManager[None]:
+        """A block in which what ``order`` names, batch by batch, is read ahead where that helps."""
+        return nullcontext() if self._remote is None else self._remote.ahead(order)
+
+    def requests(self, images: NDArray[np.int64]) -> tuple[int, int, int] | None:
+        """Requests for these photos, their bytes, and those drawn; None where the shards lie on the disk."""
+        if self._remote is None:
+            return None
+        spans = self._remote.places.spans(np.unique(images))
+        return len(spans), sum(span.stop - span.start for span in spans), int(self._size[images].sum())
+
+    @cached_property
+    def _remote(self) -> remote.Remote | None:
+        places = remote.Places(self._shard, self._offset, self._size)
+        told = [(entry.bytes, entry.etag) for entry in self._told.shards]
+        key = self.key if self.dataset.get("kind") == "shards" else None
+        return remote.open_remote(self.sha256, self.shards, told, places, key)
 
     def check(self) -> ShardIndex:
         """Itself, when every number of the index points where one can be; DataError otherwise.
@@ -134,6 +162,8 @@ class ShardIndex:
             found = pool.map(files.sha256, [self._place(name) for name in arrays if name in told.arrays])
         for name, digest in zip([name for name in arrays if name in told.arrays], found, strict=True):
             if digest != told.arrays[name]:
+                if addresses.is_address(self.source):
+                    self._place(name).unlink()
                 raise DataError(
                     f"{self.folder}: index/{name}.npy is damaged or was changed: dataset.json says another "
                     f"sha256; {_AGAIN}"
@@ -146,7 +176,7 @@ class ShardIndex:
         return self
 
     def _place(self, name: str) -> Path:
-        return self.folder / FOLDER / f"{name}.npy"
+        return addresses.local(addresses.join(self.source, f"{FOLDER}/{name}.npy"))
 
     def _map_arrays(self) -> None:
         kinds = self._told.label_kinds
@@ -175,14 +205,14 @@ class ShardIndex:
                 table = OrderedDict()
                 self._tars = (os.getpid(), table)
             if shard not in table:
-                table[shard] = _Tar(self.shards[shard], self._told.shards[shard].bytes)
+                table[shard] = _Tar(Path(self.shards[shard]), self._told.shards[shard].bytes)
             table.move_to_end(shard)
             if len(table) > _OPEN_FILES:
                 table.popitem(last=False)
             return table[shard]
 
     def __getstate__(self) -> dict[str, Any]:
-        return {"folder": self.folder}
+        return {"folder": self.source}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__init__(state["folder"])  # type: ignore[misc]
@@ -218,10 +248,11 @@ def open_index(folder: str | Path) -> ShardIndex:
     return ShardIndex(folder).check()
 
 
-def _read_dataset(folder: Path) -> tuple[dict[str, Any], _Dataset]:
-    if not folder.is_dir():
+def _read_dataset(folder: str) -> tuple[dict[str, Any], _Dataset]:
+    if not (addresses.is_address(folder) or Path(folder).is_dir()):
         raise DataError(f"shard folder {folder} does not exist; make it with wsl-det build_shards")
-    value = files.read_json(folder / "dataset.json", "data set description")
+    path = addresses.local(addresses.join(folder, "dataset.json"))
+    value = files.read_json(path, "data set description")
     if not isinstance(value, dict) or value.get("schema") != SCHEMA:
         found = value.get("schema") if isinstance(value, dict) else type(value).__name__
         raise DataError(f"{folder}/dataset.json has schema {found!r:.60}; this version reads {SCHEMA}")

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from pretrain.shards.write import Planned, Rejection, Written, write_shard
-from wsl_det.core import files, locks, log
+from wsl_det.core import addresses, files, leases, locks, log, stores
 from wsl_det.errors import DataError
 
 # Part of every plan: raise it when the same plan gives other bytes.
@@ -59,6 +59,47 @@ def partial_folder(final: Path) -> Iterator[Path]:
             raise
 
 
+@contextmanager
+def output_folder(output: str | Path) -> Iterator[Path]:
+    """``partial_folder``; for an address, what it holds is put there in the end, dataset.json last."""
+    if not addresses.is_address(output):
+        with partial_folder(Path(output)) as folder:
+            yield folder
+        return
+    address, home = addresses.text(output), addresses.folder(output)
+    lock = leases.alone(f"{address}/.lock", address, "wait for it, or end it", error=DataError)
+    with lock, partial_folder(home) as folder:
+        yield folder
+        addresses.put(folder, address, last=("dataset.json",), without=folder / WORK)
+    shutil.rmtree(home)
+
+
+def must_be_new(output: str | Path) -> None:
+    """Raise DataError when ``output`` holds something that no killed run of ours has left."""
+    if addresses.is_address(output):
+        home = addresses.folder(output)
+        begun = home.with_name(f".{home.name}.partial").is_dir()
+        filled = addresses.exists(addresses.join(output, "dataset.json") if begun else output)
+    else:
+        output = Path(output)
+        filled = (output.exists() or output.is_symlink()) and not (
+            output.is_dir() and not any(output.iterdir())
+        )
+    if filled:
+        raise DataError(f"{output} already holds something; choose another --output, or remove it first")
+
+
+def put_shard(shard: Written, address: str) -> None:
+    """Move the tar of a finished shard to its address, unless an earlier run did; then it must be there."""
+    moved = shard.file.with_suffix(".put")
+    if shard.file.is_file():
+        stores.put(shard.file, address)
+        moved.write_text(address, encoding="utf-8")
+        shard.file.unlink()
+    elif moved.read_text(encoding="utf-8") != address or stores.info(address).size != shard.bytes:
+        raise DataError(f"{address} is not what an earlier run put there; choose another --output")
+
+
 def _keep(scratch: Path) -> str:
     """Remove a folder in which nothing is finished; else say what is kept."""
     finished = len(list((scratch / WORK).glob("*.json")))
@@ -86,6 +127,8 @@ def finished_shard(folder: Path, numbered: tuple[int, Planned], *, max_short_sid
         return dataclasses.replace(shard, file=path)
 
     def whole(shard: Written) -> bool:
+        if path.with_suffix(".put").is_file():
+            return not path.is_file()
         return not shard.keys or (path.is_file() and path.stat().st_size == shard.bytes)
 
     return remembered(path, plan, make, whole)
@@ -99,7 +142,7 @@ def remembered(
     if (shard := _read(record, plan)) is not None and whole(shard):
         return shard
     shard = make()
-    value = {"plan": plan, **vars(shard), "file": str(shard.file)}
+    value = {"plan": plan, **vars(shard), "file": addresses.text(shard.file)}
     files.write_json(record, value, indent=None)
     return shard
 

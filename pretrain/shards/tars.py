@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO, NamedTuple
 
-from wsl_det.core import foreign
+from wsl_det.core import addresses, foreign
 from wsl_det.errors import DataError
 
 _BLOCK = 512
@@ -41,16 +41,16 @@ class _Headers(io.BufferedReader):
         return super().read(size)
 
 
-def contents(path: str | Path) -> Contents:
+def contents(path: str | Path, buffer: int = 1 << 14) -> Contents:
     """What a plain tar holds, and those that were appended to it (``cat``); folders are passed over.
 
     Links, devices, names that leave the archive, pickles and hidden files (``._x.jpg``, which macOS adds)
-    are refused, each with its reason. Raises DataError when the tar is compressed, damaged or truncated,
-    or followed by bytes that are no tar.
+    are refused, each with its reason. Of an address, ``buffer`` bytes are read at a time. Raises DataError
+    when the tar is compressed, damaged or truncated, or followed by bytes that are no tar.
     """
     found = Contents([], {})
     try:
-        with _Headers(io.FileIO(path)) as file:
+        with _Headers(addresses.raw(path), buffer) as file:
             for member in _members(file):
                 if (why := _refusal(member)) is None:
                     name = str(PurePosixPath(member.name))
@@ -61,7 +61,7 @@ def contents(path: str | Path) -> Contents:
         raise DataError(f"tar {path} does not exist") from None
     except (tarfile.TarError, ValueError, OverflowError, EOFError) as error:
         again = "copy or download it again, and unpack a compressed one to a plain .tar"
-        advice = foreign.remedy(foreign.head(path), again)
+        advice = foreign.remedy(addresses.head(path), again)
         raise DataError(f"{path} is no whole, uncompressed tar ({error}); {advice}") from None
     return found
 

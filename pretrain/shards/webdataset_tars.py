@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 from pretrain.posts.files import record_of_line
 from pretrain.posts.records import Columns, Ledger, Post, from_record
@@ -20,6 +20,7 @@ from pretrain.shards import images, tars
 from pretrain.shards.images import Located
 from pretrain.shards.tars import Member
 from wsl_det import errors
+from wsl_det.core import addresses
 from wsl_det.core.photos import BadImage
 from wsl_det.errors import DataError
 
@@ -46,22 +47,22 @@ class Sample(NamedTuple):
     where: Located
 
 
-def expand(patterns: Sequence[str | Path]) -> list[Path]:
+def expand(patterns: Sequence[str | Path]) -> list[str | Path]:
     """The tars that names and globs stand for; raises DataError for folders and for none."""
     found = [path for pattern in patterns for path in images.expand(pattern)]
     for path in found:
-        if path.is_dir():
+        if isinstance(path, Path) and path.is_dir():
             raise DataError(f"samples {path} is a folder; name its tars: {path}/*.tar")
-        if not path.exists():
+        if isinstance(path, Path) and not path.exists():
             raise DataError(f"tar {path} does not exist")
-    if len({path.resolve() for path in found}) < len(found):
+    if len({path if isinstance(path, str) else path.resolve() for path in found}) < len(found):
         raise DataError("a tar is named twice; its samples would count double")
     return found
 
 
-def namesakes(paths: Sequence[Path]) -> frozenset[str]:
+def namesakes(paths: Sequence[str | Path]) -> frozenset[str]:
     """Names that several of the tars bear: they are no part of an id."""
-    counts = Counter(path.stem for path in paths)
+    counts = Counter(Path(path).stem for path in paths)
     return frozenset(name for name, count in counts.items() if count > 1)
 
 
@@ -73,6 +74,7 @@ def read_tar(
     shared: frozenset[str] = frozenset(),
     *,
     classes: Sequence[str] | None = None,
+    buffer: int = 1 << 14,
 ) -> Iterator[Sample]:
     """The samples of a tar in its order; with ``classes``, those of ``.cls`` members, without hashtags.
 
@@ -80,12 +82,17 @@ def read_tar(
 
     What is no post is counted in ``ledger``, members that are refused are added to ``refused``
     as TAR/MEMBER with the reason. A sample without an id of its own is called TAR/KEY; where
-    several tars share that name (``shared``) it is a DataError, as is a tar that is damaged.
+    several tars share that name (``shared``) it is a DataError, as is a tar that is damaged. Of an address,
+    ``buffer`` bytes are read at a time.
     """
-    path = Path(path)
-    found = tars.contents(path)
+    whole = str(path) if addresses.is_address(path) else str(Path(path).absolute())
+    found = tars.contents(path, buffer)
+    file_, path = (
+        addresses.opened(path, buffer),
+        Path(path.partition("?")[0] if isinstance(path, str) else path),
+    )
     refused.update({f"{path.name}/{name}": why for name, why in found.refused.items()})
-    with open(path, "rb") as file:
+    with file_ as file:
         for key, members in _grouped(found.files):
             ledger.records[str(path)] += 1
             record = (
@@ -105,7 +112,7 @@ def read_tar(
             member = members[image]
             post = replace(post, image=f"{path.name}/{member.name}")
             turn = orientation_noted(record)
-            yield Sample(post, Located(str(path.absolute()), member.offset, member.size, turn))
+            yield Sample(post, Located(whole, member.offset, member.size, turn))
 
 
 class SampleTars:
@@ -114,7 +121,7 @@ class SampleTars:
     Images can be looked up while their post is the last one read: nothing else is kept.
     """
 
-    def __init__(self, paths: Sequence[Path], classes: Sequence[str] | None = None) -> None:
+    def __init__(self, paths: Sequence[str | Path], classes: Sequence[str] | None = None) -> None:
         self.paths, self.classes = paths, classes
         self.refused: dict[str, str] = {}
         self._last: Sample | None = None
@@ -167,7 +174,7 @@ def _grouped(files: Iterable[Member]) -> Iterator[tuple[str, dict[str, Member]]]
         yield key, members
 
 
-def _record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any:
+def _record(file: IO[bytes], members: dict[str, Member], columns: Columns) -> Any:
     """The posts' columns of a sample, or why there are none."""
     record: Any = {}
     if "json" in members:
@@ -186,7 +193,7 @@ def _record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any
     return record
 
 
-def _class_record(file: BinaryIO, members: dict[str, Member], columns: Columns) -> Any:
+def _class_record(file: IO[bytes], members: dict[str, Member], columns: Columns) -> Any:
     """The id, ``exif`` and ``cls`` of a sample with a class, or why there are none."""
     if "cls" not in members:
         return "no .cls in the sample"
@@ -229,7 +236,7 @@ def class_list(path: str | Path | None) -> tuple[str, ...]:
     return found
 
 
-def _read(file: BinaryIO, member: Member) -> bytes:
+def _read(file: IO[bytes], member: Member) -> bytes:
     if member.size > _LONGEST_TEXT:
         raise ValueError(member)
     file.seek(member.offset)

@@ -72,6 +72,7 @@ class Written:
     rejected: list[Rejection] = field(default_factory=list)
     bytes: int = 0
     sha256: str = ""
+    etag: str = ""  # of a tar at an address that stays there
     dropped: Counter[str] = field(default_factory=Counter)  # posts left out, by reason
     apart: Counter[str] = field(default_factory=Counter)  # images in no arm of a comparison, by reason
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import NamedTuple, Protocol
 
@@ -59,6 +60,7 @@ class Posts(Protocol):
     def __len__(self) -> int: ...
     def key(self, image: int) -> str: ...
     def read(self, image: int) -> bytes: ...
+    def ahead(self, order: Iterable[NDArray[np.int64]]) -> AbstractContextManager[None]: ...
 
 
 class Batch(NamedTuple):
@@ -139,7 +141,8 @@ class Loader:
 
     def batches(self, start: int, stop: int, stream_hash: str) -> Iterator[Batch]:
         """The batches of the steps ``start`` .. ``stop - 1``; ``stream_hash`` names what came before."""
-        with ThreadPoolExecutor(self._threads, thread_name_prefix="decode") as pool:
+        pool = ThreadPoolExecutor(self._threads, thread_name_prefix="decode")
+        with self._posts.ahead(self._order(start, stop)), pool:
             ahead: deque[_Pending] = deque()
             try:
                 for step in range(start, stop):
@@ -151,6 +154,12 @@ class Loader:
             finally:
                 # Whoever stops early must not wait for what was read ahead.
                 pool.shutdown(wait=True, cancel_futures=True)
+
+    def _order(self, start: int, stop: int) -> Iterator[NDArray[np.int64]]:
+        """What this process will read, step by step; of a stream of its own, for another thread."""
+        share, stream = self._share, self._stream.twin()
+        for step in range(start, stop):
+            yield stream.take(step * share.batch + share.rows.start, share.rows.stop - share.rows.start)
 
     def _begin(self, step: int, pool: ThreadPoolExecutor) -> _Pending:
         share = self._share

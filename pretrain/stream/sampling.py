@@ -10,6 +10,7 @@ without what came before it; that is what makes resuming and re-splitting exact.
 
 from __future__ import annotations
 
+import copy
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -202,6 +203,12 @@ class SampleStream:
             parts.append(part)
             start, count = start + len(part), count - len(part)
         return np.concatenate(parts) if parts else np.empty(0, dtype=np.int64)
+
+    def twin(self) -> SampleStream:
+        """The same stream for another thread: what is remembered of the last draws is not shared."""
+        twin = copy.copy(self)
+        twin._ends, twin._plans, twin._drawn = list(self._ends), dict(self._plans), None
+        return twin
 
     def epoch_at(self, start: int) -> tuple[int, int]:
         """(epoch, draws already made in it) at place ``start`` of the stream."""

@@ -112,7 +112,8 @@ def _batches(
         except BadImage:
             return None
 
-    with ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
+    order = (images[first : first + batch] for first in range(0, len(images), batch))
+    with posts.ahead(order), ThreadPoolExecutor(num_threads, thread_name_prefix="decode") as pool:
         for first in range(0, len(images), batch):
             part = [int(i) for i in images[first : first + batch]]
             whole = [

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -102,6 +103,10 @@ class Photos:
             return image_files.as_jpeg(self.split.read(image))
         except BadImage:
             return b""  # the loader counts it as no image and shows another
+
+    def ahead(self, order: Iterable[NDArray[np.int64]]) -> AbstractContextManager[None]:
+        """Nothing is read ahead of a disk."""
+        return nullcontext()
 
     @cached_property
     def hashes(self) -> NDArray[np.uint64]:

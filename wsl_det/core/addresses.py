@@ -42,7 +42,11 @@ def is_address(value: object) -> bool:
 
 def text(value: str | Path) -> str:
     """An address as text, whatever became of its slashes."""
-    return _ADDRESS.sub(r"\1://", str(value), count=1) if isinstance(value, Path) else value
+    return (
+        _ADDRESS.sub(r"\1://", str(value), count=1)
+        if is_address(value) and isinstance(value, Path)
+        else str(value)
+    )
 
 
 def join(folder: str | Path, name: str) -> str | Path:
@@ -75,7 +79,7 @@ def place(address: str, kind: str = "read") -> Path:
 
 def of(path: str | Path) -> str:
     """The address that a scratch folder of ``folder`` stands for; empty for a path of the user's."""
-    found = public(str(path)) if f"/{MIRROR}/" in str(path) else ""
+    found = public(str(path)) if f"/{MIRROR}/written/" in str(path) else ""
     return found if is_address(found) else ""
 
 
@@ -207,9 +211,10 @@ def folder(value: str | Path) -> Path:
     return place(text(value), "written") if is_address(value) else Path(value)
 
 
-def put(below: Path, address: str, last: Collection[str] = ()) -> None:
+def put(below: Path, address: str, last: Collection[str] = (), without: Path | None = None) -> None:
     """Copy the files below a folder there, but for hidden ones, those named in ``last`` at the end."""
     found = [path for path in below.rglob("*") if path.is_file() and not path.name.startswith(".")]
+    found = [path for path in found if without not in path.parents]
     for path in sorted(found, key=lambda path: (path.name in last, path)):
         stores.put(path, f"{address.rstrip('/')}/{path.relative_to(below).as_posix()}")
 

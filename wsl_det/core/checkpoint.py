@@ -17,8 +17,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsl_det.core import dist, files, foreign, locks, log
-from wsl_det.errors import CheckpointError, ConfigError, as_lines, as_words, first_line
+from wsl_det.core import dist, files, foreign, leases, locks, log, run_store
+from wsl_det.errors import CheckpointError, ConfigError, DataError, WslError, as_lines, as_words, first_line
 
 _NAME = re.compile(r"model_(\d{7,})\.pth")
 FINAL, LOCK = "model_final.pth", ".run.lock"
@@ -48,6 +48,7 @@ class RunFolder:
         self.path, self.for_good = Path(path), for_good
         self.keep, self.milestone = max(1, keep), milestone
         self._own = ExitStack()
+        self.store = run_store.behind(self.path, self.keep)
 
     def claim(self, resume: bool, *, room_for: int = 0, wait_s: float | None = None) -> RunFolder:
         """Make the folder this run's own until it is released; every process of the job calls this.
@@ -60,6 +61,14 @@ class RunFolder:
         """
         patience = _PATIENCE_S if resume and wait_s is None else wait_s or 0.0
         dist.everywhere(lambda: self._claim(resume, room_for, patience) if dist.is_main() else None)
+        if self.store is not None:  # machines beside the main process's have a scratch folder of their own
+            dist.everywhere(lambda: self.pulled() if not dist.is_main() and not dist.local_rank() else None)
+        return self
+
+    def pulled(self) -> RunFolder:
+        """Itself, after a run folder at an address has been fetched."""
+        if self.store is not None:
+            self.store.pull()
         return self
 
     def __enter__(self) -> RunFolder:
@@ -78,8 +87,16 @@ class RunFolder:
         try:
             advice = "wait for it, end it, or choose another OUTPUT_DIR"
             self._own.enter_context(locks.alone(self.path / LOCK, str(self.path), advice, wait_s=wait_s))
+            if self.store is not None:
+                address, wait_s = self.store.address, wait_s and max(wait_s, leases.EXPIRY + 10)
+                lease = leases.alone(f"{address}/{LOCK}", address, advice, wait_s=wait_s)
+                self.store.check = self._own.enter_context(lease)
+                self.store.pull()
             for scrap in self.path.glob(".model_*.pth"):
                 scrap.unlink()  # half a checkpoint of a killed run
+        except WslError:
+            self._own.close()
+            raise
         except OSError as error:
             raise ConfigError(
                 f"nothing can be written into OUTPUT_DIR {self.path} ({error.strerror}); choose another"
@@ -87,6 +104,8 @@ class RunFolder:
         try:
             self._check_free(resume)  # another run may have ended since
             self.check_room(room_for)
+            if self.store is not None:
+                self._own.callback(self.store.finish)
         except ConfigError:
             self._own.close()
             with suppress(OSError):
@@ -130,6 +149,11 @@ class RunFolder:
             milestone = self.milestone and (number + 1) % self.milestone == 0
             if not milestone and number + 1 not in self.for_good:
                 old.unlink(missing_ok=True)
+        if self.store is not None:
+            try:
+                self.store.put()
+            except DataError as error:
+                raise CheckpointError(str(error)) from None
         return path
 
     def save_final(self, payload: Mapping[str, Any]) -> Path:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from wsl_det.core import dist, log, yaml_files
+from wsl_det.core import addresses, dist, log, yaml_files
 from wsl_det.core.config import Config
 from wsl_det.detector.coco_records import CocoDataset
-from wsl_det.errors import ConfigError
+from wsl_det.errors import ConfigError, DataError
 
 # Off in Detectron2 by default, and not done by our loop: asking for them must not pass in silence.
 _MUST_BE = {
@@ -76,8 +75,9 @@ def with_seed(cfg: Config, *, resume: bool) -> Config:
 
 def _recorded_seed(cfg: Config) -> int | None:
     try:
-        tree = yaml_files.read(Path(cfg.OUTPUT_DIR) / "config.yaml")
-    except ConfigError:
+        folder = addresses.of(cfg.OUTPUT_DIR) or cfg.OUTPUT_DIR
+        tree = yaml_files.read(addresses.local(addresses.join(folder, "config.yaml")))
+    except (ConfigError, DataError):
         return None
     recorded = tree.get("SEED") if isinstance(tree, dict) else None
     return recorded if isinstance(recorded, int) and recorded >= 0 else None

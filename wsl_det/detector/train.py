@@ -87,7 +87,7 @@ def _train(job: Job) -> dict[str, Any]:
 def _evaluate_only(job: Job) -> dict[str, Any]:
     cfg = job.cfg
     settings.check(cfg)
-    if job.resume and (latest := RunFolder(cfg.OUTPUT_DIR).latest()):
+    if job.resume and (latest := RunFolder(cfg.OUTPUT_DIR).pulled().latest()):
         cfg = cfg.override(MODEL__WEIGHTS=str(latest[1]))
     if not cfg.MODEL.WEIGHTS:
         raise ConfigError("--eval-only needs a detector: MODEL.WEIGHTS PATH/model_final.pth, or --resume")

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import stores_world
 
-from tests import stores_world
 from wsl_det.core import addresses, stores
 from wsl_det.errors import ConfigError, DataError, WslError
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+
 import cv2
 import numpy as np
 import pytest
@@ -34,6 +36,9 @@ class MemoryPosts:
 
     def key(self, image: int) -> str:
         return f"photo{image:03d}"
+
+    def ahead(self, order: object) -> nullcontext[None]:
+        return nullcontext()
 
     def read(self, image: int) -> bytes:
         self.reads.append(image)
