@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from wsl_det.core import words
 
@@ -25,6 +25,9 @@ _FILTERS: dict[str, Callable[..., str]] = {
     "interval": lambda *given: words.interval(*given).replace(" to", "\xa0to"),
     "p_value": lambda *given: words.p_value(*given).replace(" ", "\xa0"),
 }
+_HEADING = re.compile(r"<h2(?: id=\"([^\"]*)\")?>(.*?)</h2>", re.DOTALL)
+_SECTIONS = 4
+"""From so many sections on, a page begins with the list of them."""
 # Control characters, lone surrogates (not UTF-8), marks that turn the direction of what follows.
 _UNSHOWN = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff\ufffe\uffff]")
 
@@ -48,8 +51,24 @@ def load(name: str, folder: str | Path, **filters: Callable[..., str]) -> jinja2
     script = (_HERE / "page.js").read_text(encoding="utf-8")
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     environment.globals.update(script=Markup(script), script_hash=f"sha256-{digest}")
-    environment.filters.update(_FILTERS | filters)
+    environment.filters.update(_FILTERS | {"contents": contents} | filters)
     return environment.get_template(name)
+
+
+def contents(body: Markup) -> Markup:
+    """A page's body with a list of its sections before the first one, where there are ``_SECTIONS``."""
+    found = list(_HEADING.finditer(body))
+    if len(found) < _SECTIONS:
+        return body
+    names = [heading[1] or f"section-{i}" for i, heading in enumerate(found, 1)]
+    links = " ".join(
+        f'<a href="#{name}">{escape(Markup(heading[2]).striptags())}</a>'
+        for name, heading in zip(names, found, strict=True)
+    )
+    named = iter(names)
+    text = _HEADING.sub(lambda heading: f'<h2 id="{next(named)}">{heading[2]}</h2>', str(body))
+    first = text.index("<h2 ")
+    return Markup(f'{text[:first]}<nav class="contents">{links}</nav>\n{text[first:]}')
 
 
 def printable(value: T, most: int | None = None) -> T:

@@ -17,6 +17,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from markupsafe import Markup
 from PIL import Image
 
 from benchmarks import simulation
@@ -332,3 +333,15 @@ def test_equal_figures_are_equal_bytes() -> None:
     first, second = (figures.drawing("x", "$5 & <b>", make) for _ in range(2))
     assert first == second
     assert "&lt;b&gt;" in first.svg and "$5" in first.svg
+
+
+def test_a_long_page_begins_with_its_sections_and_hostile_headings_stay_text() -> None:
+    headings = ["a &lt;script&gt;", 'b" onclick="x', "<em>c</em>", "d"]
+    body = Markup("<h1>t</h1>" + "".join(f"<h2>{one}</h2><p>p</p>" for one in headings))
+    found = str(pages.contents(body))
+    assert "<script>" not in found and found.count("<h2 id=") == 4
+    assert '<a href="#section-1">a &lt;script&gt;</a>' in found and "onclick=&#34;x</a>" in found
+    assert '<a href="#section-3">c</a>' in found
+    assert (
+        found.index("<nav") < found.index("<h2") and str(pages.contents(Markup("<h2>a</h2>"))) == "<h2>a</h2>"
+    )

@@ -55,7 +55,8 @@ def collect(study: Study) -> dict[str, Any]:
     figures = [finished(figure) for figure in layout.figures(study)]
     used = {str(path): path for entry in study.entries for path in entry.files}
     meta = provenance.header("scaling study", SCHEMA, used)
-    return {"title": study.title, "figures": figures, "meta": meta}
+    curves = [panel for figure in figures if figure["kind"] == "images" for panel in figure["panels"]]
+    return {"title": study.title, "answer": words.answer(curves), "figures": figures, "meta": meta}
 
 
 def finished(figure: dict[str, Any]) -> dict[str, Any]:

@@ -24,6 +24,8 @@ _PAPER = "#8b95a3"
 _BANDS = 2
 """Lines with a shaded interval; the intervals of more would hide each other and stand in the table alone."""
 _MARKERS = "os^Dv<>P"
+_APART = 0.012
+"""Of the axis, between points of lines that are measured at the same place."""
 _DASHES: tuple[Any, ...] = ("-", (0, (4, 2)), (0, (1, 1.5)), (0, (5, 1.5, 1, 1.5)))
 
 
@@ -59,7 +61,7 @@ def _curves(record: dict[str, Any], narrow: bool) -> Figure:
     figure, places = _sheet(len(panels), narrow, columns, 2.9 if columns == 2 else 2.6)
     for axes, panel in zip(places, panels, strict=True):
         for one in panel["series"]:
-            _line(axes, record, panel, one)
+            _line(axes, record, panel | {"log": record["kind"] == "images"}, one)
         _name_reference(axes, panel)
         _chance(axes, panel)
         axes.set_title(_title(panel), pad=8)
@@ -83,7 +85,7 @@ def _title(panel: Mapping[str, Any], *more: str, apart: str = " · ") -> str:
 
 def _line(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any], one: Mapping[str, Any]) -> None:
     points = one["points"]
-    places = _along(panel, one)
+    places = _apart(panel, one)
     hue = _PAPER if one["paper"] else colour(one["colour"], len(record["colours"]))
     if one["fit"] is not None and any(point["paper"] is None for point in points):
         band = one["fit"]["band"]
@@ -104,6 +106,22 @@ def _line(axes: Axes, record: Mapping[str, Any], panel: Mapping[str, Any], one: 
     axes.plot(places, values, color=hue, linestyle=style, linewidth=1.5, markersize=4.8, zorder=3,
               marker=_MARKERS[one["colour"] % len(_MARKERS)], markeredgecolor="white",
               markeredgewidth=0.5)  # fmt: skip
+
+
+def _apart(panel: Mapping[str, Any], one: Mapping[str, Any]) -> list[float]:
+    """Where a line's points are drawn: beside other lines' at the same x, whose intervals they would hide."""
+    own = [other for other in panel["series"] if not other["paper"]]
+    places = _along(panel, one)
+    if one["paper"] or len(own) < 2:
+        return places
+    shift = own.index(one) - (len(own) - 1) / 2
+    if panel["order"]:
+        return [place + 0.05 * shift for place in places]
+    every = [place for other in own for place in _along(panel, other)]
+    if panel["log"]:
+        reach = math.log10(max(every) / min(every)) or 1.0
+        return [place * 10 ** (_APART * reach * shift) for place in places]
+    return [place + _APART * (max(every) - min(every)) * shift for place in places]
 
 
 def _along(panel: Mapping[str, Any], one: Mapping[str, Any]) -> list[Any]:

@@ -137,3 +137,28 @@ def mean_difference(one: Mapping[str, Any] | None, compared: Sequence[Mapping[st
         f"Averaged over {groups} pairs of curves the slope of {large} differs from that of {small} by "
         f"{signed(one['value'])} points per tenfold ({span(one['interval'])}, p {equals(one['p'])}){sure}."
     ]
+
+
+def answer(panels: Sequence[Mapping[str, Any]]) -> list[str]:
+    """What a study shows, a sentence for each panel of curves: do more photos help, and whom more?"""
+    return [sentence for panel in panels if (sentence := _answer(panel))]
+
+
+def _answer(panel: Mapping[str, Any]) -> str:
+    ends = [one["fit"]["slope"]["interval"] for one in panel["series"] if one["fit"] and not one["paper"]]
+    if not ends:
+        return ""
+    up, down = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
+    whole = {(len(ends), 0): "more photos help", (0, len(ends)): "more photos hurt"}
+    text = whole.get((up, down), "that more photos help is not shown" if not up else "")
+    text = text or f"more photos help on {up} of {len(ends)} curves"
+    if down and (up, down) not in whole:
+        text += f", and on {down} of {len(ends)} curves they hurt"
+    verdicts = {one["verdict"] for one in panel["comparisons"]}
+    if bound.BOUND in verdicts:
+        text += "; the smaller trunk cannot use them as the larger one does (it is capacity-bound)"
+    elif verdicts & {bound.STEEPER, bound.OPEN}:
+        text += "; they help the larger trunk more"
+    elif verdicts:
+        text += "; that they help a larger trunk more is not shown"
+    return f"{panel['title'][:1].upper()}{panel['title'][1:]}, {panel['axis']}: {text}."
