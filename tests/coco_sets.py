@@ -29,6 +29,11 @@ def _rle(polygons: list[list[float]], height: int, width: int) -> dict[str, Any]
     return {"size": [height, width], "counts": rle["counts"].decode()}
 
 
+def rle_of(box: list[float], size: int = 240) -> dict[str, Any]:
+    """The octagon of a box as the masks of ``make`` have it."""
+    return _rle([_polygon(*box)], size, size + 17)
+
+
 def make(
     rng: np.random.Generator,
     *,
@@ -51,7 +56,7 @@ def make(
     results: list[dict[str, Any]] = []
 
     def shape(box: list[float]) -> dict[str, Any]:
-        return {"segmentation": _rle([_polygon(*box)], size, size + 17)} if masks else {}
+        return {"segmentation": rle_of(box, size)} if masks else {}
 
     for image_id in image_ids[: images - 1]:
         for _ in range(rng.poisson(objects)):

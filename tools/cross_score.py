@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace, RawDescriptionHelpFormatter
 
-from wsl_det.core.arguments import Tool
+from wsl_det.core.arguments import Tool, add_protocol_arg
 
 _NOTES = """\
 CONFIG and WEIGHTS are a detector's config file (config.yaml of its run, say) and its model_final.pth, from
@@ -25,6 +25,7 @@ def options(parser: ArgumentParser) -> None:
     add("--output", required=True, metavar="DIR", help="cross.json, cross.html, predictions")
     add("--bootstrap", type=int, default=1000, help="image resamples (default %(default)s)")
     add("--seed", type=int, default=0, help="of the resamples (default %(default)s)")
+    add_protocol_arg(parser)
     add("opts", nargs="*", metavar="KEY VALUE", help="config keys for both detectors")
 
 
@@ -33,7 +34,7 @@ def run(args: Namespace) -> None:
 
     from wsl_det.core import config, log
     from wsl_det.detector import cross_score, datasets, defaults
-    from wsl_det.gain import cross_page, cross_table
+    from wsl_det.gain import cross_page, cross_table, inputs
     from wsl_det.zoo import resolve
 
     log.setup()
@@ -45,8 +46,10 @@ def run(args: Namespace) -> None:
         for name, (path, weights) in (("baseline", args.baseline), ("candidate", args.candidate))
     ]
     output = Path(args.output)
-    gt, cells = cross_score.run(detectors, args.dataset, datasets.registered(args.register), output)
-    content = cross_table.make(gt, cells, ("baseline", "candidate"), options)
+    known = datasets.registered(args.register)
+    inputs.ground_truth(datasets.locate(args.dataset, known)[0], args.protocol)  # before all is detected
+    gt, cells = cross_score.run(detectors, args.dataset, known, output)
+    content = cross_table.make(gt, cells, ("baseline", "candidate"), options, args.protocol)
     page = cross_table.write(content, output, cross_page.render(content))
     print("\n".join([*cross_table.lines(content), f"written: {page}"]))
 

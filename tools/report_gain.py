@@ -5,12 +5,12 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 
-from wsl_det.core.arguments import Tool, add_verdict_args
+from wsl_det.core.arguments import Tool, add_protocol_arg, add_verdict_args
 
 
 def options(parser: ArgumentParser) -> None:
     add = parser.add_argument
-    add("--gt", required=True, metavar="GT.json", help="COCO annotation file")
+    add("--gt", required=True, metavar="GT.json", help="COCO or LVIS annotation file")
     several = "COCO results; several files are runs with different training seeds"
     add("--baseline", required=True, nargs="+", metavar="P.json", help=several)
     add("--candidate", required=True, nargs="+", metavar="P.json", help=several)
@@ -45,6 +45,7 @@ def options(parser: ArgumentParser) -> None:
         help='exit with 1 unless the 95%% interval of a gain begins high enough: "AP >= -0.5", any metric, '
         "factor, kind or group",
     )
+    add_protocol_arg(parser)
     add_verdict_args(parser)
 
 
@@ -63,6 +64,7 @@ def run(args: Namespace) -> int:
         allow_mismatch=args.allow_mismatch,
         duplicates=duplicates.read(args.verdicts, args.duplicates),
         names=tuple(args.names) if args.names else None,
+        protocol=args.protocol,
     )
     page = report.write(made, args.output, args.images)
     print("\n".join(verdict.summary(made.content)))

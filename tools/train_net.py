@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from argparse import ArgumentParser, Namespace
 
-from wsl_det.core.arguments import RESUME_HELP, Tool, add_launch_args, launch_options
+from wsl_det.core.arguments import (
+    RESUME_HELP,
+    Tool,
+    add_launch_args,
+    add_protocol_arg,
+    launch_options,
+)
 
 
 def options(parser: ArgumentParser) -> None:
@@ -21,26 +27,33 @@ def options(parser: ArgumentParser) -> None:
         metavar=("NAME", "JSON", "IMAGE_DIR"),
         help="a COCO-format data set for DATASETS.TRAIN or DATASETS.TEST; may be given several times",
     )
+    add_protocol_arg(parser)
     add_launch_args(parser)
     add("opts", nargs="*", metavar="KEY VALUE", help="config keys: OUTPUT_DIR runs/x ...")
 
 
 def run(args: Namespace) -> None:
+    from functools import partial
+
     from wsl_det.core import config, dist
     from wsl_det.detector import datasets, defaults, train
     from wsl_det.evaluation import coco_ap
+    from wsl_det.gain import inputs
     from wsl_det.zoo import resolve
 
     path = config.config_path(args.config_file)
     cfg = config.load(path, defaults.TREE, args.opts)
     cfg = cfg.override(MODEL__WEIGHTS=resolve.weights(cfg.MODEL.WEIGHTS))
+    known = datasets.registered(args.register)
+    for name in cfg.DATASETS.TEST if args.protocol else ():  # before the training
+        inputs.ground_truth(datasets.locate(name, known)[0], args.protocol)
     job = train.Job(
         cfg,
-        datasets.registered(args.register),
+        known,
         engine=args.engine,
         resume=args.resume,
         eval_only=args.eval_only,
-        evaluate=coco_ap.evaluate,
+        evaluate=partial(coco_ap.evaluate, protocol=args.protocol),
         config_file=path,
     )
     results = dist.launch(train.run, (job,), **launch_options(args), device=cfg.MODEL.DEVICE) or {}

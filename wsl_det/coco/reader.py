@@ -130,13 +130,6 @@ def from_tree(tree: Any, source: str = "the annotations") -> GroundTruth:
     return _assemble(images, categories, annotations, source)
 
 
-def read_to_score(path: str | Path) -> GroundTruth:
-    """As ``read``, and refuses what ``check_scored`` refuses of boxes."""
-    truth = read(path)
-    check_scored(truth)
-    return truth
-
-
 def check_scored(truth: GroundTruth, *, with_masks: bool = False) -> None:
     """Refuse what no protocol can score, although one can train on it.
 
@@ -144,12 +137,6 @@ def check_scored(truth: GroundTruth, *, with_masks: bool = False) -> None:
     negative width; ``with_masks``, if any object has a mask: objects without one, and masks that
     ``masks.read`` refuses. Raises DataError.
     """
-    if truth.federated is not None:
-        raise DataError(
-            f"{truth.source} is federated, as LVIS is: its images carry neg_category_ids or "
-            "not_exhaustive_category_ids. They are annotated for some classes only, and COCO's protocol "
-            "would count right detections of all others as false. It cannot be scored; one can train on it"
-        )
     if truth.federated is not None and truth.federated.lacking:
         raise DataError(
             f"{truth.source} is federated, as LVIS is, but {truth.federated.lacking}. Scoring needs both "

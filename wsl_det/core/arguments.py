@@ -75,6 +75,15 @@ def launch_options(args: argparse.Namespace) -> dict[str, Any]:
     return {name: getattr(args, name) for name in names}
 
 
+def add_protocol_arg(parser: argparse.ArgumentParser) -> None:
+    """Add ``--protocol``: by which rules a ground truth may be scored."""
+    parser.add_argument(
+        "--protocol",
+        choices=("coco", "lvis"),
+        help="refuse an annotation file that is scored by the other (default: found by the file)",
+    )
+
+
 def add_verdict_args(parser: argparse.ArgumentParser) -> None:
     """Add ``--verdicts`` and ``--duplicates``: how test images seen in training are treated."""
     parser.add_argument("--verdicts", metavar="V.json", help="duplicates, as judged on review.html")

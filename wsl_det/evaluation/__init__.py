@@ -1,4 +1,4 @@
-"""COCO AP equal to pycocotools, and the match tables that curves, oracles and resamples read."""
+"""AP equal to pycocotools and to lvis, and the match tables that curves, oracles and resamples read."""
 
 from __future__ import annotations
 

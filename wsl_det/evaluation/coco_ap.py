@@ -1,4 +1,4 @@
-"""Ground truth and predictions to results.json: COCO AP for boxes and masks, equal to pycocotools."""
+"""Ground truth and predictions to results.json: AP of boxes and masks by COCO's or LVIS's protocol."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from wsl_det.evaluation import conventions, matching, metrics
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
+from wsl_det.evaluation.protocols import choose as protocols
 from wsl_det.predictions import Predictions
 
 SCHEMA = 1
@@ -27,15 +28,18 @@ def evaluate(
     predictions: str | Path | Sequence[Mapping[str, Any]],
     iou_types: Sequence[str] | None = None,
     duplicates: Duplicates | None = None,
+    protocol: str | None = None,
 ) -> dict[str, Any]:
     """The content of results.json (docs/annotations.md): percent, unrounded, undefined is None.
 
     ``gt`` is an annotation file or its tree, ``predictions`` a results file or list. Without
     ``iou_types`` every type that the predictions carry is scored; a type asked for and not there
     is a DataError. Ground truth without any annotation gives null for every number. ``duplicates``
-    leaves out the test images that were seen in training, or gives them no credit.
+    leaves out the test images that were seen in training, or gives them no credit. The protocol is found by
+    the annotation file; ``protocol`` "coco" or "lvis" refuses another.
     """
     truth = reader.from_tree(gt) if isinstance(gt, Mapping) else reader.read(gt)
+    scored_by = protocols.of(truth, protocol)
     reader.check_scored(truth)
     if isinstance(predictions, str | Path):
         found = predictions_file.read(predictions)
@@ -52,7 +56,8 @@ def evaluate(
         "predictions": predictions if isinstance(predictions, str | Path) else None,
         "verdicts": duplicates.verdicts.path if duplicates is not None else None,
     }
-    meta = provenance.header("results", SCHEMA, made_from) | describe(truth, found)
+    meta = provenance.header("results", SCHEMA, made_from) | {"protocol": scored_by.name}
+    meta |= describe(truth, found)
     if about:
         meta |= {"duplicates": about, "notes": [*meta["notes"], duplicates_of.note(about)]}
     return {iou_type: result(table) for iou_type, table in tables.items()} | {"meta": meta}
@@ -83,6 +88,17 @@ def notes(truth: GroundTruth) -> list[str]:
         )
     if truth.num_objects == 0:
         notes.append("the ground truth has no annotations: nothing is defined")
+    if truth.federated is not None and truth.federated.crowd_flags:
+        notes.append(
+            f"{truth.federated.crowd_flags} annotations have iscrowd, which LVIS's protocol does not read: "
+            "they count as objects"
+        )
+    if truth.federated is not None and "" in truth.category_frequency:
+        number = sum(not band for band in truth.category_frequency)
+        notes.append(
+            f"{number} of {len(truth.category_ids)} categories have no frequency: APr, APc and APf leave "
+            "them out"
+        )
     return notes
 
 
@@ -91,7 +107,7 @@ def describe(truth: GroundTruth, found: Predictions) -> dict[str, Any]:
     strange = conventions.strange(found, truth)
     return {
         "images": len(truth.image_ids),
-        "objects": int((~truth.object_crowd).sum()),
+        "objects": int(truth.object_counts.sum()),
         "crowds": int(truth.object_crowd.sum()),
         "detections": len(found),
         "predictions_meta": found.meta,
@@ -127,11 +143,12 @@ def write(path: str | Path, results: Mapping[str, Any]) -> None:
 
 
 def lines(results: Mapping[str, Any]) -> list[str]:
-    """The twelve numbers of each IoU type as lines for a terminal."""
-    text = []
+    """The protocol and the numbers of each IoU type as lines for a terminal."""
+    protocol = protocols.PROTOCOLS[results["meta"]["protocol"]]
+    text = [protocol.said]
     for iou_type in (name for name in IOU_TYPES if name in results):
         numbers = results[iou_type]
-        shown = [f"{name} {_shown(numbers[name])}" for name in metrics.METRICS]
+        shown = [f"{name} {_shown(numbers[name])}" for name in protocol.metrics]
         text += [f"{iou_type}: " + "  ".join(shown[:6]), " " * (len(iou_type) + 2) + "  ".join(shown[6:])]
     return text + [f"note: {note}" for note in results["meta"]["notes"]]
 

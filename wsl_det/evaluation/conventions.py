@@ -91,7 +91,7 @@ def _sample(found: Predictions, truth: GroundTruth) -> _Sample | None:
     chosen[there[:: max(1, len(there) // IMAGES)]] = True
     rows = np.flatnonzero(chosen[image])
     image = image[rows]
-    objects = np.flatnonzero(~truth.object_crowd & chosen[truth.object_image])
+    objects = np.flatnonzero(truth.object_counts & chosen[truth.object_image])
     if not len(rows) or not len(objects):
         return None
     starts = np.searchsorted(truth.object_image[objects], np.arange(len(truth.image_ids) + 1))

@@ -1,4 +1,4 @@
-"""Detections seen from a ground truth: ids become indices, the rest is cut to what COCO counts."""
+"""Detections seen from a ground truth: ids become indices, the rest is cut to what a protocol counts."""
 
 from __future__ import annotations
 
@@ -9,10 +9,8 @@ import numpy as np
 from wsl_det.coco import masks as mask_runs
 from wsl_det.coco.ground_truth import GroundTruth, places
 from wsl_det.errors import DataError
+from wsl_det.evaluation.protocols import choose as protocols
 from wsl_det.predictions import Predictions
-
-MAX_DETECTIONS = 100
-"""Detections that COCO counts per image and class, the best by score."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +20,7 @@ class Detections:
     row: (D,) int64 place in the predictions file. image, label: (D,) int32 indices.
     score: (D,) float64. rank: (D,) int32 place within image and class, from 0.
     boxes_xywh: (D, 4) float64, for "bbox". masks: for "segm". area: (D,) float64 of box or mask.
-    dropped: how many lay beyond the 100 best of their image and class.
+    lenient: (D,) bool of those that are ignored where they find nothing.
     """
 
     row: np.ndarray
@@ -33,14 +31,14 @@ class Detections:
     boxes_xywh: np.ndarray | None
     masks: mask_runs.Masks | None
     area: np.ndarray
-    dropped: int
+    lenient: np.ndarray
 
     def __len__(self) -> int:
         return len(self.score)
 
 
 def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detections:
-    """The detections that COCO counts, in pycocotools' order of ranking.
+    """The detections that the truth's protocol counts, in pycocotools' order of ranking.
 
     Ties of score keep ascending image id and then the order of the file. For "segm" the area
     is that of the mask even where the rows carry boxes too, as in Detectron2 (`loadRes` alone
@@ -54,10 +52,15 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
     # By class, then score, then image, then file: three stable sorts from the last key to the first.
     order = np.arange(len(image)) if (np.diff(image) >= 0).all() else np.argsort(image, kind="stable")
     order = order[_descending(predictions.scores[order])]
+    protocol = protocols.of(truth)
+    if not protocol.by_class:
+        order = order[ranks(np.zeros_like(order), image[order]) < protocol.limit]
+    if protocol.judged is not None:
+        order = order[protocol.judged(truth, image[order], label[order])]
     order = order[_stable(label[order])]
     rank = ranks(label[order], image[order])
-    row = order[rank < MAX_DETECTIONS]
-    rank = rank[rank < MAX_DETECTIONS]
+    row = order[rank < protocol.limit]
+    rank = rank[rank < protocol.limit]
     boxes, masks = None, None
     if iou_type == "bbox":
         assert predictions.boxes_xywh is not None, "the caller checks iou_types"
@@ -79,8 +82,17 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
         boxes_xywh=boxes,
         masks=masks,
         area=area,
-        dropped=len(order) - len(row),
+        lenient=lenient(truth, image[row], label[row]),
     )
+
+
+def lenient(truth: GroundTruth, image: np.ndarray, label: np.ndarray) -> np.ndarray:
+    """(N,) bool: whether a detection of the class in the image is ignored where it finds nothing."""
+    protocol = protocols.of(truth)
+    if protocol.lenient is None:
+        return np.zeros(len(image), dtype=bool)
+    found = protocol.lenient(truth, image, label)
+    return found if truth.no_credit is None else found & ~truth.no_credit[image]
 
 
 def _descending(scores: np.ndarray) -> np.ndarray:

@@ -12,6 +12,8 @@ import numpy as np
 
 from wsl_det.core import files
 from wsl_det.errors import DataError
+from wsl_det.evaluation.protocols.choose import PROTOCOLS
+from wsl_det.evaluation.protocols.protocol import Protocol
 
 SCHEMA = 1
 COCO_THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -26,16 +28,6 @@ AREA_RANGES = np.array([[0, 1e10], [0, 32.0**2], [32.0**2, 96.0**2], [96.0**2, 1
 
 FALSE, TRUE, IGNORED = 0, 1, 2
 
-RECALLS = (
-    ("AR1", 0, 1),
-    ("AR10", 0, 10),
-    ("AR100", 0, 100),
-    ("ARs", 1, 100),
-    ("ARm", 2, 100),
-    ("ARl", 3, 100),
-)
-"""COCO's recalls: name, area range, detections counted per image and class."""
-
 
 @dataclass(frozen=True)
 class MatchTable:
@@ -47,7 +39,8 @@ class MatchTable:
     matched: (T, D) int32 object index, or -1 (area range "all").
     status: (4, T, D) uint8 FALSE, TRUE or IGNORED for the area ranges of ``AREAS``.
     Objects: object_image, object_class: (G,) int32; counts: (4, G) bool, whether an object counts
-    in an area range (crowds never do).
+    in an area range (crowds and ignored ones never do).
+    by: the name of the protocol. frequency: (K,) "r", "c", "f" or "", as the categories have it.
     """
 
     iou_type: str
@@ -65,6 +58,12 @@ class MatchTable:
     object_image: np.ndarray
     object_class: np.ndarray
     counts: np.ndarray
+    by: str
+    frequency: np.ndarray
+
+    @property
+    def protocol(self) -> Protocol:
+        return PROTOCOLS[self.by]
 
     @property
     def num_images(self) -> int:
@@ -76,10 +75,11 @@ class MatchTable:
 
     @cached_property
     def recall_hits(self) -> np.ndarray:
-        """(6, D) uint8: at how many of COCO's ten IoUs a detection is true, for each of ``RECALLS``."""
-        hits = np.zeros((len(RECALLS), len(self.score)), dtype=np.uint8)
+        """(R, D) uint8: at how many of COCO's ten IoUs a detection is true, for each of the recalls."""
+        recalls = self.protocol.recalls
+        hits = np.zeros((len(recalls), len(self.score)), dtype=np.uint8)
         true = {a: (self.status[a, FIRST_COCO:] == TRUE).sum(0, dtype=np.uint8) for a in range(len(AREAS))}
-        for row, (_, area, most) in zip(hits, RECALLS, strict=True):
+        for row, (_, area, most) in zip(hits, recalls, strict=True):
             row[:] = np.where(self.rank < most, true[area], 0)
         return hits
 
@@ -101,8 +101,10 @@ def load(path: str | Path) -> MatchTable:
     except (ValueError, OSError, EOFError, KeyError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"match table {path} is not a whole .npz file ({error}); make it again") from None
     wanted = {field.name for field in fields(MatchTable)}
+    if "category_ids" in content:  # tables from before there were protocols are COCO's
+        content = {"by": np.array("coco"), "frequency": np.full(len(content["category_ids"]), "")} | content
     if content.get("schema") != SCHEMA or not wanted <= set(content):
         raise DataError(f"match table {path} has another schema than {SCHEMA}; make it again")
     content.pop("schema")
-    iou_type = str(content.pop("iou_type"))
-    return MatchTable(iou_type=iou_type, **{name: content[name] for name in wanted - {"iou_type"}})
+    iou_type, by = (str(content.pop(name)) for name in ("iou_type", "by"))
+    return MatchTable(iou_type=iou_type, by=by, **{name: content[name] for name in wanted & set(content)})

@@ -16,6 +16,7 @@ from wsl_det.coco.ground_truth import GroundTruth, places
 from wsl_det.evaluation import detections as detection_columns
 from wsl_det.evaluation.detections import Detections, ranks
 from wsl_det.evaluation.match_table import AREA_RANGES, FALSE, IGNORED, THRESHOLDS, MatchTable
+from wsl_det.evaluation.protocols import choose as protocols
 from wsl_det.predictions import Predictions
 
 
@@ -50,9 +51,10 @@ def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, i
     if truth.no_credit is not None:
         iou[truth.no_credit[found.image[rows]]] = 0.0
     area = truth.object_area
-    # An object counts in a range unless its area lies outside or it is a crowd.
-    counts = ~truth.object_crowd & (AREA_RANGES[:, :1] <= area) & (area <= AREA_RANGES[:, 1:])
+    # An object counts in a range unless its area lies outside, or it is a crowd or to be ignored.
+    counts = truth.object_counts & (AREA_RANGES[:, :1] <= area) & (area <= AREA_RANGES[:, 1:])
     outside = (found.area < AREA_RANGES[:, :1]) | (found.area > AREA_RANGES[:, 1:])
+    outside |= found.lenient
     matched, status = _match(rows, columns, iou, outside, counts, truth)
     return MatchTable(
         iou_type=iou_type,
@@ -70,6 +72,8 @@ def match_aligned(found: Detections, shapes: ObjectShapes, truth: GroundTruth, i
         object_image=truth.object_image,
         object_class=truth.object_class,
         counts=counts,
+        by=protocols.of(truth).name,
+        frequency=np.array(truth.category_frequency or [""] * len(truth.category_ids), dtype=np.str_),
     )
 
 
@@ -128,7 +132,8 @@ def _match(  # noqa: PLR0917
 ) -> tuple[np.ndarray, np.ndarray]:
     """(matched (T, D), status (A, T, D)); detections come in order of score inside image and class.
 
-    rows, columns: as from ``_candidates``. outside (A, D), counts (A, G): of detections and objects.
+    rows, columns: as from ``_candidates``. outside (A, D), counts (A, G): of detections (also
+    those that are ignored wherever they find nothing) and objects.
     The best detection of every image and class chooses, then the second of every one, and so on.
     """
     limits = np.minimum(THRESHOLDS, 1 - 1e-10)

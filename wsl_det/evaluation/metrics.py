@@ -1,4 +1,4 @@
-"""The twelve COCO numbers, AP by IoU and AP by class, from a match table and image weights."""
+"""The numbers of a protocol, AP by IoU and AP by class, from a match table and image weights."""
 
 from __future__ import annotations
 
@@ -7,16 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from wsl_det.evaluation import average_precision as ap
-from wsl_det.evaluation.match_table import FIRST_COCO, RECALLS, MatchTable
-
-METRICS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
+from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 
 
 @dataclass(frozen=True)
 class Measures:
     """What one side scores under B weightings, in percent, nan where undefined.
 
-    metrics: the twelve names -> (B,). by_iou: (T, B) AP at each IoU of the table.
+    metrics: the protocol's names -> (B,). by_iou: (T, B) AP at each IoU of the table.
     by_class: (T, K, B) AP of each class at each IoU.
     """
 
@@ -45,7 +43,9 @@ def measure(table: MatchTable, weights: np.ndarray | None = None) -> Measures:
     for area, name in enumerate(("APs", "APm", "APl"), start=1):
         sized = precision(table.status[area, FIRST_COCO:], counted[area])
         metrics[name] = ap.mean_over_classes(sized, (0, 1))
-    for (name, area, _), total in zip(RECALLS, _hits(table, weights), strict=True):
+    for name, band in table.protocol.bands.items():
+        metrics[name] = ap.mean_over_classes(coco[:, table.frequency == band], (0, 1))
+    for (name, area, _), total in zip(table.protocol.recalls, _hits(table, weights), strict=True):
         number = counted[area] * len(coco)
         recall = np.divide(100.0 * total, number, out=np.full(total.shape, np.nan), where=number > 0)
         metrics[name] = ap.mean_over_classes(recall, 0)
@@ -61,10 +61,10 @@ def _objects(table: MatchTable, weights: np.ndarray | None) -> list[np.ndarray]:
 
 
 def _hits(table: MatchTable, weights: np.ndarray | None) -> np.ndarray:
-    """(6, K, B) weighted sums of ``table.recall_hits`` over the detections of a class."""
+    """(R, K, B) weighted sums of ``table.recall_hits`` over the detections of a class."""
     if weights is not None:
         return np.asarray(ap.hits(table.class_starts, table.image, table.recall_hits, weights))
-    found = np.zeros((len(RECALLS), table.num_classes, 1), dtype=np.int64)
+    found = np.zeros((len(table.recall_hits), table.num_classes, 1), dtype=np.int64)
     there = np.flatnonzero(np.diff(table.class_starts))
     if len(there):
         starts = table.class_starts[there]

@@ -36,17 +36,19 @@ def compare(
     images: str | Path | None = None,
     verdicts: str | Path | None = None,
     duplicates: str | None = None,
+    protocol: str | None = None,
 ) -> GainReport:
     """The gain report of two sides, as ``tools/report_gain.py`` makes it.
 
-    gt: a COCO annotation file, its tree, or pycocotools' ``COCO``. baseline, candidate: a COCO result file, a
-    list of detections, what ``COCO.loadRes`` returns, or supervision ``Detections`` by image id or file name
-    (class_id is then the place of the category in the order of the ids); a list of these is runs with
-    different training seeds. names: of the two sides, by default those of their folders. bootstrap,
+    gt: a COCO or LVIS annotation file, its tree, or pycocotools' ``COCO``. baseline, candidate: a results
+    file, a list of detections, what ``COCO.loadRes`` returns, or supervision ``Detections`` by image id or
+    file name (class_id is then the place of the category in the order of the ids); a list of these is runs
+    with different training seeds. names: of the two sides, by default those of their folders. bootstrap,
     attribution_bootstrap: resamples of the images (levels 1 and 2, and level 3, of docs/method.md; 0 for
     the second leaves level 3 out). images: the folder of the test images, for the photos of the page.
     verdicts: a file of the duplicate review, with duplicates "exclude" or "wrong": what becomes of test
-    images that were seen in training (gt must then be a file). The result prints as the table, and shows the
+    images that were seen in training (gt must then be a file). protocol: "coco" or "lvis" refuses a gt that
+    is scored by the other. The result prints as the table, and shows the
     page below it in a notebook; ``content`` is gain.json, ``report.write(result, folder)`` writes the files.
     Raises ConfigError for numbers of resamples that make no interval, DataError for files that are not what
     they should be and for sides that are not alike (unless ``allow_mismatch``).
@@ -63,4 +65,5 @@ def compare(
         duplicates=treatment.read(verdicts, duplicates),
         names=names,
         images=images,
+        protocol=protocol,
     )

@@ -21,13 +21,13 @@ from typing import Any
 import numpy as np
 
 from wsl_det import predictions
-from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, detections, matching
 from wsl_det.evaluation.match_table import MatchTable
-from wsl_det.gain import estimates, groups, measures, resamples
+from wsl_det.evaluation.protocols import choose as protocols
+from wsl_det.gain import estimates, groups, inputs, measures, resamples
 from wsl_det.gain.estimates import Estimate, Runs
 from wsl_det.predictions import Predictions
 
@@ -48,7 +48,11 @@ class Options:
 
 
 def make(
-    gt: str | Path, cells: Cells, names: tuple[str, str], options: Options | None = None
+    gt: str | Path,
+    cells: Cells,
+    names: tuple[str, str],
+    options: Options | None = None,
+    protocol: str | None = None,
 ) -> dict[str, Any]:
     """The content of cross.json; ``names`` are baseline and candidate, ``cells`` the four files by them.
 
@@ -59,7 +63,7 @@ def make(
     options = options or Options()
     if options.bootstrap != 0 and options.bootstrap < 2:
         raise ConfigError(f"--bootstrap is {options.bootstrap}; expected 2 or more, or 0 for no intervals")
-    truth = reader.read_to_score(gt)
+    truth = inputs.ground_truth(gt, protocol)
     found = {key: predictions.read(path) for key, path in cells.items()}
     shared = [
         t for t in coco_ap.IOU_TYPES if all(t in coco_ap.choose(p, truth, None) for p in found.values())
@@ -72,8 +76,9 @@ def make(
     content["meta"] = {
         **provenance.header("cross", SCHEMA, {"gt": gt, **made_from}),
         "names": {"baseline": names[0], "candidate": names[1]},
+        "protocol": protocols.of(truth).name,
         "images": len(truth.image_ids),
-        "objects": int((~truth.object_crowd).sum()),
+        "objects": int(truth.object_counts.sum()),
         "options": {"bootstrap": options.bootstrap, "seed": options.seed},
         "notes": ["training-seed variance is not in these intervals: each side is one trained detector"],
         "sides": {name: _side(found[name, name].meta) for name in names},
@@ -149,7 +154,7 @@ def lines(content: Mapping[str, Any]) -> list[str]:
     """The tables and their splits for a terminal."""
     first, second = content["meta"]["names"].values()
     width = max(len(first), len(second), 9)
-    text: list[str] = []
+    text = [protocols.PROTOCOLS[content["meta"]["protocol"]].said]
     for iou_type in (name for name in coco_ap.IOU_TYPES if name in content):
         for metric in METRICS:
             one = content[iou_type][metric]

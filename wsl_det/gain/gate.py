@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from wsl_det.errors import ConfigError
-from wsl_det.evaluation import metrics
+from wsl_det.evaluation.protocols.choose import METRICS
 from wsl_det.gain import groups
 from wsl_det.gain.mends import KINDS
 
@@ -17,7 +17,7 @@ _FACTORS = ("recognition", "localization")
 _ANCHORS = ("0.1", "0.3", "0.5")
 _SIZES = dict(zip(("small", "medium", "large"), groups.SIZES, strict=True))
 NAMES = (
-    *metrics.METRICS,
+    *METRICS,
     *_FACTORS,
     *(f"{factor}@{tau}" for factor in _FACTORS for tau in _ANCHORS),
     *(kind for kind in KINDS if kind != "localization"),

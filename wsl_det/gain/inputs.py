@@ -12,6 +12,7 @@ from wsl_det import predictions
 from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.errors import DataError
+from wsl_det.evaluation.protocols import choose as protocols
 from wsl_det.predictions import Predictions
 
 Truth = str | Path | Mapping[str, Any] | Any
@@ -23,13 +24,17 @@ def path_of(given: Any) -> str | Path | None:
     return given if isinstance(given, str | Path) else None
 
 
-def ground_truth(given: Truth) -> GroundTruth:
-    """The ground truth of an annotation file, of its tree, or of a pycocotools ``COCO``."""
+def ground_truth(given: Truth, protocol: str | None = None) -> GroundTruth:
+    """The ground truth of an annotation file, of its tree, or of a pycocotools ``COCO``.
+
+    ``protocol`` refuses one that is scored by another.
+    """
     path = path_of(given)
     if path is not None:
-        return reader.read_to_score(path)
-    tree = getattr(given, "dataset", given)
-    truth = reader.from_tree(tree, "the ground truth")
+        truth = reader.read(path)
+    else:
+        truth = reader.from_tree(getattr(given, "dataset", given), "the ground truth")
+    protocols.of(truth, protocol)
     reader.check_scored(truth)
     return truth
 

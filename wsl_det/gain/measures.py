@@ -24,12 +24,13 @@ def quiet(items: Iterable[Any], total: int) -> Iterable[Any]:
 
 
 class Layout:
-    """Where a number stands in a column: the 12 metrics, AP by IoU, AP and AP50 of the classes."""
+    """Where a number stands in a column: the protocol's metrics, AP by IoU, AP and AP50 of the classes."""
 
     def __init__(self, table: MatchTable) -> None:
-        first = len(metrics.METRICS)
+        names = table.protocol.metrics
+        first = len(names)
         num_iou, num_classes = len(table.thresholds), table.num_classes
-        self.metrics = {name: i for i, name in enumerate(metrics.METRICS)}
+        self.metrics = {name: i for i, name in enumerate(names)}
         self.by_iou = slice(first, first + num_iou)
         self.anchors = {f"{iou:.1f}": first + i for i, iou in enumerate(table.thresholds[: FIRST_COCO + 1])}
         self.curve = slice(first + FIRST_COCO, first + num_iou)
@@ -54,7 +55,7 @@ def _column(measured: metrics.Measures) -> np.ndarray:
     coco = measured.by_class[FIRST_COCO:]
     return np.concatenate(
         [
-            np.stack([measured.metrics[name] for name in metrics.METRICS]),
+            np.stack(list(measured.metrics.values())),
             measured.by_iou,
             coco.mean(axis=0),
             coco[0],

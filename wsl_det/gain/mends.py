@@ -13,7 +13,7 @@ import numpy as np
 
 from wsl_det.core.compiled import compiled
 from wsl_det.evaluation import average_precision as ap
-from wsl_det.evaluation.match_table import COCO_THRESHOLDS
+from wsl_det.evaluation.match_table import COCO_THRESHOLDS, FALSE, IGNORED
 from wsl_det.gain import threads
 from wsl_det.gain.pairs import ImagePairs
 
@@ -101,15 +101,27 @@ def mend(pairs: ImagePairs, t: int, overlap: float) -> Mended:
         pairs.object_starts, pairs.object_label, pairs.counted, pairs.crowd,
         pairs.overlap, pairs.overlap_starts, pairs.between, pairs.between_starts, COCO_THRESHOLDS[t],
     )  # fmt: skip
+    _forgive(pairs, mended, place, status)
     classes = np.arange(pairs.num_classes + 1)
     starts = np.stack([np.searchsorted(label[o], classes) for label, o in zip(labels, order, strict=True)])
     return Mended(order, starts, status, wanted)
 
 
+def _forgive(pairs: ImagePairs, mended: np.ndarray, place: np.ndarray, status: np.ndarray) -> None:
+    """Ignore what finds nothing of a class not annotated exhaustively, with classes mended (D,) too."""
+    again = np.flatnonzero(mended != pairs.label)
+    after = pairs.lenient.copy()
+    after[again] = pairs.lenient_as(again, mended[again])
+    for ranking, lenient in enumerate((pairs.lenient, after)):
+        at = place[ranking, np.flatnonzero(lenient)]
+        for subset in (subset for subset in SUBSETS if subset & 1 == ranking):
+            status[subset, at] = np.where(status[subset, at] == FALSE, IGNORED, status[subset, at])
+
+
 def targets(pairs: ImagePairs, t: int, overlap: float) -> np.ndarray:
     """(D,) the object that a detection is about at IoU ``COCO_THRESHOLDS[t]``, or -1."""
     found: np.ndarray = _targets(
-        pairs.image, pairs.label, pairs.matched[t], pairs.object_starts, pairs.object_label,
+        pairs.image, pairs.label, pairs.lenient, pairs.matched[t], pairs.object_starts, pairs.object_label,
         pairs.counted, pairs.overlap, pairs.overlap_starts, overlap, max(overlap, OTHER_CLASS),
     )  # fmt: skip
     return found
@@ -136,9 +148,13 @@ def _average(pairs: ImagePairs, mended: Mended, weights: np.ndarray) -> np.ndarr
 
 @compiled
 def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
-    image, label, matched, object_starts, object_label, counted, overlap, overlap_starts, least, least_other
-):
-    """(D,) the object that a detection is about, or -1; detections that crowds absorb have none."""
+    image, label, lenient, matched, object_starts, object_label, counted, overlap, overlap_starts,
+    least, least_other,
+):  # fmt: skip
+    """(D,) the object that a detection is about, or -1; detections that crowds absorb have none.
+
+    A detection that may be right about an object that is not annotated is about none of another class.
+    """
     target = np.full(len(image), -1, dtype=np.int64)
     for d in range(len(image)):
         if matched[d] >= 0:
@@ -155,7 +171,7 @@ def _targets(  # type: ignore[no-untyped-def]  # noqa: PLR0917
                 if value > best or target[d] < 0:
                     best = value
                     target[d] = o
-            if target[d] >= 0:
+            if target[d] >= 0 or lenient[d]:
                 break
     return target
 

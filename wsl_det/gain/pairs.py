@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 
 from wsl_det.coco.ground_truth import GroundTruth
-from wsl_det.evaluation import matching
+from wsl_det.evaluation import detections, matching
 from wsl_det.evaluation.detections import Detections
 from wsl_det.evaluation.match_table import FIRST_COCO, MatchTable
 from wsl_det.evaluation.matching import ObjectShapes
@@ -17,8 +18,9 @@ from wsl_det.evaluation.matching import ObjectShapes
 class ImagePairs:
     """Detections of one side by descending score over the whole set, with their overlaps.
 
-    place: (D,) int64 in the match table. image, label: (D,) int32. matched: (T, D) int32 object at COCO's
-    ten IoUs, or -1.
+    place: (D,) int64 in the match table. image, label: (D,) int32. lenient: (D,) bool of those that are
+    ignored where they find nothing; with another class it is ``lenient_as`` of (detections, classes).
+    matched: (T, D) int32 object at COCO's ten IoUs, or -1.
     by_image: (D,) detections ordered by image, then score; image_starts: (I + 1,) into it.
     Objects are ordered by image: object_starts (I + 1,), object_label (G,) int32, counted (G,) bool,
     crowd (G,) bool. num_classes: K.
@@ -30,6 +32,8 @@ class ImagePairs:
     place: np.ndarray
     image: np.ndarray
     label: np.ndarray
+    lenient: np.ndarray
+    lenient_as: Callable[[np.ndarray, np.ndarray], np.ndarray]
     matched: np.ndarray
     by_image: np.ndarray
     image_starts: np.ndarray
@@ -66,6 +70,8 @@ def build(table: MatchTable, found: Detections, shapes: ObjectShapes, truth: Gro
         place=order,
         image=image,
         label=found.label[order],
+        lenient=found.lenient[order],
+        lenient_as=lambda those, label: detections.lenient(truth, image[those], label),
         matched=np.ascontiguousarray(table.matched[FIRST_COCO:, order]),
         by_image=by_image,
         image_starts=np.searchsorted(image[by_image], np.arange(num_images + 1)),

@@ -15,6 +15,7 @@ from wsl_det.errors import ConfigError, DataError
 from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
+from wsl_det.evaluation.protocols import choose as protocols
 from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
@@ -64,6 +65,7 @@ def make(
     duplicates: Duplicates | None = None,
     names: tuple[str, str] | None = None,
     images: str | Path | None = None,
+    protocol: str | None = None,
 ) -> GainReport:
     """Compare the predictions of two sides, one or several runs (training seeds) each.
 
@@ -72,12 +74,12 @@ def make(
     Raises DataError for files that are not what they should be, and for sides that are not alike
     (unless ``allow_mismatch``, which prints the differences in the report). ``duplicates`` treats test
     images that were seen in training, the same way on both sides. ``images`` is the folder of the test
-    images, for the gallery of the page.
+    images, for the gallery of the page. ``protocol`` refuses a ground truth that is scored by another.
     """
     options = options or Options()
     _check_options(options, baseline, candidate)
     gt_sha256 = duplicates_of.gt_hash(gt)
-    truth = inputs.ground_truth(gt)
+    truth = inputs.ground_truth(gt, protocol)
     runs = [
         [inputs.detections(one, truth, f"the {name}" + f", run {i + 1}" * (len(given) > 1))
          for i, one in enumerate(given)]
@@ -102,10 +104,11 @@ def make(
         record = comparison.compare(sides[0], sides[1], options, track)
         content[iou_type] = {"asked": answer.asked(record)} | record
     content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
+        "protocol": protocols.of(truth).name,
         "coverage": covered,
         "duplicates": about or None,
         "images": len(truth.image_ids),
-        "objects": int((~truth.object_crowd).sum()),
+        "objects": int(truth.object_counts.sum()),
         "crowds": int(truth.object_crowd.sum()),
         "levels": {name: answer.localization(record) for name, record in content.items()},
         "names": dict(zip(("baseline", "candidate"), names or _names(runs), strict=True)),

@@ -7,6 +7,7 @@ import textwrap
 from typing import Any
 
 from wsl_det.core.words import p_value, plain, signed, span
+from wsl_det.evaluation.protocols.choose import PROTOCOLS
 from wsl_det.gain import answer
 
 WHAT = {"bbox": "box AP", "segm": "mask AP"}
@@ -67,7 +68,10 @@ def reading(content: dict[str, Any], iou_type: str) -> str:
 def summary(content: dict[str, Any]) -> list[str]:
     """What was asked and the three main numbers of each IoU type, as lines for a terminal."""
     names = content["meta"]["names"]
-    lines = [f"{names['candidate']} against {names['baseline']}"]
+    lines = [
+        PROTOCOLS[content["meta"]["protocol"]].said,
+        f"{names['candidate']} against {names['baseline']}",
+    ]
     for iou_type in (name for name in WHAT if name in content):
         lines += _opening(content[iou_type]["asked"], iou_type)
         row, split = content[iou_type]["metrics"]["AP"], content[iou_type]["two_factor"]["0.1"]

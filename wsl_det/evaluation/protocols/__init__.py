@@ -1,0 +1,1 @@
+"""How detections are scored: COCO's way and LVIS's, one file each; ``choose`` finds it by the file."""
