@@ -103,8 +103,7 @@ def make(
         track = partial(log.progress, what=f"{iou_type}, resamples")
         record = comparison.compare(sides[0], sides[1], options, track)
         content[iou_type] = {"asked": answer.asked(record)} | record
-    content["meta"] = _meta(gt, baseline, candidate, duplicates) | {
-        "protocol": protocols.of(truth).name,
+    content["meta"] = _meta(truth, gt, baseline, candidate, duplicates) | {
         "coverage": covered,
         "duplicates": about or None,
         "images": len(truth.image_ids),
@@ -190,13 +189,17 @@ def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:
 
 
 def _meta(
-    gt: inputs.Truth, baseline: Sequence[Any], candidate: Sequence[Any], duplicates: Duplicates | None
+    truth: GroundTruth,
+    gt: inputs.Truth,
+    baseline: Sequence[Any],
+    candidate: Sequence[Any],
+    duplicates: Duplicates | None,
 ) -> dict[str, Any]:
     made_from: dict[str, str | Path | None] = {"gt": inputs.path_of(gt)}
     made_from |= {"verdicts": duplicates.verdicts.path} if duplicates is not None else {}
     for name, paths in (("baseline", baseline), ("candidate", candidate)):
         made_from |= {f"{name}.{i}" if i else name: inputs.path_of(one) for i, one in enumerate(paths)}
-    return provenance.header("gain", SCHEMA, made_from)
+    return provenance.header("gain", SCHEMA, made_from) | {"protocol": protocols.of(truth).name}
 
 
 def _names(runs: Sequence[Sequence[Predictions]]) -> tuple[str, str]:
