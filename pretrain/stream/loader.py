@@ -46,7 +46,7 @@ def pack_tags(rows: Sequence[NDArray[np.int32]]) -> Tags:
 Crop = Callable[[bytes, Sequence[float]], Pixels]
 
 # Chances of neighbouring draws must not overlap: each draw owns this many counters.
-_LANES = 64
+_LANES = np.uint64(64)
 # Images of one task: enough to hide the cost of handing it to a thread.
 _TASK = 8
 
@@ -111,6 +111,12 @@ def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Te
     return (pixels - pixels.new_tensor(mean).view(shape)) / pixels.new_tensor(std).view(shape)
 
 
+def crop_chances(seed: int, places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """What chance decides of the crops at ``places`` of the stream, (places, NUM_CHANCES)."""
+    lanes = np.arange(NUM_CHANCES, dtype=np.uint64)
+    return chance.uniforms(seeds.derive("crop", seed), places.astype(np.uint64)[:, None] * _LANES + lanes)
+
+
 class Loader:
     """Batches of the stream from ``start`` on, decoded ahead by threads.
 
@@ -135,7 +141,7 @@ class Loader:
         pin_memory: bool = False,
     ) -> None:
         self._posts, self._stream, self._crop, self._share = posts, stream, crop, share
-        self._size, self._chance_key = size, seeds.derive("crop", seed)
+        self._size, self._seed = size, seed
         self._threads, self._prefetch, self._pin = max(1, num_threads), max(0, prefetch), pin_memory
         self.budget = Budget(skip_budget, budget_name)
 
@@ -168,9 +174,7 @@ class Loader:
         epochs = epoch + (place + 1) / self._stream.epoch(epoch).draws
         rows = share.rows
         draws = all_draws[rows].copy()
-        places = np.arange(step * share.batch + rows.start, step * share.batch + rows.stop, dtype=np.uint64)
-        lanes = np.arange(NUM_CHANCES, dtype=np.uint64)
-        chances = chance.uniforms(self._chance_key, places[:, None] * np.uint64(_LANES) + lanes)
+        chances = crop_chances(self._seed, np.arange(rows.start, rows.stop) + step * share.batch)
         images = torch.empty((len(draws), self._size, self._size, 3), dtype=torch.uint8, pin_memory=self._pin)
         pending = _Pending(step, all_draws, draws, chances, images, epochs, [])
         for first in range(0, len(draws), _TASK):
