@@ -81,6 +81,7 @@ class ShardIndex:
         self.name, self.sha256 = self._told.name, self._told.sha256
         # A foreign shard's path may be absolute, or lead out of the folder.
         self.shards = [addresses.join(self.source, entry.file) for entry in self._told.shards]
+        self._placed: dict[str, Path] = {}
         self._map_arrays()
         # pid and tars: a forked worker must not share the parent's table.
         self._tars: tuple[int, OrderedDict[int, _Tar]] = (os.getpid(), OrderedDict())
@@ -176,7 +177,13 @@ class ShardIndex:
         return self
 
     def _place(self, name: str) -> Path:
-        return addresses.local(addresses.join(self.source, f"{FOLDER}/{name}.npy"))
+        if name not in self._placed:  # all at once: each takes a few answers of the store's
+            names = [name for name in (*ARRAYS, *LABEL_ARRAYS[1]) if name in self._told.arrays]
+            names = names if addresses.is_address(self.source) and name in names else [name]
+            files_ = [addresses.join(self.source, f"{FOLDER}/{name}.npy") for name in names]
+            with ThreadPoolExecutor() as pool:
+                self._placed |= dict(zip(names, pool.map(addresses.local, files_), strict=True))
+        return self._placed[name]
 
     def _map_arrays(self) -> None:
         kinds = self._told.label_kinds

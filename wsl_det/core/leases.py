@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from wsl_det.core import log, stores
+from wsl_det.core.stores import scheme
 from wsl_det.errors import ConfigError, DataError, WslError, public
 
 EXPIRY = 120.0  # seconds after which a holder that does not renew it has lost it
@@ -31,6 +32,10 @@ def alone(
     it is taken over at once, of others when it has expired. A store that cannot put conditionally has no
     lock: a warning says so. What is yielded raises ``error`` once the lock was lost to somebody else.
     """
+    if scheme(address) in ("http", "https"):
+        raise error(
+            f"{public(address)}: nothing is written over {scheme(address)}; give s3://, gs:// or a path"
+        )
     mine = {"token": uuid.uuid4().hex, "process": os.getpid(), "host": socket.gethostname()}
     until = time.monotonic() + wait_s
     while not (locked := _taken(address, mine)):
