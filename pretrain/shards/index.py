@@ -138,10 +138,15 @@ class ShardIndex:
 
     def requests(self, images: NDArray[np.int64]) -> tuple[int, int, int] | None:
         """Requests for these photos, their bytes, and those drawn; None where the shards lie on the disk."""
-        if self._remote is None:
+        if not any(map(addresses.is_address, self.shards)):
             return None
-        spans = self._remote.places.spans(np.unique(images))
+        spans = remote.Places(self._shard, self._offset, self._size).spans(np.unique(images))
         return len(spans), sum(span.stop - span.start for span in spans), int(self._size[images].sum())
+
+    @property
+    def stretch(self) -> int:
+        """About how many photos are read together."""
+        return int(remote.stretch_bytes() // max(float(self._size.mean()), 1.0))
 
     @cached_property
     def _remote(self) -> remote.Remote | None:

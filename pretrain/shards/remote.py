@@ -85,6 +85,11 @@ def limit() -> int:
     return int(found)
 
 
+def stretch_bytes() -> int:
+    """Bytes of photos that a process reads together: eight of a machine read two stretches ahead each."""
+    return limit() // 32
+
+
 class Remote:
     """The photos of one data set at addresses; one object a process."""
 
@@ -194,7 +199,7 @@ class Remote:
         self, order: Iterable[NDArray[np.int64]], pool: ThreadPoolExecutor, ended: threading.Event
     ) -> None:
         # Several processes share the cache, and what was read ahead must not push itself out.
-        most, largest, begun = self.cache.limit // 16, float(_FIRST_STRETCH), list[_Stretch]()
+        most, largest, begun = 2 * stretch_bytes(), float(_FIRST_STRETCH), list[_Stretch]()
         try:
             batch, size = list[int](), 0
             for images in order:

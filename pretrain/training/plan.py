@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,10 +20,17 @@ _GIB = 2**30
 _FLOAT = 4
 
 
-def describe(cfg: Config, *, world: int, images_per_second: float | None = None) -> str:
+def describe(
+    cfg: Config,
+    *,
+    world: int,
+    images_per_second: float | None = None,
+    prices: tuple[float, float] = (0.4, 0.0),
+) -> str:
     """The plan of a configuration on ``world`` processes, as lines to read.
 
-    ``images_per_second`` is of the whole job. Raises what starting the run would raise.
+    ``images_per_second`` is of the whole job; ``prices`` are dollars for a million requests and for a
+    gigabyte, of shards at addresses. Raises what starting the run would raise.
     """
     # Nothing is written: a run folder need not be named yet.
     ready = job.prepare(cfg.override(OUTPUT_DIR=cfg.OUTPUT_DIR or "RUN"), world=world)
@@ -32,6 +40,7 @@ def describe(cfg: Config, *, world: int, images_per_second: float | None = None)
         _learning_rate(ready),
         _costs(cfg, ready),
         _time(ready, images_per_second),
+        _reads(ready, images_per_second, prices),
     )
     return "\n".join(line for part in parts for line in part)
 
@@ -198,3 +207,27 @@ def _time(ready: job.Job, images_per_second: float | None) -> list[str]:
         return ["time        give --images-per-second to see the hours"]
     hours = ready.schedule.updates * ready.share.batch / images_per_second / 3600
     return [f"time        {hours:,.1f} hours at {images_per_second:,.0f} images/s of the whole job"]
+
+
+def _reads(ready: job.Job, images_per_second: float | None, prices: tuple[float, float]) -> list[str]:
+    """What the processes ask of a store, counted on what the first of them reads together."""
+    share, rows = ready.share, ready.share.rows
+    steps = max(1, min(ready.posts.stretch // (rows.stop - rows.start), ready.schedule.updates))
+    starts = range(rows.start, rows.start + steps * share.batch, share.batch)
+    drawn = np.concatenate([ready.stream.take(start, rows.stop - rows.start) for start in starts])
+    found = ready.posts.requests(drawn)
+    if found is None:
+        return []
+    requests, read, wanted = found
+    total = ready.schedule.updates * share.batch / len(drawn)
+    cost = total * (requests / 1e6 * prices[0] + read / 1e9 * prices[1])
+    rate = f"{requests / len(drawn):.3f} requests and {read / len(drawn) / 1e3:,.1f} kB a photo"
+    if images_per_second:
+        each = images_per_second / len(drawn)
+        rate = f"{requests * each:,.1f} requests/s and {read * each / 1e6:,.1f} MB/s of the whole job"
+    return [
+        f"reads       {share.world} processes read {read / wanted:.2f} times the drawn bytes, "
+        f"{len(drawn):,} photos with {requests:,} requests; {rate}",
+        f"            in all {total * requests / 1e6:,.2f} million requests, {total * read / 1e9:,.1f} GB; "
+        f"{cost:,.2f} dollars at {prices[0]:g} a million and {prices[1]:g} a GB",
+    ]

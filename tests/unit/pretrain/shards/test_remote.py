@@ -248,3 +248,15 @@ def test_messages_bear_the_address(tmp_path: Path) -> None:
     with pytest.raises(DataError) as failed:
         index.open_index(f"memory://{tmp_path.name}/shards")
     assert public(str(failed.value)).startswith(f"memory://{tmp_path.name}/shards/dataset.json lacks")
+
+
+def test_the_plan_counts_what_is_asked_of_the_store(work: Path, tmp_path: Path) -> None:
+    addresses.put(work / "shards", f"memory://{tmp_path.name}/shards")
+    far, disk = index.open_index(f"memory://{tmp_path.name}/shards"), index.open_index(work / "shards")
+    assert disk.requests(np.arange(COUNT)) is None
+    whole, every_fourth = far.requests(np.arange(COUNT)), far.requests(np.arange(0, COUNT, 4))
+    assert whole is not None and every_fourth is not None
+    assert whole[0] == 3 and 1 < whole[1] / whole[2] < 1.05
+    assert (
+        every_fourth[0] == 5 and every_fourth[1] / every_fourth[2] < 1.05
+    )  # photos of 130 kB: nothing is joined
