@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from functools import partial
+from typing import Any
 
 from wsl_det.core.arguments import Tool, add_protocol_arg, add_verdict_args
 
@@ -25,6 +27,12 @@ def options(parser: ArgumentParser) -> None:
     )
     add("--seed", type=int, default=0, metavar="N", help="of the resamples (default %(default)s)")
     add("--images", metavar="DIR", help="test images, for the gallery of wins and losses")
+    add(
+        "--vocab",
+        metavar="SHARDS_OR_VOCAB",
+        help="where hashtags pay: the shard folder or vocab.json pretrained on, or what expect_gain wrote",
+    )
+    add("--train-gt", metavar="GT.json", help="annotations trained on: how often each class stands in them")
     add(
         "--allow-mismatch",
         action="store_true",
@@ -65,6 +73,8 @@ def run(args: Namespace) -> int:
         duplicates=duplicates.read(args.verdicts, args.duplicates),
         names=tuple(args.names) if args.names else None,
         protocol=args.protocol,
+        hashtags=_table_of(args.vocab) if args.vocab else None,
+        train_gt=args.train_gt,
     )
     page = report.write(made, args.output, args.images)
     print("\n".join(verdict.summary(made.content)))
@@ -73,6 +83,12 @@ def run(args: Namespace) -> int:
     if unmet:
         print("; ".join(unmet), file=sys.stderr)
     return 1 if unmet else 0
+
+
+def _table_of(vocab: str) -> Any:
+    from pretrain.shards import detection_classes
+
+    return partial(detection_classes.of, vocab)
 
 
 main = Tool(__doc__, options, run)

@@ -22,13 +22,13 @@ def of(path: str | Path, truth: GroundTruth | None = None) -> dict[str, Any]:
     """The table of the categories of ``truth``, by default COCO's 80; see ``table``.
 
     path: a shard folder (images with each label, by its dataset.json), a vocab.json (posts), or a table that
-    ``expect_gain`` wrote, which is then read as it stands. Raises DataError for anything else.
+    ``expect_gain`` wrote, which is read as it stands, with ``said_in``. Raises DataError for anything else.
     """
     path = Path(path)
     if path.is_file():
         read = files.read_json(path, "vocabulary")
         if isinstance(read, dict) and read.get("kind") == KIND:
-            return read
+            return read | {"said_in": {"path": str(path), "sha256": files.sha256(path)}}
     counted, unit, source = _counted(path)
     if truth is None:
         categories = [(i, name, "") for i, name in enumerate(wordnet.coco_categories(), start=1)]

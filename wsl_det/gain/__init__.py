@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from wsl_det.gain.inputs import One, Truth
-    from wsl_det.gain.report import GainReport
+    from wsl_det.gain.report import GainReport, Table
 
 __all__ = ["compare"]
 
@@ -37,6 +37,8 @@ def compare(
     verdicts: str | Path | None = None,
     duplicates: str | None = None,
     protocol: str | None = None,
+    hashtags: Table | None = None,
+    train_gt: str | Path | None = None,
 ) -> GainReport:
     """The gain report of two sides, as ``tools/report_gain.py`` makes it.
 
@@ -48,7 +50,9 @@ def compare(
     the second leaves level 3 out). images: the folder of the test images, for the photos of the page.
     verdicts: a file of the duplicate review, with duplicates "exclude" or "wrong": what becomes of test
     images that were seen in training (gt must then be a file). protocol: "coco" or "lvis" refuses a gt that
-    is scored by the other. The result prints as the table, and shows the
+    is scored by the other. hashtags: what ``pretrain.shards.detection_classes.of(vocab, truth)`` gives, or a
+    function that makes it of the ground truth; asks where hashtags pay, and train_gt, the annotations trained
+    on, how often each class stands in them. The result prints as the table, and shows the
     page below it in a notebook; ``content`` is gain.json, ``report.write(result, folder)`` writes the files.
     Raises ConfigError for numbers of resamples that make no interval, DataError for files that are not what
     they should be and for sides that are not alike (unless ``allow_mismatch``).
@@ -66,4 +70,6 @@ def compare(
         names=names,
         images=images,
         protocol=protocol,
+        hashtags=hashtags,
+        train_gt=train_gt,
     )

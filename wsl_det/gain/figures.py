@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
+from matplotlib.patches import Rectangle
 
 from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, Drawing, bare, drawing, hit
 from wsl_det.core.pages import printable
@@ -20,19 +21,20 @@ RECOGNITION, LOCALIZATION = BLUE, OCHRE
 
 
 def draw(content: dict[str, Any]) -> dict[str, Drawing]:
-    """The figures of gain.json's content by name: curve, factors, attribution (if made) of each IoU type."""
+    """The figures of gain.json's content by name: curve, factors, of each IoU type, others where made."""
     names = content["meta"]["names"]
     kinds: dict[str, Callable[[dict[str, Any], bool], Figure]] = {
         "asked": partial(_bars, names),
         "curve": partial(_curve, names),
         "factors": _factors,
         "attribution": _attribution,
+        "hashtags": _hashtags,
     }
     return {
         f"{kind}_{iou_type}": drawing(f"{kind}_{iou_type}", content[iou_type], make)
         for iou_type in ("bbox", "segm")
         for kind, make in kinds.items()
-        if iou_type in content and (kind != "attribution" or kind in content[iou_type])
+        if iou_type in content and (kind not in ("attribution", "hashtags") or kind in content[iou_type])
     }
 
 
@@ -164,6 +166,38 @@ def _attribution(record: dict[str, Any], narrow: bool) -> Figure:
     axes.set_yticks(range(len(kinds)), kinds, color=INK)
     axes.set_ylim(len(kinds) - 0.4, -0.6)
     _from_zero(axes)
+    return figure
+
+
+def _hashtags(record: dict[str, Any], narrow: bool) -> Figure:
+    """Gain in AP@.1 of each class against its hashtags; dots grow with test images."""
+    figure = Figure(figsize=_size(narrow, 3.3, 3.3), layout="constrained")
+    axes = figure.subplots()
+    rows = [row for row in record["hashtags"]["by_class"] if None not in (row["gain"], row["hashtags"])]
+    x = np.log10(1 + np.array([row["hashtags"] for row in rows]))
+    y = np.array([row["gain"] for row in rows])
+    images = np.array([row["images"] for row in rows], dtype=float)
+    covered = np.array([row["covered"] for row in rows], dtype=bool)
+    axes.axhline(0, color=MUTED, linewidth=0.9)
+    if rows:
+        area = np.clip(110 * images / images.max(), 6, None)
+        for part, color in ((covered, CANDIDATE), (~covered, BASELINE)):
+            axes.scatter(x[part], y[part], s=area[part], color=color, alpha=0.55, linewidths=0)
+        wide, high = 0.012 * (np.ptp(x) or 1), 0.025 * (np.ptp(y) or 1)
+        for row, at, value in zip(rows, x, y, strict=True):
+            text = (
+                f"{printable(row['name'], 60)}: {row['hashtags']:,.0f} hashtags, gain in AP@.1 "
+                f"{signed(row['gain'])} from {plain(row['baseline'])}, {row['images']} test images"
+            )
+            field = Rectangle((at - wide, value - high), 2 * wide, 2 * high)
+            axes.add_patch(field)
+            field.set(alpha=0, gid=f"hit:{text}")
+    top = int(np.ceil(x.max(initial=1)))
+    axes.set_xticks(np.log10([1, *(1 + 10.0**k for k in range(top + 1))]),
+                    ["0", *(f"{10**k:,}" for k in range(top + 1))])  # fmt: skip
+    axes.set(xlabel="hashtags of the class in pretraining", ylabel="gain in AP@.1")
+    bare(axes, "y")
+    _legend(figure, {"in the vocabulary": CANDIDATE, "not in it": BASELINE})
     return figure
 
 

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
@@ -16,14 +19,22 @@ from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.protocols import choose as protocols
-from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, side, verdict
+from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, pays, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
 
 SCHEMA = 1
+Table = Mapping[str, Any] | Callable[[GroundTruth], Mapping[str, Any]]
+"""Hashtags by class (``pretrain.shards.detection_classes.of``), or what makes them of a ground truth."""
 _SIDES = ("baseline", "candidate")
 _BACKBONE = ("backbone", "sha256")
+_P_OF_ONE = (
+    "inversion of the interval, percentiles of the resamples farther out by what resampling lacks (no less "
+    "than so many resamples can show); by class Student’s t on the standard error of the resamples, with one "
+    "degree of freedom less than images of the class"
+)
+_P_OF_SEVERAL = "Welch’s t over the variance from images and between runs"
 FEW_IMAGES = 50
 """Test images under which intervals are rough, if they hold (benchmarks/README.md)."""
 
@@ -66,6 +77,8 @@ def make(
     names: tuple[str, str] | None = None,
     images: str | Path | None = None,
     protocol: str | None = None,
+    hashtags: Table | None = None,
+    train_gt: str | Path | None = None,
 ) -> GainReport:
     """Compare the predictions of two sides, one or several runs (training seeds) each.
 
@@ -75,11 +88,14 @@ def make(
     (unless ``allow_mismatch``, which prints the differences in the report). ``duplicates`` treats test
     images that were seen in training, the same way on both sides. ``images`` is the folder of the test
     images, for the gallery of the page. ``protocol`` refuses a ground truth that is scored by another.
+    ``hashtags`` asks where they pay, and ``train_gt``, the annotations trained on, how often each class
+    stands in them.
     """
     options = options or Options()
     _check_options(options, baseline, candidate)
     gt_sha256 = duplicates_of.gt_hash(gt)
     truth = inputs.ground_truth(gt, protocol)
+    tags = None if hashtags is None else _tags(hashtags, truth, train_gt)
     runs = [
         [inputs.detections(one, truth, f"the {name}" + f", run {i + 1}" * (len(given) > 1))
          for i, one in enumerate(given)]
@@ -102,6 +118,8 @@ def make(
         sides = [side.build(one, truth, shapes, iou_type, oracles=oracles) for one in runs]
         track = partial(log.progress, what=f"{iou_type}, resamples")
         record = comparison.compare(sides[0], sides[1], options, track)
+        if tags is not None:
+            record["hashtags"] = pays.record(tags, truth, (sides[0], sides[1]), options, track)
         content[iou_type] = {"asked": answer.asked(record)} | record
     content["meta"] = _meta(truth, gt, baseline, candidate, duplicates) | {
         "coverage": covered,
@@ -113,13 +131,7 @@ def make(
         "names": dict(zip(("baseline", "candidate"), names or _names(runs), strict=True)),
         "options": asdict(options),
         "p": "by the rule of the interval, of a true gain of 0: "
-        + (
-            "inversion of the interval, percentiles of the resamples farther out by what resampling lacks "
-            "(no less than so many resamples can show); by class Student’s t on the standard error of the "
-            "resamples, with one degree of freedom less than images of the class"
-            if len(baseline) == len(candidate) == 1
-            else "Welch’s t over the variance from images and between runs"
-        ),
+        + (_P_OF_ONE if len(baseline) == len(candidate) == 1 else _P_OF_SEVERAL),
         "calibration": answer.calibration(len(truth.image_ids)),
         "runs": {"baseline": len(baseline), "candidate": len(candidate)},
         "backbones": {name: len(side.units(one)) for name, one in zip(_SIDES, runs, strict=True)},
@@ -177,6 +189,20 @@ def _check_options(options: Options, baseline: Sequence[Any], candidate: Sequenc
                 f"the {name} names {twice[0]} more than once; several files are runs with different training "
                 "seeds, and a run that counts twice makes the interval too narrow"
             )
+
+
+def _tags(hashtags: Table, truth: GroundTruth, train_gt: str | Path | None) -> pays.Hashtags:
+    training = None
+    if train_gt is not None:
+        trained = reader.read(train_gt, "training annotations")
+        objects = dict(zip(trained.category_names, trained.class_counts().tolist(), strict=True))
+        if absent := [name for name in truth.category_names if name not in objects]:
+            raise DataError(
+                f"{trained.source} has no category {absent[0]!r:.80}, which {truth.source} has; --train-gt "
+                "is the annotation file that both sides were trained on"
+            )
+        training = np.array([objects[name] for name in truth.category_names])
+    return pays.hashtags(hashtags(truth) if callable(hashtags) else hashtags, truth, training)
 
 
 def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:

@@ -80,7 +80,8 @@ def summary(content: dict[str, Any]) -> list[str]:
             f"{iou_type}  {name:12s} {_with_interval(split[name], split['interval'][name])}  (from IoU 0.1)"
             for name in ("recognition", "localization")
         ]
-        for said in (paper(content, iou_type), reading(content, iou_type)):
+        pays = content[iou_type].get("hashtags", {}).get("sentence", "")
+        for said in filter(None, (paper(content, iou_type), reading(content, iou_type), pays)):
             lines += textwrap.wrap(said, 104, initial_indent="  ", subsequent_indent="  ")
     return lines
 

@@ -105,12 +105,22 @@ def gain(folder: Path) -> tuple[str, list[Drawing]]:
         [folder / "a.json"],
         [folder / "b.json"],
         Options(bootstrap=20, attribution_bootstrap=5),
+        hashtags={
+            "vocabulary": "f" * 64,
+            "counted": "posts",
+            "said_in": {"path": "said.json", "sha256": "f" * 64},
+            "classes": [
+                {**category, "category_id": i, "synsets": ["n00000000"], "hashtags": 7 * i, "covered": i > 0}
+                for i, category in enumerate(truth["categories"])
+            ],
+        },
     )
     names = cycle(HOSTILE)
     content = copy.deepcopy(made.content)
     content["meta"] = poisoned(content["meta"], names, {"p", "options", "iou_types", "uncalibrated"})
-    for row in content["bbox"]["by_class"]:
+    for row in [*content["bbox"]["by_class"], *content["bbox"]["hashtags"]["by_class"]]:
         row["name"] = next(names)
+    content["bbox"]["hashtags"]["expected"]["said_in"] = {"path": next(names), "sha256": "f" * 64}
     bad = SimpleNamespace(
         content=content,
         iou_types=made.iou_types,
