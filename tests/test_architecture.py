@@ -16,6 +16,8 @@ FLOOR = {"wsl_det.errors", "wsl_det.core", "wsl_det"}
 TYPES = "wsl_det.detector.types"
 DOOR = "wsl_det.backbone"
 COCO = "wsl_det.coco"
+# What both engines build with.
+BUILDERS = tuple(f"wsl_det.detector.{name}" for name in ("defaults", "initial", "solver", "trunks"))
 MAY_IMPORT: dict[str, set[str]] = {
     "wsl_det": set(),  # its __init__: nothing
     "wsl_det.errors": set(),
@@ -28,17 +30,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "wsl_det.predictions": FLOOR,
     TYPES: set(),
     # Nobody may import an engine: select_engine() finds it by name.
-    "wsl_det.detector.d2": FLOOR | {TYPES, DOOR, "wsl_det.detector.initial"},
-    "wsl_det.detector.embedded": FLOOR | {TYPES, DOOR, "wsl_det.detector.initial"},
-    "wsl_det.detector.initial": FLOOR,
+    "wsl_det.detector.d2": FLOOR | {TYPES, DOOR, *BUILDERS},
+    "wsl_det.detector.embedded": FLOOR | {TYPES, DOOR, *BUILDERS},
+    **{builder: FLOOR | {DOOR, BUILDERS[0]} for builder in BUILDERS},
     # Cross-scoring asks for the inside of a model, which one engine shows: the one named exception.
     "wsl_det.detector.cross_score": FLOOR
     | {TYPES, "wsl_det.predictions", "wsl_det.detector", "wsl_det.detector.embedded"},
-    "wsl_det.detector": FLOOR | {TYPES, DOOR, COCO, "wsl_det.predictions", "wsl_det.detector.initial"},
+    "wsl_det.detector": FLOOR | {TYPES, DOOR, COCO, "wsl_det.predictions", *BUILDERS},
     "wsl_det.evaluation": FLOOR | {COCO, "wsl_det.predictions"},
     "wsl_det.gain": FLOOR | {COCO, "wsl_det.evaluation", "wsl_det.predictions"},
     "wsl_det.study": FLOOR | {COCO, "wsl_det.evaluation", "wsl_det.gain", "wsl_det.predictions"},
-    "wsl_det.zoo": FLOOR | {DOOR, "wsl_det.detector"},
+    "wsl_det.zoo": FLOOR | {DOOR, "wsl_det.detector", *BUILDERS},
     "pretrain": {"pretrain.stream"},  # its __init__: the face of a room
 }
 # The rooms of pretraining in the order in which data flows: each imports only rooms before it.

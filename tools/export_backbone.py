@@ -13,7 +13,7 @@ def options(parser: ArgumentParser) -> None:
         "source",
         metavar="SOURCE",
         help="a pretraining run; a torchvision, timm or WSL .pth or .safetensors; "
-        "a Detectron2 .pkl; zoo://NAME; timm:NAME",
+        "a Detectron2 .pkl; zoo://NAME; timm:NAME with its tag; hf-hub:ORG/NAME",
     )
     add("output", metavar="OUTPUT.pth", help="the backbone; its certificate becomes OUTPUT.json")
     add(
@@ -27,7 +27,7 @@ def options(parser: ArgumentParser) -> None:
         dest="expect",
         metavar="NAME",
         help="a model name the tensors must agree with, such as resnext101_32x8d; "
-        "default: the name of the file; 'any' asks nothing",
+        "default: the name of the file; 'any' asks nothing; timm:NAME keeps timm's own names, for any trunk",
     )
     add(
         "--convention",
@@ -39,6 +39,8 @@ def options(parser: ArgumentParser) -> None:
     )
     add("--wrapper", help="the entry of the file that holds the trunk, when there are several")
     add("--prefix", help="the start of the trunk's keys, when there are several trunks")
+    add("--untrained", action="store_true", help="timm:NAME with the weights that it begins with")
+    add("--seed", type=int, default=0, help="what --untrained draws them from (default: 0)")
     add("--licence", help="name of the weights' licence, for the certificate")
     add("--licence-url", help="address of its text")
     add("--training-data", help="what the weights were trained on")
@@ -47,15 +49,20 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     from wsl_det.backbone import convert, export
+    from wsl_det.backbone.sources import Source
     from wsl_det.core import log
+    from wsl_det.errors import ConfigError
     from wsl_det.zoo import resolve
 
     log.setup()
 
     said = export.Facts(args.licence, args.licence_url, args.training_data, args.fine_tuned_on_in1k)
     names = ("expect", "convention", "bn_folded", "wrapper", "prefix")
-    source, facts = resolve.source(args.source, **{name: getattr(args, name) for name in names})
+    options = {name: getattr(args, name) for name in ("untrained", "seed", *names)}
+    source, facts = resolve.source(args.source, **options)
     if args.to:
+        if not isinstance(source, Source):
+            raise ConfigError(f"--to {args.to} is for ResNe(X)ts; a trunk of timm's is written as OUTPUT.pth")
         made, certified = convert.convert(source, args.output, args.to, said.over(facts))
         use = convert.usage(made, certified)
     else:

@@ -96,7 +96,7 @@ class Describer:
         found = artifact.read(backbone)
         self.settings, self.sha256 = settings, found.sha256
         self.device = dist.device(device, "--device")
-        trunk = found.arch.build(
+        trunk = found.resnet.build(
             norm="FrozenBN", stride_in_1x1=found.meta["stride_in_1x1"], out_features=(settings.level,)
         )
         kept = trunk.state_dict()

@@ -90,9 +90,9 @@ def fill(model: nn.Module, seed: int) -> nn.Module:
         if name.endswith("num_batches_tracked"):
             continue
         rng = np.random.RandomState(zlib.crc32(f"{seed} {name}".encode()))
-        if name.endswith("norm.running_var") or name.endswith("norm.weight"):
+        if name.endswith(("running_var", "norm.weight")) or (value.ndim == 1 and name.endswith("weight")):
             drawn = rng.uniform(0.75, 1.25, value.shape)
-        elif name.endswith("norm.running_mean") or name.endswith("bias"):
+        elif name.endswith(("running_mean", "bias")):
             drawn = rng.normal(0, 0.05, value.shape)
         else:
             fan_in = value[0].numel()

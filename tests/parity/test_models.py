@@ -10,6 +10,7 @@ import torch
 from pycocotools import mask as coco_mask
 from scipy.optimize import linear_sum_assignment
 
+from wsl_det.detector import trunks
 from wsl_det.detector.embedded import inference
 from wsl_det.detector.engine import select_engine
 from wsl_det.errors import EngineError
@@ -60,6 +61,17 @@ VARIANTS: dict[str, dict[str, Any]] = {
         "ROI_HEADS__PROPOSAL_APPEND_GT": False, "ROI_HEADS__POSITIVE_FRACTION": 0.5,
         "ROI_BOX_HEAD__TRAIN_ON_PRED_BOXES": True, "ROI_BOX_HEAD__BBOX_REG_LOSS_WEIGHT": 2.0,
         "ROI_BOX_HEAD__BBOX_REG_WEIGHTS": [5.0, 5.0, 2.0, 2.0], "ROI_HEADS__NMS_THRESH_TEST": 0.3,
+    },
+    **{
+        f"timm_{name}": {
+            "BACKBONE__NAME": trunks.TIMM, "TIMM__NAME": f"test_{name}", **more,
+        }
+        for name, more in {
+            "resnet": {"TIMM__FREEZE_NORM": "True", "TIMM__FREEZE_AT": 2},
+            "efficientnet": {},
+            "convnext": {"TIMM__CHECKPOINTING": True},
+            "vit": {"TIMM__FREEZE_AT": 1},
+        }.items()
     },
 }  # fmt: skip
 FLOAT32_SWITCHES = inference.Switches(fold_bn=True, channels_last=True, class_masks=True)

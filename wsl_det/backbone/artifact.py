@@ -19,6 +19,7 @@ from torch import Tensor
 from wsl_det.backbone import arch as arches
 from wsl_det.backbone import batch_norm, conventions, layouts, soundness
 from wsl_det.backbone.arch import Architecture
+from wsl_det.backbone.timm_models import TimmArchitecture
 from wsl_det.core import checkpoint, files
 from wsl_det.errors import CheckpointError
 
@@ -34,9 +35,19 @@ class Artifact:
     sha256: str
     weights: dict[str, Tensor]
     meta: dict[str, Any]
-    arch: Architecture
+    arch: Architecture | TimmArchitecture
     certificate: dict[str, Any] | None = None
     """What the certificate beside the file proves; None without one."""
+
+    @property
+    def resnet(self) -> Architecture:
+        """The ResNe(X)t that it is; CheckpointError for a trunk of timm's."""
+        if isinstance(self.arch, TimmArchitecture):
+            raise CheckpointError(
+                f"{self.path} is {self.arch.name}, a trunk for MODEL.BACKBONE.NAME build_timm_fpn_backbone; "
+                "a ResNe(X)t under Detectron2's names is needed here"
+            )
+        return self.arch
 
     @property
     def ancestry(self) -> dict[str, Any]:
@@ -96,15 +107,37 @@ def from_payload(payload: Mapping[str, Any], path: str | Path) -> Artifact:
         raise CheckpointError(f"{path} holds no 'model'; export it again")
     # Detectron2's .pkl holds arrays.
     weights = soundness.as_float32({k: layouts.as_tensor(v) for k, v in model.items()}, str(path))
+    arch, bn = _timm(weights, meta, path) if is_timm(meta) else _resnet(weights, meta, path)
+    if bn != meta["bn"]:
+        raise CheckpointError(f"{path} says bn: {meta['bn']}, its statistics are {bn}; export it again")
+    sha256 = files.sha256(path)
+    return Artifact(path, sha256, weights, meta, arch, _proof(read_certificate(path, sha256)))
+
+
+def is_timm(meta: Mapping[str, Any]) -> bool:
+    """Whether an artifact says that it is one of timm's trunks."""
+    return isinstance(meta["arch"], Mapping) and isinstance(meta["arch"].get("timm"), str)
+
+
+def _resnet(
+    weights: Mapping[str, Tensor], meta: Mapping[str, Any], path: Path
+) -> tuple[Architecture | TimmArchitecture, str]:
     arch = arches.infer({k: tuple(v.shape) for k, v in weights.items()}, str(path))
     if arch != arches.from_dict(meta["arch"]):
         raise CheckpointError(
             f"{path} says it is {meta['arch']}, its tensors are {arch.name}; export it again"
         )
-    if (bn := batch_norm.judge(weights, str(path))) != meta["bn"]:
-        raise CheckpointError(f"{path} says bn: {meta['bn']}, its statistics are {bn}; export it again")
-    sha256 = files.sha256(path)
-    return Artifact(path, sha256, weights, meta, arch, _proof(read_certificate(path, sha256)))
+    return arch, batch_norm.judge(weights, str(path))
+
+
+def _timm(
+    weights: Mapping[str, Tensor], meta: Mapping[str, Any], path: Path
+) -> tuple[Architecture | TimmArchitecture, str]:
+    """Whether the tensors are the model's is asked where they are loaded, strictly."""
+    # No value of a tensor tells that nothing has trained it.
+    untrained = meta["bn"] == batch_norm.INITIAL
+    bn = batch_norm.INITIAL if untrained else batch_norm.of_statistics(weights, str(path))
+    return TimmArchitecture(meta["arch"]["timm"]), bn
 
 
 def _proof(certified: Mapping[str, Any] | None) -> dict[str, Any] | None:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from wsl_det.errors import CheckpointError, as_words
 
-STATISTICS, FOLDED = "statistics", "folded"
+STATISTICS, FOLDED, INITIAL, NONE = "statistics", "folded", "initial", "none"
 # Detectron2's fresh FrozenBN has variance 1 - eps, a file from Caffe2 exactly 1: both are "untouched".
 _ONE = 2e-5
 _SHOWN = 6
@@ -46,7 +46,12 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
             f"{where}: {len(lost)} batch norms have no running statistics ({as_words(lost, _SHOWN)}); "
             f"get the complete file{why}"
         )
-    norms = sorted(k.removesuffix(".weight") for k in weights if k.endswith(".norm.weight"))
+    return of_statistics(weights, where)
+
+
+def of_statistics(weights: Mapping[str, Tensor], where: str) -> str:
+    """``judge`` of norms by their running statistics, whatever they are called; ``none`` without any."""
+    norms = sorted(k.removesuffix(".running_mean") for k in weights if k.endswith(".running_mean"))
     negative = [n for n in norms if bool((weights[f"{n}.running_var"] < 0).any())]
     if negative:
         raise CheckpointError(f"{where}: negative variance in {as_words(negative, _SHOWN)}; it is damaged")
@@ -57,7 +62,7 @@ def judge(weights: Mapping[str, Tensor], where: str, *, caffe2: bool = False) ->
         and bool(((weights[f"{n}.running_var"] - 1).abs() <= _ONE).all())
     ]
     if not untouched:
-        return STATISTICS
+        return STATISTICS if norms else NONE
     if len(untouched) == len(norms):
         return FOLDED
     raise CheckpointError(

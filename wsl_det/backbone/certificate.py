@@ -38,9 +38,9 @@ def certify(source: Source, artifact: Artifact) -> dict[str, Any]:
             SCHEMA,
             {"source": f"sha256:{source.sha256}", "artifact": f"sha256:{artifact.sha256}"},
         ),
-        "source": _file(source.path, source.sha256)
+        "source": about_file(source.path, source.sha256)
         | {"layout": source.layout, "wrapper": source.wrapper, "prefix": source.prefix},
-        "artifact": _file(artifact.path, artifact.sha256),
+        "artifact": about_file(artifact.path, artifact.sha256),
         "arch": {**artifact.arch.to_dict(), "name": artifact.arch.name},
         "keys": [{k: v for k, v in asdict(f).items() if v is not None} for f in source.fates],
         "counts": {
@@ -97,7 +97,7 @@ def prove(source: Source, artifact: Artifact) -> dict[str, Any]:
     model, maker = reference.build(source.arch, originals, stride_in_1x1=source.convention.stride_in_1x1)
     theirs = reference.features(model, reference.source_input(pictures, source.convention))
     ours = _our_features(artifact, pictures)
-    errors = {stage: _relative_error(ours[stage], theirs[stage]) for stage in theirs}
+    errors = {stage: relative_error(ours[stage], theirs[stage]) for stage in theirs}
     if not all(error <= TOLERANCE for error in errors.values()):
         shown = ", ".join(f"{stage} {error:.2g}" for stage, error in errors.items())
         raise CheckpointError(
@@ -109,7 +109,7 @@ def prove(source: Source, artifact: Artifact) -> dict[str, Any]:
         "reference": maker,
         "probe": {"shape": list(pictures.shape), "dtype": "uint8"},
         "tolerance": TOLERANCE,
-        "largest_relative_error": errors,
+        "largestrelative_error": errors,
     }
 
 
@@ -117,7 +117,7 @@ def prove(source: Source, artifact: Artifact) -> dict[str, Any]:
 def _our_features(artifact: Artifact, pictures: np.ndarray) -> dict[str, Tensor]:
     meta = artifact.meta
     with torch.device("meta"):
-        trunk = artifact.arch.build(stride_in_1x1=meta["stride_in_1x1"], norm="FrozenBN")
+        trunk = artifact.resnet.build(stride_in_1x1=meta["stride_in_1x1"], norm="FrozenBN")
     trunk.load_state_dict(artifact.weights, assign=True)
     ordered = pictures if meta["channel_order"] == "RGB" else pictures[..., ::-1]
     images = torch.from_numpy(np.ascontiguousarray(ordered)).permute(0, 3, 1, 2)
@@ -126,7 +126,7 @@ def _our_features(artifact: Artifact, pictures: np.ndarray) -> dict[str, Tensor]
     return features
 
 
-def _relative_error(ours: Tensor, theirs: Tensor) -> float:
+def relative_error(ours: Tensor, theirs: Tensor) -> float:
     if ours.shape != theirs.shape:
         return float("inf")
     largest, error = float(theirs.abs().max()), float((ours - theirs).abs().max())
@@ -135,5 +135,5 @@ def _relative_error(ours: Tensor, theirs: Tensor) -> float:
     return 0.0 if error == 0 else float("inf")  # a dead stage, all zero after ReLU, is equalled by another
 
 
-def _file(path: Any, sha256: str) -> dict[str, Any]:
+def about_file(path: Any, sha256: str) -> dict[str, Any]:
     return {"path": str(path), "bytes": path.stat().st_size, "sha256": sha256}

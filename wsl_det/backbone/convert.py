@@ -55,7 +55,7 @@ def usage(artifact: Artifact, certified: Mapping[str, Any]) -> str:
     """The lines that load the file where it is meant for, or the config keys for Detectron2."""
     if certified["format"] == "detectron2":
         return export.config_lines(certified)
-    meta, arch = artifact.meta, artifact.arch
+    meta, arch = artifact.meta, artifact.resnet
     widths = reference.timm_widths(arch)
     if certified["library"] == "torchvision":
         widths = {"groups": arch.groups, "width_per_group": arch.width_per_group}

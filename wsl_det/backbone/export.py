@@ -11,6 +11,7 @@ from wsl_det.backbone import artifact as artifacts
 from wsl_det.backbone import certificate
 from wsl_det.backbone.artifact import Artifact
 from wsl_det.backbone.sources import Source
+from wsl_det.backbone.timm_source import TimmSource
 from wsl_det.core import files, provenance
 from wsl_det.errors import ConfigError
 
@@ -31,7 +32,9 @@ class Facts:
         return Facts(**{k: v if v is not None else getattr(other, k) for k, v in vars(self).items()})
 
 
-def export(source: Source, output: str | Path, facts: Facts | None = None) -> tuple[Artifact, dict[str, Any]]:
+def export(
+    source: Source | TimmSource, output: str | Path, facts: Facts | None = None
+) -> tuple[Artifact, dict[str, Any]]:
     """Write ``output`` (.pth) and its certificate (.json beside it); returns both as read back.
 
     The features are proved on the very file that then gets its name. If anything fails, neither file
@@ -49,7 +52,7 @@ def export(source: Source, output: str | Path, facts: Facts | None = None) -> tu
     with files.atomic_path(beside) as certificate_draft, files.atomic_path(output) as draft:
         artifacts.write(draft, source.weights, meta(source, facts or Facts()))
         made = artifacts.read(draft)
-        certified = certificate.certify(source, made)
+        certified = _certify(source, made)
         certified["artifact"]["path"] = certified["config"]["MODEL.WEIGHTS"] = str(output)
         files.write_json(certificate_draft, certified)
         # The old certificate goes first: whoever reads between the two renames finds weights without
@@ -58,21 +61,50 @@ def export(source: Source, output: str | Path, facts: Facts | None = None) -> tu
     return replace(made, path=output), certified
 
 
-def meta(source: Source, facts: Facts) -> dict[str, Any]:
+def _certify(source: Source | TimmSource, made: Artifact) -> dict[str, Any]:
+    if isinstance(source, TimmSource):
+        from wsl_det.backbone import timm_certificate
+
+        return timm_certificate.certify(source, made)
+    return certificate.certify(source, made)
+
+
+def meta(source: Source | TimmSource, facts: Facts) -> dict[str, Any]:
     """What an artifact says about itself: header, shape, pixels, stride, BN, licence, provenance."""
-    header = provenance.header("backbone", artifacts.SCHEMA, {"source": f"sha256:{source.sha256}"})
+    made_from = {"source": source.sha256 and f"sha256:{source.sha256}"}
+    header = provenance.header("backbone", artifacts.SCHEMA, made_from)
+    if isinstance(source, TimmSource):
+        from wsl_det.backbone import timm_certificate
+
+        return timm_certificate.meta(source, header, _timm_facts(source, facts))
+    licence = _plain(source.origin.get("licence")) or dict(UNKNOWN)
     return {
         **header,
         "arch": source.arch.to_dict(),
         **source.convention.to_meta(),
         "bn": source.bn,
-        "licence": {"name": facts.licence, "url": facts.licence_url}
-        if facts.licence
-        else _plain(source.origin.get("licence")) or dict(UNKNOWN),
+        "licence": _licence(facts) or licence,
         "provenance": _provenance(source, facts),
         # What curves over many runs need to know, and how the run was tested.
         **{key: told for key in ("pretraining", "view") if (told := _plain(source.origin.get(key)))},
     }
+
+
+def _licence(facts: Facts) -> dict[str, Any] | None:
+    return {"name": facts.licence, "url": facts.licence_url} if facts.licence else None
+
+
+def _timm_facts(source: TimmSource, facts: Facts) -> dict[str, Any]:
+    """Licence and provenance as told here, else as timm's configuration of published weights has them."""
+    drawn, config = source.path is None, source.declared.config
+    published = {"name": config["license"], "url": None} if config.get("license") and not drawn else UNKNOWN
+    known = {
+        "source": f"timm {source.arch.model}, drawn from seed {source.seed}" if drawn else source.path.name,  # type: ignore[union-attr]
+        "source_sha256": source.sha256,
+        "training_data": "nothing" if drawn else facts.training_data or "unknown",
+        "fine_tuned_on_in1k": "no" if drawn else facts.fine_tuned_on_in1k or "unknown",
+    }
+    return {"licence": _licence(facts) or dict(published), "provenance": known}
 
 
 def _provenance(source: Source, facts: Facts) -> dict[str, Any]:
@@ -108,13 +140,13 @@ def describe(artifact: Artifact, certified: Mapping[str, Any]) -> str:
     counts, parity = certified["counts"], certified["parity"]
     worst = max(parity["largest_relative_error"].values())
     facts = certified["provenance"]
-    frozen = "folded into the affine: use it frozen only"
     kept = f"{counts['used']} used, {counts['dropped']} dropped on purpose, 0 missing"
+    norms = {"folded": "folded into the affine: use it frozen only", "initial": "initial: let them learn"}
     rows = {
         "backbone": f"{artifact.path} ({artifact.arch.name}, sha256 {artifact.sha256[:12]})",
         "certificate": str(artifacts.certificate_path(artifact.path)),
         "keys": kept + (f", {counts['filled']} filled in" if counts["filled"] else ""),
-        "batch norm": frozen if certified["bn"] == "folded" else "statistics",
+        "batch norm": norms.get(certified["bn"], certified["bn"]),
         "parity": f"largest relative error {worst:.1e} against {parity['reference']}",
         "input": certified["input"]["channel_order"],
         "convention": certified["convention"],

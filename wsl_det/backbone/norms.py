@@ -85,12 +85,23 @@ def _group_norm(channels: int) -> nn.Module:
     return nn.GroupNorm(_GROUPS, channels)
 
 
+class ChannelNorm(nn.LayerNorm):
+    """Layer norm over the channels of (N, C, H, W), at every pixel on its own."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, eps=1e-6)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
+
+
 _NORMS: dict[str, Callable[[int], nn.Module]] = {
     "FrozenBN": FrozenBatchNorm2d,
     "BN": nn.BatchNorm2d,
     "SyncBN": nn.SyncBatchNorm,
     "nnSyncBN": nn.SyncBatchNorm,
     "GN": _group_norm,
+    "LN": ChannelNorm,
 }
 
 

@@ -22,18 +22,18 @@ from wsl_det.errors import CheckpointError
 _STAGES = ("res2", "res3", "res4", "res5")
 
 
-def probe() -> np.ndarray:
-    """Fixed pictures, uint8 (2, 96, 128, 3) in RGB: waves, edges and noise.
+def probe(height: int = 96, width: int = 128) -> np.ndarray:
+    """Fixed pictures, uint8 (2, height, width, 3) in RGB: waves, edges and noise.
 
     The channels differ in mean and pattern, so that swapping two of them is seen.
     """
     rng = np.random.Generator(np.random.Philox(key=20180508))
-    y, x = np.mgrid[0:96, 0:128].astype(np.float64)
+    y, x = np.mgrid[0:height, 0:width].astype(np.float64)
     pictures = []
     for index in range(2):
         waves = [np.sin(x / (5 + 3 * c) + index) * np.cos(y / (9 - 2 * c) - c) for c in range(3)]
         picture = np.stack([60 + 50 * c + 45 * wave for c, wave in enumerate(waves)], axis=-1)
-        picture[24:48, 42:64] += [90, -40, -70]
+        picture[height // 4 : height // 2, width // 3 : width // 2] += [90, -40, -70]
         pictures.append(picture + rng.normal(0, 20, picture.shape))
     return np.clip(np.rint(np.stack(pictures)), 0, 255).astype(np.uint8)
 

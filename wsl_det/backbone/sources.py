@@ -62,9 +62,13 @@ def read(
     other pixels than torchvision's, are refused unless one of them is given. Raises CheckpointError
     with what was found and expected.
     """
-    file = _file(Path(path))
-    payload = _load(file)
+    file = find(Path(path))
+    payload = load(file)
     where = str(file)
+    if artifact.looks_like(payload) and artifact.is_timm(payload["meta"]):
+        raise CheckpointError(
+            f"{file} is a trunk of timm's, {payload['meta']['arch']['timm']}; a ResNe(X)t is needed here"
+        )
     found = layouts.locate(payload, where, wrapper=wrapper, prefix=prefix)
     weights = soundness.as_float32(found.tensors, where)
     sha256 = files.sha256(file)
@@ -100,7 +104,7 @@ def read(
 
 def head(source: Source) -> tuple[Tensor, Tensor] | None:
     """The classifier in a source's file: (K, C) weights and (K,) biases, float32; None when it has none."""
-    state = layouts.box(_load(source.path), source.wrapper)
+    state = layouts.box(load(source.path), source.wrapper)
     for name in _HEADS:
         leaves = ("weight", "bias")
         found = {leaf: layouts.as_tensor(state.get(f"{source.prefix}{name}.{leaf}")) for leaf in leaves}
@@ -116,7 +120,8 @@ def head(source: Source) -> tuple[Tensor, Tensor] | None:
     return None
 
 
-def _file(path: Path) -> Path:
+def find(path: Path) -> Path:
+    """The file of a source, which may be a run's folder."""
     if not path.is_dir():
         if not path.is_file():
             raise CheckpointError(f"source {path} does not exist")
@@ -129,7 +134,8 @@ def _file(path: Path) -> Path:
     return final
 
 
-def _load(file: Path) -> dict[str, Any]:
+def load(file: Path) -> dict[str, Any]:
+    """What a file of weights holds, by its suffix, without executing anything in it."""
     suffix = file.suffix.lower()
     if suffix == ".pkl":
         payload = pickles.read(file)

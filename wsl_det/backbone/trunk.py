@@ -165,7 +165,7 @@ class ResNet(nn.Module):
         super().__init__()
         _check_block(block, groups, groups * width_per_group, res5_dilation)
         _check_stages(blocks, out_features)
-        self.out_features = tuple(out_features)
+        self.out_features, self.size_divisor = tuple(out_features), 1
         self.stem = Stem(stem_channels, norm)
         self.channels: dict[str, int] = {"stem": stem_channels}
         self.strides: dict[str, int] = {"stem": 4}

@@ -16,7 +16,7 @@ from torch import nn
 from wsl_det import predictions
 from wsl_det.core import log
 from wsl_det.core.config import Config
-from wsl_det.detector import coco_records, datasets, infer, loader, settings, weights
+from wsl_det.detector import coco_records, datasets, infer, loader, settings, trunks, weights
 from wsl_det.detector.coco_records import CocoDataset
 from wsl_det.detector.embedded import cross
 from wsl_det.detector.engine import DetectorEngine, select_engine
@@ -94,7 +94,7 @@ def _check_shared(detectors: Sequence[Detector]) -> None:
 
 
 def _load(detector: Detector, dataset: CocoDataset) -> _Loaded:
-    cfg = detector.cfg
+    cfg = trunks.settled(detector.cfg)
     settings.check(cfg)
     datasets.check_num_classes(cfg.MODEL.ROI_HEADS.NUM_CLASSES, [dataset])
     engine = select_engine("embedded")(cfg)

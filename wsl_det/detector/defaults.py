@@ -181,6 +181,19 @@ TREE = Tree.declared(
                 "DEFORM_MODULATED": False,
                 "DEFORM_NUM_GROUPS": 1,
             },
+            # Ours, of timm_*.yaml; d2.register.add_config gives them to stock Detectron2.
+            "TIMM": {
+                # A model of timm's with its tag.
+                "NAME": "",
+                # Some of res2 to res5 (strides 4 to 32); empty: all that the model has.
+                "OUT_FEATURES": ([], _NAMES),
+                # timm's groups of layers that do not learn, the stem first.
+                "FREEZE_AT": 0,
+                # auto: frozen where the weights' batch norms are trained or folded.
+                "FREEZE_NORM": ("auto", Rule(choices=("auto", "True", "False"))),
+                "DROP_PATH": (0.0, _SHARE),
+                "CHECKPOINTING": False,
+            },
         },
         "INPUT": {
             "MIN_SIZE_TRAIN": ([800], Rule(0, 100_000, length=(1, 1000))),
@@ -250,6 +263,10 @@ TREE = Tree.declared(
                 "NORM_TYPE": (2.0, Rule(above=True, infinite=True)),
             },
             "AMP": {"ENABLED": False},
+            # Ours: Detectron2's trainer knows SGD alone; see d2.register.build_optimizer.
+            "OPTIMIZER": ("SGD", Rule(choices=("SGD", "ADAMW"))),
+            # timm's: the rate of a layer of the trunk is so many times that of the layer behind it.
+            "LAYER_DECAY": (1.0, Rule(0, 1, above=True)),
         },
         "TEST": {
             "EXPECTED_RESULTS": ([], Rule(like=[["bbox", "AP", 38.5, 0.2]])),
@@ -300,3 +317,6 @@ TREE = Tree.declared(
     gone={"WSL_DET.INFERENCE.WINOGRAD": "detections are the same to 5e-5 of the features without it"},
 )
 """What ``core.config.load`` checks a detection config against."""
+
+NOT_DETECTRON2S = ("MODEL.TIMM.", "SOLVER.OPTIMIZER", "SOLVER.LAYER_DECAY", "WSL_DET.")
+"""Keys that stock Detectron2 lacks; ``d2.register.add_config`` gives it all but the last."""

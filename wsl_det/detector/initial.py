@@ -18,6 +18,11 @@ def _caffe_xavier(weight: Tensor, generator: torch.Generator) -> None:
     nn.init.uniform_(weight, -bound, bound, generator=generator)
 
 
+def _torch_default(weight: Tensor, generator: torch.Generator) -> None:
+    bound = 1 / math.sqrt(weight[0].numel())
+    nn.init.uniform_(weight, -bound, bound, generator=generator)
+
+
 _he_fan_out = partial(nn.init.kaiming_normal_, mode="fan_out", nonlinearity="relu")
 # The distributions of Detectron2's layers, by where a weight stands in the model; a cascade numbers
 # its heads.
@@ -26,6 +31,7 @@ _WEIGHTS = (
     (r"backbone\.bottom_up\..*\.conv2_offset\.weight", lambda weight, generator: nn.init.zeros_(weight)),
     (r"backbone\.bottom_up\..*", _he_fan_out),
     (r"backbone\.fpn_(lateral|output)\d+\.weight", _caffe_xavier),
+    (r"backbone\.simfp_\d\.\d\.weight", _torch_default),
     (r"proposal_generator\.rpn_head\..*", partial(nn.init.normal_, std=0.01)),
     (r"roi_heads\.box_head\.(\d+\.)?conv\d+\.weight", _he_fan_out),
     (r"roi_heads\.box_head\.(\d+\.)?fc\d+\.weight", _caffe_xavier),
@@ -37,18 +43,28 @@ _WEIGHTS = (
 
 
 @torch.no_grad()
-def draw(model: nn.Module, seed: int) -> None:
+def draw(model: nn.Module, seed: int, prefix: str = "") -> None:
     """Fill every parameter of a detector with Detectron2's Faster/Mask R-CNN names, in place.
+
+    ``prefix`` is the model's own name in the detector, such as ``backbone.``. A trunk of timm's draws itself.
 
     Each weight has a generator of its own, made of ``seed`` and its name, so neither the engine nor
     the order of construction nor the width of another layer moves it. Weights of norms become 1, all
     biases 0; buffers (statistics of batch norms) are left alone. Drawn in float32 on the CPU. Raises
     EngineError for a parameter of another kind of model.
     """
-    for name, parameter in model.named_parameters():
+    own: set[nn.Parameter] = set()
+    for module in model.modules():
+        if callable(draw_itself := getattr(module, "draw", None)):
+            draw_itself(seed)
+            own.update(module.parameters())
+    for key, parameter in model.named_parameters():
+        name = prefix + key
+        if parameter in own:
+            continue
         if name.endswith(".bias"):
             parameter.zero_()
-        elif ".norm." in name:
+        elif ".norm." in name or parameter.ndim == 1:
             parameter.fill_(1)
         else:
             fill = next((fill for pattern, fill in _WEIGHTS if re.fullmatch(pattern, name)), None)

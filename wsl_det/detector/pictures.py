@@ -18,7 +18,7 @@ from wsl_det import predictions
 from wsl_det.coco import masks as mask_runs
 from wsl_det.core import files, log, provenance
 from wsl_det.core.config import Config
-from wsl_det.detector import coco_records, draw, images, infer, settings, weights
+from wsl_det.detector import coco_records, draw, images, infer, settings, trunks, weights
 from wsl_det.detector.coco_records import CocoDataset, Record
 from wsl_det.detector.draw import Shape
 from wsl_det.detector.engine import select_engine
@@ -134,7 +134,7 @@ def predict(
     ``score``) and ``images.json`` (the images and categories its ids speak of). The classes are the
     checkpoint's when it names them.
     """
-    cfg = cfg.override(MODEL__WEIGHTS=weights_path)
+    cfg = trunks.settled(cfg.override(MODEL__WEIGHTS=weights_path))
     settings.check(cfg)
     weights.check(cfg)
     drawn = Drawn()

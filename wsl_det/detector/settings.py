@@ -9,6 +9,7 @@ from typing import Any
 from wsl_det.core import addresses, dist, log, yaml_files
 from wsl_det.core.config import Config
 from wsl_det.detector.coco_records import CocoDataset
+from wsl_det.detector.defaults import NOT_DETECTRON2S, TREE
 from wsl_det.errors import ConfigError, DataError
 
 # Off in Detectron2 by default, and not done by our loop: asking for them must not pass in silence.
@@ -41,6 +42,8 @@ def check(cfg: Config) -> None:
     for key, value in _MUST_BE.items():
         if flat[key] != value:
             raise ConfigError(f"{key} is {flat[key]!r}; wsl_det does not do this, set it to {value!r}")
+    if cfg.SOLVER.OPTIMIZER == "ADAMW" and cfg.SOLVER.NESTEROV:
+        raise ConfigError("SOLVER.NESTEROV is of SGD; SOLVER.OPTIMIZER is ADAMW")
     if cfg.SOLVER.NESTEROV and not cfg.SOLVER.MOMENTUM:
         raise ConfigError("SOLVER.NESTEROV needs SOLVER.MOMENTUM above 0")
 
@@ -85,7 +88,10 @@ def _recorded_seed(cfg: Config) -> int | None:
 
 def fingerprint(cfg: Config, train_sha256: Sequence[str], weights_sha256: str | None) -> dict[str, Any]:
     """What must be the same for a run to be continued: settings that compute, data, start weights."""
-    kept = {k: v for k, v in cfg.flat().items() if not k.startswith(_FREE)}
+    # Older runs have no record of keys that came later.
+    usual = {k: v for k, v in Config(TREE).flat().items() if k.startswith(NOT_DETECTRON2S)}
+    flat = {k: v for k, v in cfg.flat().items() if k not in usual or usual[k] != v}
+    kept = {k: v for k, v in flat.items() if not k.startswith(_FREE)}
     return {**kept, "train data sha256": list(train_sha256), "weights sha256": weights_sha256}
 
 

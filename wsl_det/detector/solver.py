@@ -1,4 +1,7 @@
-"""SGD, its parameter groups and its learning rate, as Detectron2's ``solver/build.py`` makes them."""
+"""The optimiser, its parameter groups and its learning rate, as Detectron2's ``solver/build.py`` makes them.
+
+AdamW and layer decay are ours; they leave Detectron2's schedule as it is.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,13 @@ from wsl_det.errors import ConfigError
 _NORMS = (nn.modules.batchnorm._NormBase, nn.GroupNorm, nn.LayerNorm, nn.LocalResponseNorm)
 
 
-def _parameter_groups(model: nn.Module, solver: Config) -> list[dict[str, Any]]:
-    """Trainable parameters grouped by (learning rate, weight decay), each parameter once.
+def _parameter_groups(model: nn.Module, solver: Any, seen: set[int]) -> list[dict[str, Any]]:
+    """Trainable parameters but those ``seen``, grouped by (learning rate, weight decay), each parameter once.
 
     Detectron2's precedence: a norm layer's parameters take WEIGHT_DECAY_NORM; whatever is called "bias",
     in norm layers too, takes WEIGHT_DECAY_BIAS (None: no rule of its own) and BASE_LR * BIAS_LR_FACTOR.
     """
     groups: dict[tuple[float, float], list[nn.Parameter]] = {}
-    seen: set[int] = set()
     for module in model.modules():
         for name, parameter in module.named_parameters(recurse=False):
             if not parameter.requires_grad or id(parameter) in seen:
@@ -41,17 +43,39 @@ def _parameter_groups(model: nn.Module, solver: Config) -> list[dict[str, Any]]:
     return [{"params": p, "lr": rate, "weight_decay": decay} for (rate, decay), p in groups.items()]
 
 
-def optimizer(cfg: Config, model: nn.Module) -> torch.optim.SGD:
-    """SGD over the model's trainable parameters, as SOLVER describes it."""
+def optimizer(cfg: Any, model: nn.Module) -> torch.optim.Optimizer:
+    """SGD or AdamW over the model's trainable parameters, as SOLVER of ours or Detectron2's ``cfg`` says.
+
+    With a LAYER_DECAY under 1 the trunk has timm's groups, whose decay of weights leaves out what is
+    one-dimensional and what the model names.
+    """
     solver = cfg.SOLVER
-    groups = _parameter_groups(model, solver)
+    groups = _layer_groups(model, solver) if solver.LAYER_DECAY < 1 else []
+    groups += _parameter_groups(model, solver, {id(p) for group in groups for p in group["params"]})
     if not groups:
         raise ConfigError(
             "nothing is left to train: every parameter is frozen; lower MODEL.BACKBONE.FREEZE_AT"
         )
-    return torch.optim.SGD(
-        groups, lr=solver.BASE_LR, momentum=solver.MOMENTUM, nesterov=solver.NESTEROV, foreach=True
-    )
+    made: torch.optim.Optimizer
+    if solver.OPTIMIZER == "ADAMW":
+        made = torch.optim.AdamW(groups, lr=solver.BASE_LR, foreach=True)
+    else:
+        momentum, nesterov = solver.MOMENTUM, solver.NESTEROV
+        made = torch.optim.SGD(groups, lr=solver.BASE_LR, momentum=momentum, nesterov=nesterov, foreach=True)
+    vars(made)["as_asked"] = True  # what ``d2.register`` looks for
+    return made
+
+
+def _layer_groups(model: nn.Module, solver: Any) -> list[dict[str, Any]]:
+    trunk: Any = getattr(getattr(model, "backbone", None), "bottom_up", None)
+    if not hasattr(trunk, "layer_groups"):
+        raise ConfigError(
+            f"SOLVER.LAYER_DECAY is {solver.LAYER_DECAY}: only timm's trunks name their layers; set it to 1"
+        )
+    groups: list[dict[str, Any]] = []
+    for scale, decay, parameters in trunk.layer_groups(solver.LAYER_DECAY, solver.WEIGHT_DECAY):
+        groups.append({"params": parameters, "lr": solver.BASE_LR * scale, "weight_decay": decay})
+    return groups
 
 
 def learning_rate(cfg: Config) -> Callable[[int], float]:

@@ -16,7 +16,17 @@ from wsl_det.core import config, dist, files, log, loop, provenance
 from wsl_det.core import seed as seeds
 from wsl_det.core.checkpoint import FINAL, RunFolder, state_bytes
 from wsl_det.core.config import Config
-from wsl_det.detector import coco_records, datasets, infer, loader, pictures, settings, solver, weights
+from wsl_det.detector import (
+    coco_records,
+    datasets,
+    infer,
+    loader,
+    pictures,
+    settings,
+    solver,
+    trunks,
+    weights,
+)
 from wsl_det.detector.coco_records import CocoDataset, Record
 from wsl_det.detector.engine import DetectorEngine, select_engine
 from wsl_det.detector.types import Example
@@ -52,6 +62,7 @@ def run(job: Job) -> dict[str, Any]:
     is touched. Raises ConfigError, DataError, CheckpointError and EngineError.
     """
     log.setup(None, dist.rank())
+    job = replace(job, cfg=trunks.settled(job.cfg))
     if job.eval_only:
         return _evaluate_only(job)
     return _train(replace(job, resume=dist.resumed(job.resume)))

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from wsl_det.backbone import artifact, pickles, transfer
 from wsl_det.core import checkpoint, files
 from wsl_det.core.config import Config
-from wsl_det.detector import initial
+from wsl_det.detector import initial, trunks
 from wsl_det.errors import CheckpointError, ConfigError
 
 TRUNK = transfer.TRUNK
@@ -158,21 +158,33 @@ def from_header(payload: Mapping[str, Any], path: str) -> Start:
 
 def _backbone(model: nn.Module, cfg: Config, payload: Mapping[str, Any], path: Path) -> Start:
     found = artifact.from_payload(payload, path)
-    resnets = cfg.MODEL.RESNETS
-    ancestry = transfer.into(
-        model,
-        found,
-        channel_order=cfg.INPUT.FORMAT,
-        pixel_mean=cfg.MODEL.PIXEL_MEAN,
-        pixel_std=cfg.MODEL.PIXEL_STD,
-        stride_in_1x1=resnets.STRIDE_IN_1X1,
-        norm=resnets.NORM,
-        freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
-    )
+    pixels: dict[str, Any] = {"channel_order": cfg.INPUT.FORMAT}
+    pixels |= {"pixel_mean": cfg.MODEL.PIXEL_MEAN, "pixel_std": cfg.MODEL.PIXEL_STD}
+    if trunks.is_timm(cfg):
+        timm, frozen = cfg.MODEL.TIMM, trunks.frozen_norm(cfg)
+        ancestry = transfer.into_timm(
+            model, found, **pixels, name=timm.NAME, frozen_norm=frozen, freeze_at=timm.FREEZE_AT
+        )
+    else:
+        ancestry = transfer.into(
+            model,
+            found,
+            **pixels,
+            stride_in_1x1=cfg.MODEL.RESNETS.STRIDE_IN_1X1,
+            norm=cfg.MODEL.RESNETS.NORM,
+            freeze_at=cfg.MODEL.BACKBONE.FREEZE_AT,
+        )
     return Start("backbone", str(path), found.sha256, ancestry)
 
 
 def _check_random(cfg: Config) -> None:
+    if trunks.is_timm(cfg):
+        if cfg.MODEL.TIMM.FREEZE_AT or trunks.frozen_norm(cfg):
+            raise ConfigError(
+                "MODEL.WEIGHTS is empty and MODEL.TIMM freezes layers or norms that nothing has trained; set "
+                "MODEL.TIMM.FREEZE_AT 0 and FREEZE_NORM auto"
+            )
+        return
     norm, frozen = cfg.MODEL.RESNETS.NORM, cfg.MODEL.BACKBONE.FREEZE_AT
     if norm == "FrozenBN":
         raise ConfigError(

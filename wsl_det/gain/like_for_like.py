@@ -16,7 +16,11 @@ BACKBONE_KEYS = (
     "MODEL.PIXEL_MEAN",
     "MODEL.PIXEL_STD",
     "MODEL.RESNETS.",
-    "MODEL.BACKBONE.FREEZE_AT",
+    "MODEL.TIMM.",
+    "MODEL.BACKBONE.",
+    # A transformer does not learn as a convolution does; the rate has to come from a sweep.
+    "SOLVER.OPTIMIZER",
+    "SOLVER.LAYER_DECAY",
 )
 RUN_KEYS = (
     "SEED",
@@ -35,6 +39,14 @@ LATER: dict[str, Any] = {
     "WSL_DET.INFERENCE.WINOGRAD": False,
     "WSL_DET.INFERENCE.CLASS_MASKS": False,
     "WSL_DET.INFERENCE.PRECISION": "float32",
+    "MODEL.TIMM.NAME": "",
+    "MODEL.TIMM.OUT_FEATURES": [],
+    "MODEL.TIMM.FREEZE_AT": 0,
+    "MODEL.TIMM.FREEZE_NORM": "auto",
+    "MODEL.TIMM.DROP_PATH": 0.0,
+    "MODEL.TIMM.CHECKPOINTING": False,
+    "SOLVER.OPTIMIZER": "SGD",
+    "SOLVER.LAYER_DECAY": 1.0,
 }
 LEARNING_RATE = "SOLVER.BASE_LR"
 

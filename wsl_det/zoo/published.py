@@ -1,4 +1,4 @@
-"""``timm:NAME`` on a command line: what timm publishes under a tagged name, refused before it is fetched."""
+"""``timm:NAME`` and ``hf-hub:ORG/NAME`` on a command line: what timm reads, fetched and held to its hash."""
 
 from __future__ import annotations
 
@@ -8,47 +8,67 @@ from typing import Any
 import torch
 from torch import nn
 
-from wsl_det.backbone import arch, names
+from wsl_det.backbone import arch, names, sources, timm_models, timm_source
 from wsl_det.backbone.conventions import Convention
-from wsl_det.core import foreign
-from wsl_det.errors import CheckpointError, ConfigError, DownloadError, first_line
+from wsl_det.backbone.timm_source import TimmSource
+from wsl_det.core import files, foreign
+from wsl_det.errors import CheckpointError, ConfigError, DataError, DownloadError, first_line
 from wsl_det.zoo.store import Store
 
-SCHEME = "timm:"
+SCHEME, HUB = timm_models.SCHEME, "hf-hub:"
+WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
 _PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear}
 _PLAIN |= {nn.AdaptiveAvgPool2d, nn.Flatten}
 
 
 def described(name: str, pins: Store, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
-    """The file of timm's model ``name``, from its cache or downloaded, and ``options`` for ``sources.read``.
+    """The file of timm's ResNe(X)t ``name``, cached or downloaded, and ``options`` for ``sources.read``.
 
-    Anything but a plain ResNe(X)t is refused before a byte is fetched. The first download's revision and
-    hash are kept in ``pins``, the zoo's lock file, and later ones must equal it.
+    Anything but a plain one is refused before a byte is fetched. The first download's revision and hash are
+    kept in ``pins``, the zoo's lock file, and later ones must equal it.
     """
-    import timm
-    from timm.models import get_pretrained_cfg
-
-    model, _, tag = name.partition(".")
-    if not tag:
+    model, published = name.partition(".")[0], _published(name)
+    if other := why_not_plain(model):
         raise ConfigError(
-            f"{SCHEME}{name} has no tag, and timm's choice changes between versions; give the whole name, "
-            f"such as {SCHEME}resnet50.tv_in1k"
+            f"{SCHEME}{model} is not a plain ResNe(X)t, which is needed here: timm makes it of {other}; "
+            f"nothing was downloaded. Choose one such as {SCHEME}resnet50.tv_in1k"
         )
-    published = get_pretrained_cfg(name) if name in timm.list_pretrained(f"{model}.*") else None
-    if published is None:
-        known = ", ".join(timm.list_pretrained(f"{model}.*")[:8])
-        others = f"; of this model: {known}" if known else ", nor that model"
-        raise ConfigError(f"this timm publishes no {name}{others}")
-    _check_plain(model)
-    path = _fetched(name, str(published.hf_hub_id), pins)
+    path = _fetched(SCHEME + name, _repository(name, published), WEIGHTS, pins)
     mean, std = (tuple(255 * float(v) for v in (values or ())) for values in (published.mean, published.std))
     if len(mean) == len(std) == 3 and not options.get("convention"):
         options["convention"] = Convention(f"timm's settings of {name}", "RGB", mean, std, False)  # type: ignore[arg-type]
     return str(path), {**options, "expect": options.get("expect") or model}
 
 
-def _check_plain(model: str) -> None:
+def trunk(name: str, pins: Store) -> TimmSource:
+    """Any model that timm publishes, under timm's own names."""
+    published = _published(name)
+    timm_models.declared(name)  # what can be no trunk is refused before a byte is fetched
+    file = published.hf_hub_filename or WEIGHTS
+    path = _fetched(SCHEME + name, _repository(name, published), file, pins)
+    return timm_source.read(name, path, sources.load(path))
+
+
+def from_hub(repository: str, pins: Store) -> TimmSource:
+    """A model of a repository on Hugging Face's hub that timm can build, with the settings that lie there."""
+    known = f"{HUB}{repository}"
+    told = files.read_json(_fetched(f"{known}/{SETTINGS}", repository, SETTINGS, pins), "settings")
+    try:
+        settings = dict(told.get("pretrained_cfg") or told)
+        name = str(told["architecture"])
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{known} holds no settings of timm's ({type(error).__name__}: {error})") from None
+    tagged = f"{name}.{settings.get('tag')}"
+    if timm_models.is_published(tagged):
+        name = tagged
+    timm_models.declared(name)
+    path = _fetched(known, repository, WEIGHTS, pins)
+    return timm_source.read(name, path, sources.load(path), settings=settings)
+
+
+def why_not_plain(model: str) -> str:
+    """What makes timm's model another thing than a plain ResNe(X)t; empty for one."""
     import timm
 
     other = timm.models.model_entrypoint(model).__module__.rpartition(".")[2]
@@ -62,27 +82,47 @@ def _check_plain(model: str) -> None:
             arch.infer({names.to_detectron2(k): tuple(v.shape) for k, v in state.items()}, model)
         except CheckpointError:
             other = other or "other layers"
-    if other:
+    return other
+
+
+def _published(name: str) -> Any:
+    if not name.partition(".")[2]:
         raise ConfigError(
-            f"{SCHEME}{model} is not a plain ResNe(X)t, which is what this version reads: timm makes it of "
-            f"{other}; nothing was downloaded. Choose one such as {SCHEME}resnet50.tv_in1k"
+            f"{SCHEME}{name} has no tag, and timm's choice changes between versions; give the whole name, "
+            f"such as {SCHEME}resnet50.tv_in1k; weights that timm draws: --untrained"
         )
+    return timm_models.check_name(name)
 
 
-def _fetched(name: str, hub_id: str, pins: Store) -> Path:
+def _repository(name: str, published: Any) -> str:
+    """timm's own repositories are called after the model; the id is completed as timm does."""
+    if not published.hf_hub_id:
+        raise ConfigError(
+            f"{SCHEME}{name} is published at {published.url}, not on Hugging Face's hub; download it, and "
+            f"give the file with --arch {SCHEME}{name}"
+        )
+    hub_id = str(published.hf_hub_id)
+    return hub_id + name if hub_id.endswith("/") else hub_id
+
+
+def _fetched(pinned: str, repository: str, file: str, pins: Store) -> Path:
     from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import GatedRepoError
 
-    # timm's own repositories are called after the model; the id is completed as timm does.
-    repository = hub_id + name if hub_id.endswith("/") else hub_id
-    revision, offline = pins.pinned(SCHEME + name).get("revision"), foreign.offline()
+    revision, offline = pins.pinned(pinned).get("revision"), foreign.offline()
     try:
-        found = hf_hub_download(repository, "model.safetensors", revision=revision, local_files_only=offline)
+        found = hf_hub_download(repository, file, revision=revision, local_files_only=offline)
+    except GatedRepoError:
+        raise DownloadError(
+            f"{pinned} has a licence that must be agreed to; read it at https://huggingface.co/{repository}, "
+            "agree there, log in here with: hf auth login, and run this again"
+        ) from None
     except (OSError, ValueError, RuntimeError) as error:
         asking = f" ({foreign.OFFLINE} is set: nobody was asked)" if offline else ""
         raise DownloadError(
-            f"{SCHEME}{name} is not in the cache and cannot be downloaded{asking} ({first_line(error)}); "
+            f"{pinned} is not in the cache and cannot be downloaded{asking} ({first_line(error)}); "
             "copy the file here and give its path"
         ) from None
     # Hugging Face's cache keeps a file in a folder called after its revision.
-    pins.pin(SCHEME + name, Path(found), {"revision": Path(found).parent.name})
+    pins.pin(pinned, Path(found), {"revision": Path(found).parent.name})
     return Path(found)

@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from wsl_det.backbone import artifact, export, sources
+from wsl_det.backbone import artifact, export, sources, timm_models, timm_source
 from wsl_det.core import files, log
-from wsl_det.errors import CheckpointError, DataError
+from wsl_det.errors import CheckpointError, ConfigError, DataError
 from wsl_det.zoo import catalogue, published
 from wsl_det.zoo.catalogue import Entry
 from wsl_det.zoo.store import Store, asker
@@ -48,12 +48,17 @@ def weights(text: str, *, dest: str | Path = DEST) -> str:
     return str(exported)
 
 
-def source(text: str, **options: Any) -> tuple[sources.Source, export.Facts]:
-    """The trunk of a file, a run's folder or ``zoo://NAME``, and what the catalogue knows of it.
+def source(
+    text: str, *, untrained: bool = False, seed: int = 0, **options: Any
+) -> tuple[sources.Source | timm_source.TimmSource, export.Facts]:
+    """The trunk of a file, a run's folder, ``zoo://NAME``, ``timm:NAME`` or ``hf-hub:ORG/NAME``.
 
-    ``options`` are those of ``sources.read``; for a file of the catalogue, what they leave open is
-    filled in from its entry.
+    Beside it what the catalogue knows of it. ``options`` are those of ``sources.read``; for a file of the
+    catalogue, what they leave open is filled in from its entry. timm's names are kept for what is no plain
+    ResNe(X)t, and where ``expect`` is ``timm:NAME``. ``untrained``: timm's initial weights of ``seed``.
     """
+    if found := _of_timm(text, options, untrained=untrained, seed=seed):
+        return found, export.Facts()
     path, options = described(text, **options)
     told = export.Facts()
     if entry := known(path):
@@ -64,6 +69,31 @@ def source(text: str, **options: Any) -> tuple[sources.Source, export.Facts]:
             fine_tuned_on_in1k=entry.fine_tuned_on_in1k,
         )
     return sources.read(path, **options), told
+
+
+def _of_timm(
+    text: str, options: dict[str, Any], *, untrained: bool, seed: int
+) -> timm_source.TimmSource | None:
+    """The trunk where it is to have timm's own names, else None."""
+    name, hub = text.removeprefix(published.SCHEME), text.startswith(published.HUB)
+    of_timm = text.startswith(published.SCHEME)
+    if untrained:
+        if not of_timm:
+            raise ConfigError(f"--untrained draws a model of timm's: give timm:NAME, not {text}")
+        return timm_source.untrained(timm_source.named(text), seed)
+    asked = str(options.get("expect") or "")
+    if not (hub or of_timm or asked.startswith(published.SCHEME)):
+        return None
+    if hub:
+        return published.from_hub(text.removeprefix(published.HUB), Store(DEST))
+    if of_timm:
+        timm_models.check_name(name)
+        plain = not published.why_not_plain(name.partition(".")[0])
+        if plain and not asked.startswith(published.SCHEME):
+            return None
+        return published.trunk(name, Store(DEST))
+    path = sources.find(Path(file(text)))
+    return timm_source.read(timm_source.named(asked), path, sources.load(path), prefix=options.get("prefix"))
 
 
 def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:

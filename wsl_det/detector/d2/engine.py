@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from wsl_det.core import dist
 from wsl_det.core.config import Config
+from wsl_det.detector.d2 import register
 from wsl_det.detector.types import Example, Prediction, Target
 from wsl_det.errors import EngineError
 
@@ -85,6 +86,7 @@ def _check_inference(cfg: Config) -> None:
 def translate(cfg: Config) -> CfgNode:
     """Detectron2's own configuration with our values; our ``WSL_DET`` keys stay behind."""
     theirs = get_cfg()
+    register.add_config(theirs)
     tree = {key: value for key, value in cfg.to_dict().items() if key != "WSL_DET"}
     try:
         theirs.merge_from_other_cfg(CfgNode(tree))

@@ -8,12 +8,13 @@ from typing import Any
 
 import torch
 
+from wsl_det.backbone.pyramids import Pyramid
 from wsl_det.backbone.trunk import BASIC, BLOCKS, ResNet
 from wsl_det.core.config import Config
+from wsl_det.detector import trunks
 from wsl_det.detector.embedded.anchors import AnchorGenerator
 from wsl_det.detector.embedded.box_head import BoxHead, BoxPredictor
 from wsl_det.detector.embedded.boxes import BoxCoder
-from wsl_det.detector.embedded.fpn import FPN
 from wsl_det.detector.embedded.inference import Switches
 from wsl_det.detector.embedded.losses import BOX_LOSSES, BoxLoss
 from wsl_det.detector.embedded.mask_head import MaskHead
@@ -33,7 +34,7 @@ _HONOURED: dict[str, tuple[Any, ...]] = {
     "MODEL.META_ARCHITECTURE": ("GeneralizedRCNN",),
     "MODEL.LOAD_PROPOSALS": (False,),
     "MODEL.KEYPOINT_ON": (False,),
-    "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone",),
+    "MODEL.BACKBONE.NAME": ("build_resnet_fpn_backbone", trunks.TIMM),
     "MODEL.RESNETS.DEPTH": tuple(BLOCKS),
     "MODEL.RESNETS.NORM": _NORMS,
     "MODEL.RESNETS.DEFORM_ON_PER_STAGE": ((False, False, False, False),),
@@ -64,13 +65,11 @@ def build_model(cfg: Config, rng: torch.Generator) -> MaskRCNN:
     EngineError for what only Detectron2 can do and ConfigError for what nobody can.
     """
     check_honoured(cfg.flat())
-    backbone = FPN(
-        build_trunk(cfg),
-        in_features=cfg.MODEL.FPN.IN_FEATURES,
-        channels=cfg.MODEL.FPN.OUT_CHANNELS,
-        norm=cfg.MODEL.FPN.NORM,
-        fuse=cfg.MODEL.FPN.FUSE_TYPE,
-    )
+    backbone: Pyramid
+    if trunks.is_timm(cfg):
+        backbone = trunks.build(cfg)
+    else:
+        backbone = trunks.pyramid(cfg, build_trunk(cfg), cfg.MODEL.FPN.IN_FEATURES)
     mean, std = cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD
     rpn, heads = _build_rpn(cfg, backbone, rng), _build_heads(cfg, backbone, rng)
     return MaskRCNN(backbone, rpn, heads, pixel_mean=mean, pixel_std=std)
@@ -128,7 +127,7 @@ def _check_stages(cfg: Config) -> None:
         )
 
 
-def _build_rpn(cfg: Config, backbone: FPN, rng: torch.Generator) -> RPN:
+def _build_rpn(cfg: Config, backbone: Pyramid, rng: torch.Generator) -> RPN:
     rpn = cfg.MODEL.RPN
     strides = [_stride(backbone, name, "MODEL.RPN.IN_FEATURES") for name in rpn.IN_FEATURES]
     anchors = AnchorGenerator(
@@ -158,7 +157,7 @@ def _build_rpn(cfg: Config, backbone: FPN, rng: torch.Generator) -> RPN:
     )
 
 
-def _build_heads(cfg: Config, backbone: FPN, rng: torch.Generator) -> ROIHeads:
+def _build_heads(cfg: Config, backbone: Pyramid, rng: torch.Generator) -> ROIHeads:
     heads, box, mask = cfg.MODEL.ROI_HEADS, cfg.MODEL.ROI_BOX_HEAD, cfg.MODEL.ROI_MASK_HEAD
     strides = [_stride(backbone, name, "MODEL.ROI_HEADS.IN_FEATURES") for name in heads.IN_FEATURES]
     if any(after != 2 * before for before, after in itertools.pairwise(strides)):
@@ -244,7 +243,7 @@ def _matcher(cfg: Config, section: str, *, rescue: bool) -> Matcher:
     return Matcher(thresholds, labels, rescue=rescue)
 
 
-def _stride(backbone: FPN, name: str, key: str) -> int:
+def _stride(backbone: Pyramid, name: str, key: str) -> int:
     if name not in backbone.strides:
         raise ConfigError(f"{key} names {name}; the pyramid has {', '.join(backbone.strides)}")
     return backbone.strides[name]

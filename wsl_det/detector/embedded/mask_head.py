@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from wsl_det.detector.embedded import layers
+from wsl_det.backbone import layers
 
 
 class MaskHead(nn.Module):

@@ -8,10 +8,10 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor, nn
 
+from wsl_det.backbone.pyramids import Pyramid
 from wsl_det.detector.embedded import boxes as box_ops
 from wsl_det.detector.embedded.box_head import Detections
 from wsl_det.detector.embedded.boxes import Size
-from wsl_det.detector.embedded.fpn import FPN
 from wsl_det.detector.embedded.roi_heads import ROIHeads
 from wsl_det.detector.embedded.rpn import RPN
 from wsl_det.detector.types import Example, Target
@@ -44,7 +44,7 @@ class MaskRCNN(nn.Module):
 
     def __init__(
         self,
-        backbone: FPN,
+        backbone: Pyramid,
         rpn: RPN,
         roi_heads: ROIHeads,
         *,

@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchvision.ops import batched_nms
 
+from wsl_det.backbone import layers
 from wsl_det.detector.embedded import boxes as box_ops
-from wsl_det.detector.embedded import layers
 from wsl_det.detector.embedded.anchors import AnchorGenerator
 from wsl_det.detector.embedded.boxes import Size
 from wsl_det.detector.embedded.losses import BoxLoss
