@@ -28,7 +28,7 @@ class Backbone(nn.Module):
     def __init__(self, found: artifact.Artifact, *, norm: str = "FrozenBN", freeze_at: int = 0) -> None:
         super().__init__()
         meta = self.meta = found.ancestry
-        self.trunk = found.arch.build(norm=norm, stride_in_1x1=meta["stride_in_1x1"]).freeze(freeze_at)
+        self.trunk = found.resnet.build(norm=norm, stride_in_1x1=meta["stride_in_1x1"]).freeze(freeze_at)
         given: dict[str, Any] = {k: meta[k] for k in ("channel_order", "pixel_mean", "pixel_std")}
         given["stride_in_1x1"] = meta["stride_in_1x1"]
         transfer.into(self.trunk, found, norm=norm, freeze_at=freeze_at, prefix="", **given)
