@@ -35,7 +35,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     **{builder: FLOOR | {DOOR, BUILDERS[0]} for builder in BUILDERS},
     # Cross-scoring asks for the inside of a model, which one engine shows: the one named exception.
     "wsl_det.detector.cross_score": FLOOR
-    | {TYPES, "wsl_det.predictions", "wsl_det.detector", "wsl_det.detector.embedded"},
+    | {TYPES, "wsl_det.predictions", "wsl_det.detector", "wsl_det.detector.embedded", *BUILDERS},
     "wsl_det.detector": FLOOR | {TYPES, DOOR, COCO, "wsl_det.predictions", *BUILDERS},
     "wsl_det.evaluation": FLOOR | {COCO, "wsl_det.predictions"},
     "wsl_det.gain": FLOOR | {COCO, "wsl_det.evaluation", "wsl_det.predictions"},
