@@ -112,9 +112,5 @@ assert low > 0
 assert max(causes, key=lambda name: causes[name]) == "classification"
 
 # %% [markdown]
-# The files of the command line, `gain.json`, `gain.html` and the figures:
-
-# %%
-from wsl_det.gain import report  # noqa: E402
-
-print(report.write(card, "report"))
+# `wsl_det.gain.report.write(card, "report")` writes the files of the command line: `gain.json`, `gain.html`
+# and the figures.

@@ -15,6 +15,7 @@
 
 # %%
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -53,11 +54,16 @@ with open("posts/posts.jsonl", "w", encoding="utf-8") as lines:
 # ## Hashtags to classes, photos to shards
 
 # %%
-made_from = ["--posts", "posts/posts.jsonl"]
-wsl_det_command(["build_vocab", *made_from, "--kind", "wordnet", "--min-count", "2", "--workers", "1",
-                 "--output", "vocab.json"])  # fmt: skip
-wsl_det_command(["build_shards", *made_from, "--images", "posts", "--vocab", "vocab.json", "--workers", "1",
-                 "--output", "shards"])  # fmt: skip
+made_from = ["--posts", "posts/posts.jsonl", "--workers", "1"]
+shutil.rmtree(
+    "shards", ignore_errors=True
+)  # of a run before: a folder that holds something is not written into
+wsl_det_command(
+    ["build_vocab", *made_from, "--kind", "wordnet", "--min-count", "2", "--output", "vocab.json"]
+)
+wsl_det_command(
+    ["build_shards", *made_from, "--images", "posts", "--vocab", "vocab.json", "--output", "shards"]
+)
 
 # %%
 vocabulary = pretrain.vocabulary.read("vocab.json")

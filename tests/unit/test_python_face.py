@@ -44,8 +44,7 @@ def work(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Scope]:
 
 @pytest.mark.timeout(300)  # the first report of an installation compiles its loops
 def test_the_notebooks_run(work: tuple[Path, Scope]) -> None:
-    folder, scope = work
-    assert (folder / "report" / "gain.html").stat().st_size > 100_000
+    scope = work[1]
     assert np.mean(scope["losses"][-5:]) < 0.7 * scope["losses"][0]
     assert repr(scope["card"]).count("\n") > 10 and "15% confused gains" in repr(scope["card"])
 

@@ -289,6 +289,7 @@ def test_nothing_foreign_becomes_markup(name: str, tmp_path: Path) -> None:
     text = re.sub(r"\s+", " ", "".join(read.texts))
     assert "1337" not in text
     if name.endswith("review.html"):
+        assert page.index('class="mind"') < page.index('id="pair"')  # a warning is met before the first pair
         pairs = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])["pairs"]  # type: ignore[index]
         assert {pair["image"] for pair in pairs} == set(HOSTILE)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import json
 import re
 from pathlib import Path
@@ -78,6 +79,19 @@ def test_cells_are_plain_ap_and_the_shares_add_up(files) -> None:
     # Six pixels of 40 are within an IoU of 0.5, so at AP50 the boxes cannot matter.
     assert content["bbox"]["AP50"]["localization"]["value"] == pytest.approx(0, abs=1e-9)
     assert content["bbox"]["AP"]["localization"]["value"] > 1
+
+
+def test_intervals_off_their_values_are_explained(files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As with few images of a class: the resamples lie to one side of the value."""
+    gt, cells = files
+    assert len(cross_table.make(gt, cells, NAMES, Options(bootstrap=150))["meta"]["notes"]) == 1
+    plain = cross_table._replicates
+    monkeypatch.setattr(cross_table, "_replicates", lambda *args: plain(*args) + 40)
+    content = cross_table.make(gt, cells, NAMES, Options(bootstrap=150))
+    note = content["meta"]["notes"][1]
+    # The eight cells moved, and no difference of them.
+    assert re.match(r"8 of 16 intervals do not have their value in the middle \(it is up to -4\d\.\d p", note)
+    assert note in html.unescape(cross_page.render(content))
 
 
 @pytest.mark.parametrize("same", ["boxes", "head"])

@@ -240,6 +240,10 @@ def test_a_person_judges_with_keys_and_taps(found: Path, tmp_path: Path, size: t
         page.press("z")
         assert page.value("document.getElementById('count').textContent") == "1 of 3 judged"
         assert page.value("document.getElementById('number').textContent") == "Pair 2 of 3"
+        page.tap("#rest")
+        assert page.value("JSON.stringify([...given])") == '[[0,"yes"],[1,"no"],[2,"no"]]'
+        page.press("z")  # all of them at once
+        assert page.value("JSON.stringify([...given])") == '[[0,"yes"]]'
         page.tap("[data-verdict=unsure]")
         page.press("ArrowLeft")
         picture = "document.getElementById('test').src"
