@@ -7,7 +7,7 @@ timed, and the program ends with 1 when they differ by more than the printed tol
 runs each of them once, in an order that turns round by round; the figure is the median over rounds
 of the ratio within a round, with the smallest and the largest. torchvision's model takes over trunk,
 pyramid and proposal head, so that it has as many proposals to work on; its second stage keeps random
-weights and its draws are its own, so its step is timed and its outputs are compared with nothing.
+weights and its draws are its own, so its step and inference are timed and compared with nothing.
 What is not installed is left out by name.
 
 At inference our engine runs a second time for every set of switches (WSL_DET.INFERENCE) given with
@@ -146,8 +146,8 @@ def _shape(cfg: Any) -> tuple[int, int, int]:
     return trunk.DEPTH, trunk.NUM_GROUPS, trunk.WIDTH_PER_GROUP
 
 
-def torchvision_step(cfg: Any, examples: list[Any], ours: Any) -> Work:
-    """A training step of torchvision's Mask R-CNN on the same pictures at the same size."""
+def torchvision_work(cfg: Any, examples: list[Any], ours: Any, kind: str) -> Work:
+    """A training step, or inference, of torchvision's Mask R-CNN on the same pictures at the same size."""
     import torch
     from torchvision.models.detection import MaskRCNN
     from torchvision.models.detection.backbone_utils import resnet_fpn_backbone
@@ -160,7 +160,10 @@ def torchvision_step(cfg: Any, examples: list[Any], ours: Any) -> Work:
     pixels = [[v / 255 for v in values] for values in (cfg.MODEL.PIXEL_MEAN, cfg.MODEL.PIXEL_STD)]
     sizes = {"min_size": min(height, width), "max_size": max(height, width)}
     sampling = {"rpn_pre_nms_top_n_train": cfg.MODEL.RPN.PRE_NMS_TOPK_TRAIN,
-                "rpn_post_nms_top_n_train": cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN}  # fmt: skip
+                "rpn_post_nms_top_n_train": cfg.MODEL.RPN.POST_NMS_TOPK_TRAIN,
+                "rpn_pre_nms_top_n_test": cfg.MODEL.RPN.PRE_NMS_TOPK_TEST,
+                "rpn_post_nms_top_n_test": cfg.MODEL.RPN.POST_NMS_TOPK_TEST,
+                "box_score_thresh": cfg.MODEL.ROI_HEADS.SCORE_THRESH_TEST}  # fmt: skip
     model = MaskRCNN(
         trunk,
         cfg.MODEL.ROI_HEADS.NUM_CLASSES + 1,
@@ -169,7 +172,7 @@ def torchvision_step(cfg: Any, examples: list[Any], ours: Any) -> Work:
         **sizes,
         **sampling,
     )
-    model = model.to(cfg.MODEL.DEVICE).train()
+    model = model.to(cfg.MODEL.DEVICE).train(kind == "training")
     shared = {torchvision_name(k): v for k, v in ours.state_dict().items() if torchvision_name(k)}
     left = model.load_state_dict(shared, strict=False)
     assert not left.unexpected_keys and all(k.startswith("roi_heads.") for k in left.missing_keys)
@@ -185,7 +188,11 @@ def torchvision_step(cfg: Any, examples: list[Any], ours: Any) -> Work:
         torch.manual_seed(0)
         sum(model(images, targets).values()).backward()
 
-    return work
+    def detected() -> None:
+        with torch.no_grad():
+            model(images)
+
+    return work if kind == "training" else detected
 
 
 def difference(found: dict[str, Any], kind: str, models: dict[str, Any]) -> float:
@@ -295,8 +302,8 @@ def main() -> int:
                 work[name] = lambda pair=(engine, model), run=run: run(*pair, examples)
         if kind == "training":
             work["embedded, SOLVER.AMP"] = lambda: step(*pairs["embedded"], examples, half=True)
-        if kind == "training" and cfg.MODEL.MASK_ON and _shape(cfg) in TORCHVISION:
-            work["torchvision"] = torchvision_step(cfg, examples, models["embedded"])
+        if cfg.MODEL.MASK_ON and _shape(cfg) in TORCHVISION:
+            work["torchvision"] = torchvision_work(cfg, examples, models["embedded"], kind)
         show(kind, measure(work, args.rounds, args.device), work, args.device)
     return int(wrong)
 

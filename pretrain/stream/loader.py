@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -107,8 +108,13 @@ class Share:
 def normalize(images: Tensor, mean: Sequence[float], std: Sequence[float]) -> Tensor:
     """(N, H, W, 3) uint8 to (N, 3, H, W) float32, normalized; in memory the channels stay last."""
     pixels = images.permute(0, 3, 1, 2).float()
-    shape = (1, 3, 1, 1)
-    return (pixels - pixels.new_tensor(mean).view(shape)) / pixels.new_tensor(std).view(shape)
+    return (pixels - _channels(tuple(mean), pixels.device)) / _channels(tuple(std), pixels.device)
+
+
+@lru_cache(maxsize=8)
+def _channels(values: tuple[float, ...], device: torch.device) -> Tensor:
+    # Kept, because a copy to a GPU would wait for the step before.
+    return torch.tensor(values, device=device).view(1, 3, 1, 1)
 
 
 def crop_chances(seed: int, places: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -119,7 +119,7 @@ class Run:
             inputs = inputs.contiguous()
         tags = Tags(*(t.to(self.device, non_blocking=True) for t in batch.tags))
         loss, least = losses.hashtag_loss(self.model(inputs), tags, smoothing=self.cfg.SOLVER.LABEL_SMOOTHING)
-        skipped = loss.new_tensor(self.loader.budget.share)
+        skipped = loss.new_full((), self.loader.budget.share)
         return {"loss": loss, "kl": loss.detach() - least, "skipped": skipped}
 
     def average_statistics(self) -> None:

@@ -53,7 +53,8 @@ def launch(
     processes.refuse_strangers(num_machines)
     world = num_gpus * num_machines
     if world == 1:
-        return fn(*args)
+        with _told():
+            return fn(*args)
     if device not in ("cpu", "cuda"):
         raise ConfigError(f"device {device} is for one process; {world} processes take cpu, or cuda for all")
     if device == "cuda" and torch.cuda.device_count() < num_gpus:
@@ -117,12 +118,13 @@ def _joined(fn: Callable[..., T], args: tuple[Any, ...], device: str) -> T:
             )
         torch.cuda.set_device(local)
     if int(os.environ["WORLD_SIZE"]) == 1:
-        return fn(*args)
+        with _told():
+            return fn(*args)
     # torchrun killed at one stroke leaves its workers: they save and end.
     processes.end_with_parent(os.getppid())
     td.init_process_group("nccl" if device.startswith("cuda") else "gloo", timeout=_TIMEOUT)
     try:
-        with _lost_told():
+        with _told():
             return fn(*args)
     finally:
         td.destroy_process_group()
@@ -147,7 +149,7 @@ def _child(local: int, fn: Callable[..., Any], args: tuple[Any, ...], job: _Job,
     backend = "nccl" if on_gpu else "gloo"
     try:
         _meet(job, backend, rank_)
-        with _lost_told():
+        with _told():
             fn(*args)
         td.destroy_process_group()
     except WslError as error:
@@ -168,10 +170,16 @@ def _meet(job: _Job, backend: str, rank_: int) -> None:
 
 
 @contextmanager
-def _lost_told() -> Iterator[None]:
-    """What gloo and NCCL say when another process is gone, as one message."""
+def _told() -> Iterator[None]:
+    """A GPU that is full, and what gloo and NCCL say when another process is gone, as one message."""
     try:
         yield
+    except torch.OutOfMemoryError as error:
+        raise WslError(
+            f"the GPU has no memory left ({first_line(error):.200}). Lower SOLVER.IMS_PER_BATCH, or what a step "
+            "holds: in pretraining SOLVER.AMP bfloat16, MODEL.RECOMPUTE True, SOLVER.ACCUMULATE; in detection "
+            "SOLVER.AMP.ENABLED True, INPUT.MIN_SIZE_TRAIN. Checkpoints are kept: --resume"
+        ) from None
     except RuntimeError as error:
         if not isinstance(error, td.DistError) and "gloo" not in first_line(error):
             raise

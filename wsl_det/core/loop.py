@@ -211,8 +211,10 @@ class Loop:
             # Between processes the gradients travel once, with the last piece.
             with dist.gradients_kept(self.model, travel=number == len(pieces)):
                 named = self._backward(piece, iteration, 1 / len(pieces))
-            for name, value in named.items():
-                values[name] = values.get(name, 0.0) + float(value.detach()) / len(pieces)
+            # One copy from the device: each would wait for the whole step.
+            told = torch.stack([value.detach().double() for value in named.values()]).tolist()
+            for name, value in zip(named, told, strict=True):
+                values[name] = values.get(name, 0.0) + value / len(pieces)
         values = self._agree(values, batch, iteration)
         if self.plan.clip is not None:
             self.scaler.unscale_(self.optimizer)

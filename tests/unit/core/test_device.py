@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from wsl_det.core import dist
-from wsl_det.errors import ConfigError
+from wsl_det.errors import ConfigError, WslError
 
 
 def test_the_cpu_can_be_used() -> None:
@@ -46,3 +46,11 @@ def test_a_port_in_use_is_named() -> None:
         url = f"tcp://127.0.0.1:{taken.getsockname()[1]}"
         with pytest.raises(ConfigError, match=f"--dist-url {url}.*address already in use"):
             dist.launch(print, num_gpus=2, dist_url=url)
+
+
+def test_a_full_gpu_is_one_message_with_what_to_lower() -> None:
+    def full() -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
+
+    with pytest.raises(WslError, match="no memory left .*Tried to allocate 2.00 GiB.* SOLVER.IMS_PER_BATCH"):
+        dist.launch(full)
