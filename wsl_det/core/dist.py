@@ -176,9 +176,9 @@ def _told() -> Iterator[None]:
         yield
     except torch.OutOfMemoryError as error:
         raise WslError(
-            f"the GPU has no memory left ({first_line(error):.200}). Lower SOLVER.IMS_PER_BATCH, or what a step "
-            "holds: in pretraining SOLVER.AMP bfloat16, MODEL.RECOMPUTE True, SOLVER.ACCUMULATE; in detection "
-            "SOLVER.AMP.ENABLED True, INPUT.MIN_SIZE_TRAIN. Checkpoints are kept: --resume"
+            f"the GPU has no memory left ({first_line(error):.200}). Lower SOLVER.IMS_PER_BATCH, or what a "
+            "step holds: in pretraining SOLVER.AMP bfloat16, MODEL.RECOMPUTE True, SOLVER.ACCUMULATE; in "
+            "detection SOLVER.AMP.ENABLED True, INPUT.MIN_SIZE_TRAIN. Checkpoints are kept: --resume"
         ) from None
     except RuntimeError as error:
         if not isinstance(error, td.DistError) and "gloo" not in first_line(error):

@@ -52,5 +52,7 @@ def test_a_full_gpu_is_one_message_with_what_to_lower() -> None:
     def full() -> None:
         raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.\nmore")
 
-    with pytest.raises(WslError, match="no memory left .*Tried to allocate 2.00 GiB.* SOLVER.IMS_PER_BATCH"):
+    with pytest.raises(
+        WslError, match=r"no memory left .*Tried to allocate 2\.00 GiB.* SOLVER\.IMS_PER_BATCH"
+    ):
         dist.launch(full)
