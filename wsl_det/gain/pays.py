@@ -203,11 +203,12 @@ class _Joined:
         classes = weights > 0
         said = {"classes": int(classes.sum()), "lost": int((self.used & ~classes).sum())}
         df = self.df(weights)
+        nothing = said | {"correlation": None, "interval": [None, None], "p": None, "df": None}
+        nothing |= {"slope": None, "slope_interval": [None, None]}
+        reason = f"{said['classes']} classes cannot show a link: "
         if df < FEWEST_LEFT or len(np.unique(x[classes])) < 2:
             why = "all their hashtags are equally many" if df >= FEWEST_LEFT else "they are too few"
-            return said | {"correlation": None, "interval": [None, None], "p": None, "slope": None,
-                           "slope_interval": [None, None], "df": None,
-                           "reason": f"{said['classes']} classes cannot show a link: {why}"}  # fmt: skip
+            return nothing | {"reason": reason + why}
         x = np.where(classes, x, 0.0)
         ranked = np.where(classes, partial.ranks(np.where(classes, x, np.nan)), 0.0)
 
@@ -216,7 +217,10 @@ class _Joined:
             _, slope = partial.partial(partial.moments(x, self.known, base, y, w))
             return math.atanh(r), slope
 
-        (z, slope), errors = self._estimate(statistic, response, weights)
+        estimated = self._estimate(statistic, response, weights)
+        if estimated is None:
+            return nothing | {"reason": f"{reason}in halves of the images there is not enough to compare"}
+        (z, slope), errors = estimated
         reach = t_quantile(0.975, df) * errors
         return said | {
             "correlation": math.tanh(z),
@@ -235,17 +239,20 @@ class _Joined:
         parts = [(inside == flag) & (weights > 0) for flag in (1, 0)]
         means = [_mean(gain, np.where(part, weights, 0.0)) for part in parts]
         said = {"classes": [int(part.sum()) for part in parts], "gain": [number(m) for m in means]}
+        nothing = said | {"difference": None, "interval": [None, None], "adjusted": None}
+        nothing |= {"adjusted_interval": [None, None], "reason": "too few classes to compare"}
         if df < FEWEST_LEFT or not all(part.sum() > 1 for part in parts):
-            nothing = {"difference": None, "interval": [None, None], "adjusted": None,
-                       "adjusted_interval": [None, None], "reason": "too few classes to compare"}  # fmt: skip
-            return said | nothing
+            return nothing
 
         def statistic(base: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[float, float]:
             both = np.where(np.isnan(y).any(axis=0), 0.0, w)
             first, second = (_mean(y.mean(axis=0), np.where(inside == flag, both, 0.0)) for flag in (1, 0))
             return first - second, partial.partial(partial.moments(inside, self.known, base, y, w))[1]
 
-        (_, adjusted), errors = self._estimate(statistic, "gain", weights)
+        estimated = self._estimate(statistic, "gain", weights)
+        if estimated is None:
+            return nothing
+        (_, adjusted), errors = estimated
         difference, reach = means[0] - means[1], t_quantile(0.975, df) * errors
         return said | {
             "difference": difference,
@@ -256,8 +263,11 @@ class _Joined:
 
     def _estimate(
         self, statistic: Callable[..., tuple[float, float]], response: str, weights: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """(the two numbers, mean over the splits; their standard errors, robust, over the resamples)."""
+    ) -> tuple[np.ndarray, np.ndarray] | None:
+        """(the two numbers, mean over the splits; their standard errors, robust, over the resamples).
+
+        None where half of the resamples, or all of the splits, have none.
+        """
 
         def values(gains: ClassGains, drawn: np.ndarray) -> np.ndarray:
             halves = (getattr(gains, name).reshape(len(weights), -1, 2) for name in ("base", response))
@@ -267,9 +277,11 @@ class _Joined:
 
         ones = np.ones((len(weights), self.halved.splits.gain.shape[1] // 2))
         point, drawn = values(self.halved.splits, ones), values(self.halved.resamples, self.drawn)
-        whole = ~np.isnan(drawn).any(axis=1)
-        spread = np.quantile(drawn[whole], [_AT_16, _AT_84], axis=0)
-        return point[~np.isnan(point).any(axis=1)].mean(axis=0), (spread[1] - spread[0]) / 2
+        point, defined = (values[~np.isnan(values).any(axis=1)] for values in (point, drawn))
+        if not len(point) or 2 * len(defined) < len(drawn):
+            return None
+        spread = np.quantile(defined, [_AT_16, _AT_84], axis=0)
+        return point.mean(axis=0), (spread[1] - spread[0]) / 2
 
 
 def _ranked(y: np.ndarray, classes: np.ndarray) -> np.ndarray:

@@ -15,6 +15,7 @@ from wsl_det.core import config
 from wsl_det.core.config import Config
 from wsl_det.detector import coco_records, datasets, defaults, loader, train
 from wsl_det.errors import DataError
+from wsl_det.evaluation import coco_ap
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,12 @@ def test_the_loader_repeats_the_images_of_rare_classes(root: Path) -> None:
     assert plain[rare] / images[rare] == pytest.approx(plain[frequent] / images[frequent], rel=0.15)
 
 
-def test_a_run_ends_in_detections_in_lvis_form(root: Path, tmp_path: Path) -> None:
-    train.run(train.Job(settings("OUTPUT_DIR", str(tmp_path / "run")), engine="embedded"))
+def test_a_run_ends_in_detections_in_lvis_form_and_their_scores(root: Path, tmp_path: Path) -> None:
+    cfg = settings("OUTPUT_DIR", str(tmp_path / "run"))
+    train.run(train.Job(cfg, engine="embedded", evaluate=coco_ap.evaluate))
+    results = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert {"AP", "APr", "APc", "APf", "AR300"} <= results["bbox"].keys() & results["segm"].keys()
+    assert results["meta"]["protocol"] == "lvis" and "AR1" not in results["bbox"]
     found = json.loads((tmp_path / "run" / "predictions.json").read_text())
     truth = json.loads((root / "lvis" / "lvis_v1_val.json").read_text())
     assert {row["image_id"] for row in found} == {image["id"] for image in truth["images"]}

@@ -5,20 +5,27 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
+import lvis_sets
 import numpy as np
 import planted_classes
 import pytest
 
 from benchmarks import simulation
 from benchmarks.simulation import Detector
+from pretrain.shards import detection_classes
+from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 from tools import report_gain
+from wsl_det import gain
 from wsl_det.coco import reader
 from wsl_det.errors import DataError
 from wsl_det.evaluation import detections, matching, metrics
-from wsl_det.gain import partial, pays, report
+from wsl_det.gain import partial as correlation
+from wsl_det.gain import pays, report
+from wsl_det.gain.class_gains import ClassGains, Halved
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import read
 
@@ -57,7 +64,9 @@ def test_without_noise_it_is_the_partial_correlation_of_textbooks() -> None:
     base = known @ [0, 1, 1] + rng.normal(size=50)
     x, y = base + rng.normal(size=50), base + rng.normal(size=50)
     w = rng.integers(1, 9, 50).astype(float)
-    found, slope = partial.partial(partial.moments(x, known, np.stack([base, base]), np.stack([y, y]), w))
+    found, slope = correlation.partial(
+        correlation.moments(x, known, np.stack([base, base]), np.stack([y, y]), w)
+    )
     columns, root = np.column_stack([known, base]), np.sqrt(w)
     left = [v - columns @ np.linalg.lstsq(columns * root[:, None], v * root, rcond=None)[0] for v in (x, y)]
     assert found == pytest.approx(
@@ -74,15 +83,15 @@ def test_noise_of_the_baseline_neither_hides_nor_invents() -> None:
     x = true + rng.normal(size=len(true))
     y = true - 0.5 * (base - true) + rng.normal(size=base.shape)
     ones = np.ones(len(true))
-    assert abs(partial.partial(partial.moments(x, ones[:, None], base, y, ones))[0]) < 0.03
+    assert abs(correlation.partial(correlation.moments(x, ones[:, None], base, y, ones))[0]) < 0.03
     naive = np.stack([base.mean(axis=0)] * 2)  # one baseline for both, its noise in it
-    assert partial.partial(partial.moments(x, ones[:, None], naive, y, ones))[0] > 0.15
+    assert correlation.partial(correlation.moments(x, ones[:, None], naive, y, ones))[0] > 0.15
 
 
 def test_ranks_share_ties_and_pass_over_what_is_undefined() -> None:
-    assert partial.ranks(np.array([5.0, 1, np.nan, 5, 9])).tolist()[:2] == [0, -1]
-    assert partial.ranks(np.array([5.0, 1, 5, 9])).tolist() == [0, -1, 0, 1]
-    assert partial.ranks(np.array([2.0])).tolist() == [0]
+    assert correlation.ranks(np.array([5.0, 1, np.nan, 5, 9])).tolist()[:2] == [0, -1]
+    assert correlation.ranks(np.array([5.0, 1, 5, 9])).tolist() == [0, -1, 0, 1]
+    assert correlation.ranks(np.array([2.0])).tolist() == [0]
 
 
 @pytest.fixture(scope="module")
@@ -161,6 +170,31 @@ def test_few_classes_say_so_and_end_in_no_number(folder: Path) -> None:
     planted = planted_classes.plant("nothing", 0)
     equal = replace(planted.tags, counts=np.full(80, 5.0))
     assert "equally many" in pays.of(equal, planted.halved, planted.truth, 0)["sentence"]
+    halves = planted.halved
+    same = [
+        ClassGains(part.base, 0 * part.gain, part.recognition) for part in (halves.splits, halves.resamples)
+    ]
+    found = pays.of(planted.tags, Halved(halves.whole, *same), planted.truth, 0)
+    assert "not enough to compare" in found["sentence"] and found["covered"]["adjusted"] is None
+
+
+def test_lvis_counts_training_images_and_reads_its_synsets(tmp_path: Path) -> None:
+    truth, results = lvis_sets.make(np.random.default_rng(0), images=40, classes=12)
+    for k, category in enumerate(truth["categories"]):
+        category |= {"synset": ["dog.n.01", "zebra.n.01"][k % 2], "image_count": k}
+    tags = tuple(
+        VocabularyClass(i, tag, (wnid,), (tag,), 9 - i)
+        for i, (tag, wnid) in enumerate([("poodle", "n02113335"), ("zebra", "n02391049")])
+    )
+    Vocabulary("wordnet", tags).write(tmp_path / "vocab.json")
+    of = partial(detection_classes.of, tmp_path / "vocab.json")
+    found = gain.compare(truth, results[::2], results, bootstrap=20, attribution_bootstrap=0, hashtags=of)
+    one = found.content["bbox"]["hashtags"]
+    assert one["covariates"][0] == "training images"
+    assert [row["hashtags"] for row in one["by_class"]] == [
+        9 - k % 2 for k in range(len(truth["categories"]))
+    ]
+    assert [row["training_images"] for row in one["by_class"]] == list(range(len(truth["categories"])))
 
 
 @pytest.mark.parametrize(
