@@ -109,7 +109,7 @@ def prove(source: Source, artifact: Artifact) -> dict[str, Any]:
         "reference": maker,
         "probe": {"shape": list(pictures.shape), "dtype": "uint8"},
         "tolerance": TOLERANCE,
-        "largestrelative_error": errors,
+        "largest_relative_error": errors,
     }
 
 

@@ -263,7 +263,7 @@ class Identity:
         return {**flat, **read, **share, "engine": study.engine}
 
     def _weights(self, arm: Arm, weights: str) -> str:
-        if not weights or weights.startswith("zoo://"):
+        if not weights or weights.startswith(("zoo://", "timm:", "hf-hub:")):
             # A zoo name stands for one file by its hash: the name is the identity.
             return weights or "random initialisation"
         return self._there(arm.name, "weights", Path(weights),

@@ -11,11 +11,12 @@ from typing import Any
 
 import torch
 
-from wsl_det.backbone import convert, reference
+from wsl_det.backbone import convert, reference, timm_models
 from wsl_det.backbone.arch import Architecture
 from wsl_det.backbone.artifact import Artifact, certificate_path
 from wsl_det.backbone.export import Facts
 from wsl_det.backbone.sources import Source
+from wsl_det.backbone.timm_source import TimmSource
 from wsl_det.core import files
 from wsl_det.errors import ConfigError, DataError, DownloadError, first_line, public
 
@@ -52,13 +53,18 @@ def repository(text: str) -> str:
 
 
 def write(
-    source: Source, name: str, folder: Path, told: Told, results: Mapping[str, Any] | None = None
+    source: Source | TimmSource, name: str, folder: Path, told: Told, results: Mapping[str, Any] | None = None
 ) -> str:
     """Fill ``folder``; a few words of what is in it.
 
     ``name`` is ORG/NAME, ``results`` the results.json of a pretraining run. Raises ConfigError for weights
     whose licence nobody knows, CheckpointError where timm's model would compute something else.
     """
+    if isinstance(source, TimmSource):
+        raise ConfigError(
+            f"{source.declared.name} is no plain ResNe(X)t; what has timm's own layers is published by timm: "
+            "timm.models.push_to_hf_hub"
+        )
     made, certified = convert.convert(source, folder / WEIGHTS, "safetensors", told.facts)
     licence = certified["licence"]
     if licence["name"] == "unknown":
@@ -77,17 +83,18 @@ def write(
 
 def _settings(made: Artifact, licence: Mapping[str, Any]) -> dict[str, Any]:
     """config.json, by which ``timm.create_model("hf-hub:...")`` builds the trunk without a head."""
-    name, base = _BASES[made.arch.block]
-    usual, own = reference.timm_widths(base), reference.timm_widths(made.arch)
+    arch = _plain(made)
+    name, base = _BASES[arch.block]
+    usual, own = reference.timm_widths(base), reference.timm_widths(arch)
     args = {key: value for key, value in own.items() if value != usual[key]}
-    if made.arch.blocks != base.blocks:
-        args["layers"] = made.arch.blocks
+    if arch.blocks != base.blocks:
+        args["layers"] = arch.blocks
     view = {**_PARITY, **(made.meta.get("view") or {})}
     mean, std = ([value / 255 for value in made.meta[key]] for key in ("pixel_mean", "pixel_std"))
     return {
         "architecture": name,
         "num_classes": 0,
-        "num_features": made.arch.res2_channels * 8,
+        "num_features": arch.res2_channels * 8,
         "global_pool": "avg",
         "model_args": {key: list(v) if isinstance(v, tuple) else v for key, v in args.items()},
         "pretrained_cfg": {
@@ -106,18 +113,20 @@ def _settings(made: Artifact, licence: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def _plain(made: Artifact) -> Architecture:
+    assert isinstance(made.arch, Architecture)
+    return made.arch
+
+
 @torch.inference_mode()
 def _same_features(made: Artifact, settings: Mapping[str, Any]) -> None:
     """Raise DataError unless timm builds a model of the very same features by these settings."""
     import safetensors.torch
-    import timm
 
-    model = timm.create_model(
-        settings["architecture"], pretrained=False, num_classes=0, **settings["model_args"]
-    )
+    model = timm_models.create(settings["architecture"], settings["model_args"], num_classes=0)
     weights = safetensors.torch.load_file(made.path)
     model.load_state_dict(weights)
-    wanted, _ = reference.build(made.arch, weights, stride_in_1x1=False, library="timm")
+    wanted, _ = reference.build(_plain(made), weights, stride_in_1x1=False, library="timm")
     images = torch.rand((2, 3, 64, 64), generator=torch.Generator().manual_seed(0))
     found, expected = (reference.features(each.eval(), images) for each in (model, wanted))
     if differing := [stage for stage in expected if not torch.equal(found[stage], expected[stage])]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from wsl_det.errors import CheckpointError, ConfigError, DataError, DownloadErro
 from wsl_det.zoo.store import Store
 
 SCHEME, HUB = timm_models.SCHEME, "hf-hub:"
+CERTIFICATE = "model.json"
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
 _PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear}
@@ -52,19 +54,36 @@ def trunk(name: str, pins: Store) -> TimmSource:
 
 def from_hub(repository: str, pins: Store) -> TimmSource:
     """A model of a repository on Hugging Face's hub that timm can build, with the settings that lie there."""
-    known = f"{HUB}{repository}"
-    told = files.read_json(_fetched(f"{known}/{SETTINGS}", repository, SETTINGS, pins), "settings")
-    try:
-        settings = dict(told.get("pretrained_cfg") or told)
-        name = str(told["architecture"])
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DataError(f"{known} holds no settings of timm's ({type(error).__name__}: {error})") from None
+    name, settings = hub_settings(repository, pins)
     tagged = f"{name}.{settings.get('tag')}"
     if timm_models.is_published(tagged):
         name = tagged
     timm_models.declared(name)
-    path = _fetched(known, repository, WEIGHTS, pins)
+    path = _fetched(f"{HUB}{repository}", repository, WEIGHTS, pins)
     return timm_source.read(name, path, sources.load(path), settings=settings)
+
+
+def hub_settings(repository: str, pins: Store) -> tuple[str, dict[str, Any]]:
+    """timm's name of a repository's model, and its settings."""
+    known = f"{HUB}{repository}"
+    told = files.read_json(_fetched(f"{known}/{SETTINGS}", repository, SETTINGS, pins), "settings")
+    try:
+        return str(told["architecture"]), dict(told.get("pretrained_cfg") or told)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"{known} holds no settings of timm's ({type(error).__name__}: {error})") from None
+
+
+def hub_described(repository: str, pins: Store, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+    """As ``described``, of a plain ResNe(X)t in a repository; a certificate of ours comes with it."""
+    _, settings = hub_settings(repository, pins)
+    path = _fetched(f"{HUB}{repository}", repository, WEIGHTS, pins)
+    with suppress(DownloadError):
+        _fetched(f"{HUB}{repository}/{CERTIFICATE}", repository, CERTIFICATE, pins)
+    mean, std = (tuple(255 * float(v) for v in settings.get(key) or ()) for key in ("mean", "std"))
+    proved = path.with_name(CERTIFICATE).is_file()
+    if not proved and len(mean) == len(std) == 3 and not options.get("convention"):
+        options["convention"] = Convention(f"the settings of {HUB}{repository}", "RGB", mean, std, False)  # type: ignore[arg-type]
+    return str(path), {**options, "expect": options.get("expect") or "any"}
 
 
 def why_not_plain(model: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -24,11 +25,18 @@ def file(text: str, *, dest: str | Path = DEST) -> str:
 
 
 def weights(text: str, *, dest: str | Path = DEST) -> str:
-    """``text``, unless it is ``zoo://NAME``: then what MODEL.WEIGHTS can be set to.
+    """``text``, unless it is ``zoo://NAME``, ``timm:NAME`` or ``hf-hub:ORG/NAME``: then a MODEL.WEIGHTS.
 
     A detector is the published file itself; a trunk becomes the artifact ``dest/NAME.pth``, exported
     with its certificate unless that was done before from the same file.
     """
+    if text.startswith((published.SCHEME, published.HUB)):
+        exported = Path(dest) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text)}.pth"
+        with Store(dest).alone(exported.name):
+            if not exported.is_file():
+                found, about = source(text)
+                export.export(found, exported, about)
+        return str(exported)
     if not text.startswith(SCHEME):
         return text
     entry = catalogue.find(text.removeprefix(SCHEME))
@@ -85,7 +93,9 @@ def _of_timm(
     if not (hub or of_timm or asked.startswith(published.SCHEME)):
         return None
     if hub:
-        return published.from_hub(text.removeprefix(published.HUB), Store(DEST))
+        repository, pins = text.removeprefix(published.HUB), Store(DEST)
+        plain = not published.why_not_plain(published.hub_settings(repository, pins)[0])
+        return None if plain and not asked else published.from_hub(repository, pins)
     if of_timm:
         timm_models.check_name(name)
         plain = not published.why_not_plain(name.partition(".")[0])
@@ -100,6 +110,8 @@ def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:
     """The path that ``text`` stands for, and ``options`` of ``sources.read`` with what is known of it."""
     if text.startswith(published.SCHEME):
         return published.described(text.removeprefix(published.SCHEME), Store(DEST), options)
+    if text.startswith(published.HUB):
+        return published.hub_described(text.removeprefix(published.HUB), Store(DEST), options)
     path = file(text)
     entry = known(path)
     if entry is not None:

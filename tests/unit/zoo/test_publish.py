@@ -14,9 +14,9 @@ import timm
 import torch
 
 from wsl_det import errors
-from wsl_det.backbone import reference
+from wsl_det.backbone import artifact, reference
 from wsl_det.backbone.arch import Architecture
-from wsl_det.zoo import publish
+from wsl_det.zoo import publish, resolve
 
 ROOT = Path(__file__).parents[3]
 SMALL = Architecture((1, 1, 1, 1), groups=2, width_per_group=4, res2_channels=32)
@@ -154,6 +154,10 @@ def test_publishing_and_reading_it_back(
             "config.json",
             "README.md",
         }
+        monkeypatch.chdir(tmp_path)
+        exported = artifact.read(resolve.weights("hf-hub:me/small"))
+        assert exported.arch == SMALL and exported.meta["licence"]["name"] == "mit"
+        assert exported.meta["pretraining"]["draws"] == 96
         assert (
             timm.create_model("hf-hub:me/small", pretrained=True, cache_dir=tmp_path / "hub").num_features
             == 256
