@@ -1,4 +1,4 @@
-"""Draw predictions beside the annotations of their images, one picture each."""
+"""Draw predictions beside the annotations of their images, right and wrong told apart, with an index page."""
 
 from __future__ import annotations
 
@@ -18,13 +18,23 @@ def options(parser: ArgumentParser) -> None:
 
 
 def run(args: Namespace) -> None:
-    from wsl_det.detector import pictures
+    from wsl_det.detector import drawn, pictures
+    from wsl_det.errors import DataError
+    from wsl_det.evaluation import judged, match_table
 
-    score = pictures.check_score(args.score)
-    drawn = pictures.compare(
-        args.gt, args.predictions, args.images, args.output, score=score, limit=args.limit
+    score, right, told = pictures.check_score(args.score), None, []
+    try:
+        status = judged.judge(args.gt, args.predictions)
+        right = {
+            row: s == match_table.TRUE for row, s in enumerate(status.tolist()) if s != match_table.IGNORED
+        }
+    except DataError as error:  # what cannot be scored can be looked at
+        told = [f"right and wrong are not told apart: {error}"]
+    made = pictures.compare(
+        args.gt, args.predictions, args.images, args.output, score=score, limit=args.limit, right=right
     )
-    print("\n".join(drawn.lines(args.output)))
+    page = drawn.write(made.pictures, args.output, score)
+    print("\n".join([*told, *made.lines(args.output), f"look at {page}"]))
 
 
 main = Tool(__doc__, options, run)

@@ -17,7 +17,7 @@ def options(parser: ArgumentParser) -> None:
     )
     add("--weights", required=True, metavar="W", help="such as model_final.pth of a run")
     add("--images", required=True, metavar="DIR", help="a folder of photos, or one photo")
-    add("--output", required=True, metavar="DIR", help="drawn/, predictions.json, images.json")
+    add("--output", required=True, metavar="DIR", help="index.html, drawn/, predictions.json, images.json")
     add("--engine", default="auto", choices=("auto", "detectron2", "embedded"))
     add("--score", type=float, default=0.5, help="lowest score kept (default 0.5)")
     add("opts", nargs="*", metavar="KEY VALUE", help="config keys, such as MODEL.DEVICE cpu")
@@ -25,16 +25,17 @@ def options(parser: ArgumentParser) -> None:
 
 def run(args: Namespace) -> None:
     from wsl_det.core import config, log
-    from wsl_det.detector import defaults, pictures
+    from wsl_det.detector import defaults, drawn, pictures
     from wsl_det.zoo import resolve
 
     score = pictures.check_score(args.score)
     log.setup()
     cfg = config.load(config.config_path(args.config_file), defaults.TREE, args.opts)
-    drawn = pictures.predict(
+    made = pictures.predict(
         cfg, resolve.weights(args.weights), args.images, args.output, engine_name=args.engine, score=score
     )
-    print("\n".join(drawn.lines(args.output)))
+    page = drawn.write(made.pictures, args.output, score, "drawn/")
+    print("\n".join([*made.lines(args.output), f"look at {page}"]))
 
 
 main = Tool(__doc__, options, run)

@@ -18,13 +18,15 @@ _GOLDEN = 0.618033988749895
 _MASK_OPACITY = 0.42
 _PAPER = (250, 250, 248)
 _INK = (28, 30, 34)
+_VERDICTS = {True: (22, 122, 68), False: (200, 30, 40)}
 
 
 @dataclass(frozen=True)
 class Shape:
     """One thing to draw, in the pixels of the original picture.
 
-    mask: (H, W) uint8 or bool, or None for the box alone; score: None for annotations.
+    mask: (H, W) uint8 or bool, or None for the box alone; score: None for annotations. right: whether a
+    detection is, None for what was not judged.
     """
 
     box_xyxy: tuple[float, float, float, float]
@@ -33,6 +35,12 @@ class Shape:
     score: float | None = None
     mask: np.ndarray | None = None
     crowd: bool = False
+    right: bool | None = None
+
+    @property
+    def tone(self) -> tuple[int, int, int]:
+        """RGB of outline and plate: of the verdict where there is one, else of the class."""
+        return color(self.category) if self.right is None else _VERDICTS[self.right]
 
 
 def color(category: int) -> tuple[int, int, int]:
@@ -62,7 +70,7 @@ def draw(image: np.ndarray, shapes: Sequence[Shape]) -> np.ndarray:
     for shape in ordered:
         # A box may end far outside: it is not followed there.
         box = np.clip(np.multiply(shape.box_xyxy, factor), -width, np.add(picture.size * 2, width)).tolist()
-        _outline(pen, box, color(shape.category), width, dashed=shape.crowd)
+        _outline(pen, box, shape.tone, width, dashed=shape.crowd or shape.right is False)
     labels = _Labels(pen, canvas.shape[1], canvas.shape[0], width)
     # The best scores choose their places first.
     for shape in sorted(ordered, key=lambda s: -(s.score if s.score is not None else 1.0)):
@@ -153,7 +161,7 @@ class _Labels:
         x, y = min(inside, key=lambda at: self._covered((at[0], at[1], at[0] + w, at[1] + h)))
         plate = (x, y, x + w, y + h)
         self.taken.append(plate)
-        tone = color(shape.category)
+        tone = shape.tone
         self.pen.rectangle(plate, fill=tone)
         self.pen.text((x + pad, y + h / 2), text, fill=_text_on(tone), font=font, anchor="lm")
 

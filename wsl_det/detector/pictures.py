@@ -7,7 +7,7 @@ import os
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from wsl_det.core.config import Config
 from wsl_det.detector import coco_records, draw, images, infer, settings, trunks, weights
 from wsl_det.detector.coco_records import CocoDataset, Record
 from wsl_det.detector.draw import Shape
+from wsl_det.detector.drawn import Picture
 from wsl_det.detector.engine import select_engine
 from wsl_det.detector.types import Prediction
 from wsl_det.errors import ConfigError, DataError
@@ -35,6 +36,13 @@ class Drawn:
     written: int = 0
     skipped: dict[str, str] = field(default_factory=dict)
     other: Counter[str] = field(default_factory=Counter)  # what was not looked at, by suffix
+    pictures: list[Picture] = field(default_factory=list)
+
+    def add(self, picture: Picture, drawing: np.ndarray, folder: Path) -> None:
+        """Write a drawing into its folder."""
+        _save(drawing, folder / picture.file)
+        self.pictures.append(picture)
+        self.written += 1
 
     def lines(self, output: str | Path) -> list[str]:
         """What to tell the user."""
@@ -56,11 +64,13 @@ def compare(
     *,
     score: float,
     limit: int,
+    right: Mapping[int, bool] | None = None,
 ) -> Drawn:
     """Write one picture per image: annotations on the left, predictions of at least ``score`` on the right.
 
-    ``limit`` bounds their number (0: all). Unreadable photos are skipped and counted; a predictions
-    file that speaks of other images or categories is a DataError.
+    ``limit`` bounds their number (0: all); ``right`` says of rows of the file whether they are. Unreadable
+    photos are skipped and counted; a predictions file that speaks of other images or categories is a
+    DataError.
     """
     dataset = coco_records.read(gt, image_dir, Path(gt).stem)
     found = predictions.read(predicted)
@@ -72,13 +82,20 @@ def compare(
         if pixels is None:
             continue
         rows = [r for r in by_image.get(record.image_id, []) if found.scores[r] >= score]
-        theirs = [_predicted(found, r, dataset, record) for r in rows]
+        theirs = [
+            replace(_predicted(found, r, dataset, record), right=None if right is None else right.get(r))
+            for r in rows
+        ]
+        name = f"{record.image_id}_{_short(record.path.stem)}.jpg"
+        picture = Picture(name, record.path.name, len(theirs))
+        if right is not None:
+            picture.right, picture.wrong = (sum(s.right is x for s in theirs) for x in (True, False))
+        told = f"predictions (score at least {score:g}" + (")" if right is None else f"): {picture.told}")
         panels = [
             ("annotations", draw.draw(pixels, annotated(record, dataset.class_names))),
-            (f"predictions (score at least {score:g})", draw.draw(pixels, theirs)),
+            (told, draw.draw(pixels, theirs)),
         ]
-        _save(draw.side_by_side(panels), Path(output) / f"{record.image_id}_{_short(record.path.stem)}.jpg")
-        drawn.written += 1
+        drawn.add(picture, draw.side_by_side(panels), Path(output))
     if records and not drawn.written:
         first, reason = next(iter(drawn.skipped.items()))
         raise DataError(
@@ -152,8 +169,8 @@ def predict(
     for record, name in zip(records, drawing_names([r.path for r in records]), strict=True):
         if record.image_id in found and (pixels := _pixels(record, drawn)) is not None:
             shapes = detected(found[record.image_id], record, names)
-            _save(draw.draw(pixels, shapes), Path(output) / "drawn" / name)
-            drawn.written += 1
+            picture = Picture(name, record.path.name, len(shapes))
+            drawn.add(picture, draw.draw(pixels, shapes), Path(output) / "drawn")
     _write_json(Path(output), records, classes, found, start)
     return drawn
 

@@ -31,6 +31,7 @@ from pretrain.vocabulary.build import Selection
 from pretrain.vocabulary.hashtags import Resolver, Rules
 from wsl_det.core import figures, pages
 from wsl_det.core.figures import Drawing
+from wsl_det.detector import drawn as drawings
 from wsl_det.gain import cross_page, cross_table, report
 from wsl_det.gain import figures as gain_figures
 from wsl_det.gain import page as gain_page
@@ -256,9 +257,11 @@ def review(folder: Path) -> tuple[str, list[Drawing]]:
     return html, [drawn]
 
 
+DRAWINGS = [drawings.Picture(f"{name}.jpg", name, 3, 1, 2) for name in HOSTILE]
 PAGES: dict[str, Callable[[Path], tuple[str, list[Drawing]]]] = {
     "wsl_det/gain/page.html": gain,
     "wsl_det/gain/cross.html": cross,
+    "wsl_det/detector/drawn.html": lambda _: (drawings.page(DRAWINGS, 0.5, {}), []),
     "wsl_det/study/capacities.html": table,
     "wsl_det/study/scaling/page.html": scaling,
     "wsl_det/study/study.html": study,

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from wsl_det import predictions
+from wsl_det import cli, predictions
 from wsl_det.core import checkpoint
 from wsl_det.detector import draw, pictures, train, weights
 from wsl_det.detector.draw import Shape
 from wsl_det.errors import CheckpointError, ConfigError, DataError
+from wsl_det.evaluation import judged
+from wsl_det.evaluation.match_table import FALSE, IGNORED, TRUE
 
 
 def grey(height, width):
@@ -89,6 +92,56 @@ def test_annotations_and_predictions_side_by_side(scenes, predicted, tmp_path):
     with Image.open(tmp_path / "out" / "11_1.jpg") as picture:
         assert picture.width > 2 * 640 and picture.height > 480
     assert pictures.compare(gt, predicted, folder, tmp_path / "o2", score=0.5, limit=1).written == 1
+
+
+def test_right_and_wrong_are_told_apart(scenes, predicted, tmp_path, monkeypatch, capsys):
+    """A wrong class, a second box on an object, a box in a crowd, and the rest right."""
+    tree = json.loads(Path(scenes["val"][0]).read_text())
+    crowd = {**tree["annotations"][-1], "id": 999, "bbox": [0, 0, 5, 5], "area": 25, "iscrowd": 1}
+    image = next(i for i in tree["images"] if i["id"] == crowd["image_id"])
+    size = [image["height"], image["width"]]
+    tree["annotations"].append({**crowd, "segmentation": {"size": size, "counts": [0, 5, 3067]}})
+    (tmp_path / "gt.json").write_text(json.dumps(tree))
+    rows = json.loads(predicted.read_text())
+    rows = [{k: v for k, v in row.items() if k != "segmentation"} | {"score": 0.9} for row in rows]
+    rows[0]["category_id"] = 11 - rows[0]["category_id"]  # 3 is taken for 8
+    inside = {k: crowd[k] for k in ("image_id", "category_id", "bbox")}
+    rows += [{**rows[1], "score": 0.6}, {**rows[0], **inside}]
+    predicted.write_text(json.dumps(rows))
+    status = judged.judge(tmp_path / "gt.json", predicted).tolist()
+    assert status == [FALSE, *[TRUE] * (len(rows) - 3), FALSE, IGNORED]
+    seen = []
+    monkeypatch.setattr(draw, "draw", lambda image, shapes: seen.append([s.right for s in shapes]) or image)
+    words = ["--gt", tmp_path / "gt.json", "--predictions", predicted, "--images", scenes["val"][1]]
+    words = [*map(str, words), "--output", str(tmp_path / "out")]
+    assert cli.main(["draw_predictions", *words]) == 0
+    counted = Counter(v for verdicts in seen[1::2] for v in verdicts)
+    assert counted == {False: 2, True: len(rows) - 3, None: 1}
+    assert f"look at {tmp_path / 'out' / 'index.html'}" in capsys.readouterr().out
+    page = (tmp_path / "out" / "index.html").read_text()
+    assert f"{len(rows) - 3} right (green) and 2 wrong" in page and page.count("data:image/jpeg") == 3
+    assert page.index("2 wrong") < page.index("0 wrong") and 'href="10_0.jpg"' in page
+
+
+def test_what_cannot_be_judged_is_drawn_all_the_same(scenes, predicted, tmp_path, capsys):
+    tree = json.loads(Path(scenes["val"][0]).read_text()) | {"annotations": []}
+    (tmp_path / "gt.json").write_text(json.dumps(tree))
+    words = ["--gt", str(tmp_path / "gt.json"), "--predictions", str(predicted), "--images", scenes["val"][1]]
+    assert cli.main(["draw_predictions", *words, "--output", str(tmp_path / "out")]) == 0
+    assert (
+        "right and wrong are not told apart: " in (said := capsys.readouterr().out) and "3 pictures" in said
+    )
+    assert "detections</figcaption>" in (tmp_path / "out" / "index.html").read_text()
+
+
+def test_verdicts_have_tones_of_their_own():
+
+    corners = {}
+    for right in (None, True, False):
+        made = draw.draw(grey(200, 300), [draw.Shape((40.0, 60.0, 260.0, 180.0), 0, "a", 0.5, right=right)])
+        corners[right] = tuple(made[made.shape[0] * 180 // 200, made.shape[1] * 41 // 300].tolist())
+    assert len(set(corners.values())) == 3
+    assert corners[True][1] > corners[True][0] and corners[False][0] > corners[False][1]
 
 
 def test_predictions_of_other_images_are_refused(scenes, predicted, tmp_path):
