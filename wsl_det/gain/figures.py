@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 
 from wsl_det.core.figures import BLUE, GREY, INK, MUTED, OCHRE, Drawing, bare, drawing, hit
 from wsl_det.core.pages import printable
-from wsl_det.core.words import plain, signed, span
+from wsl_det.core.words import plain, short, signed, span
 
 BASELINE, CANDIDATE = GREY, BLUE
 RECOGNITION, LOCALIZATION = BLUE, OCHRE
@@ -180,7 +180,7 @@ def _hashtags(record: dict[str, Any], narrow: bool) -> Figure:
     covered = np.array([row["covered"] for row in rows], dtype=bool)
     axes.axhline(0, color=MUTED, linewidth=0.9)
     if rows:
-        area = np.clip(110 * images / images.max(), 6, None)
+        area = np.clip(110 * images / images.max(), 14, None)
         for part, color in ((covered, CANDIDATE), (~covered, BASELINE)):
             axes.scatter(x[part], y[part], s=area[part], color=color, alpha=0.55, linewidths=0)
         wide, high = 0.012 * (np.ptp(x) or 1), 0.025 * (np.ptp(y) or 1)
@@ -194,7 +194,7 @@ def _hashtags(record: dict[str, Any], narrow: bool) -> Figure:
             field.set(alpha=0, gid=f"hit:{text}")
     top = int(np.ceil(x.max(initial=1)))
     axes.set_xticks(np.log10([1, *(1 + 10.0**k for k in range(top + 1))]),
-                    ["0", *(f"{10**k:,}" for k in range(top + 1))])  # fmt: skip
+                    ["0", *(short(10**k) for k in range(top + 1))])  # fmt: skip
     axes.set(xlabel="hashtags of the class in pretraining", ylabel="gain in AP@.1")
     bare(axes, "y")
     _legend(figure, {"in the vocabulary": CANDIDATE, "not in it": BASELINE})

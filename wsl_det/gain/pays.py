@@ -9,7 +9,7 @@ their test images. Intervals: Student's t on the spread over resamples of classe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -71,10 +71,10 @@ class Hashtags:
     said_in: dict[str, str] | None = None
 
 
-def hashtags(table: Mapping[str, Any], truth: GroundTruth, training: np.ndarray | None) -> Hashtags:
+def hashtags(table: Mapping[str, Any], truth: GroundTruth, training: Sequence[int] | None) -> Hashtags:
     """The table joined to the categories of ``truth`` by name, in their order.
 
-    training: (K,) objects of each class in training; without them LVIS's own count of training images.
+    training: K objects of each class in training; without them LVIS's own count of training images.
     Raises DataError for a table that is none, or of other classes.
     """
     try:
@@ -90,10 +90,10 @@ def hashtags(table: Mapping[str, Any], truth: GroundTruth, training: np.ndarray 
             f"{truth.source} are not in it); make it with expect_gain --gt and the same annotations"
         )
     mine = [rows[name.lower()] for name in truth.category_names]
-    unit = "training objects"
+    trained, unit = None if training is None else np.array(training), "training objects"
     known = truth.category_image_count
-    if training is None and known is not None and (known >= 0).all():
-        training, unit = known, "training images"
+    if trained is None and known is not None and (known >= 0).all():
+        trained, unit = known, "training images"
     counts_there = truth.object_counts
     roots = np.sqrt(truth.object_area[counts_there])
     sizes = np.full(len(mine), np.nan)
@@ -104,7 +104,7 @@ def hashtags(table: Mapping[str, Any], truth: GroundTruth, training: np.ndarray 
         counts=np.array([row.hashtags if row.synsets else np.nan for row in mine]),
         covered=np.array([row.covered for row in mine], dtype=bool),
         said=np.array([np.nan if row.should_gain is None else row.should_gain for row in mine], dtype=float),
-        training=training,
+        training=trained,
         unit=unit,
         size=sizes,
         vocabulary=read.vocabulary,
@@ -226,8 +226,8 @@ class _Joined:
             "correlation": math.tanh(z),
             "interval": [math.tanh(z - reach[0]), math.tanh(z + reach[0])],
             "p": 2 * t_cdf(-abs(z) / errors[0], df) if errors[0] > 0 else None,
-            "slope": slope,
-            "slope_interval": [slope - reach[1], slope + reach[1]],
+            "slope": float(slope),
+            "slope_interval": _around(slope, reach[1]),
             "df": df,
         }
 
@@ -256,9 +256,9 @@ class _Joined:
         difference, reach = means[0] - means[1], t_quantile(0.975, df) * errors
         return said | {
             "difference": difference,
-            "interval": [difference - reach[0], difference + reach[0]],
-            "adjusted": adjusted,
-            "adjusted_interval": [adjusted - reach[1], adjusted + reach[1]],
+            "interval": _around(difference, reach[0]),
+            "adjusted": float(adjusted),
+            "adjusted_interval": _around(adjusted, reach[1]),
         }
 
     def _estimate(
@@ -284,6 +284,10 @@ class _Joined:
         return point.mean(axis=0), (spread[1] - spread[0]) / 2
 
 
+def _around(value: float, reach: float) -> list[float]:
+    return [float(value - reach), float(value + reach)]
+
+
 def _ranked(y: np.ndarray, classes: np.ndarray) -> np.ndarray:
     return np.stack([partial.ranks(np.where(classes, half, np.nan)) for half in y])
 
@@ -307,6 +311,4 @@ def sentence(found: Mapping[str, Any]) -> str:
         return f"No link between hashtags and gains can be claimed ({numbers})."
     more = "more" if low > 0 else "less"
     slope = f"tenfold hashtags, {signed(row['slope'])} points of AP@.1"
-    return (
-        f"Classes that hashtags name oftener gain {more}, what else was measured equal ({numbers}; {slope})."
-    )
+    return f"All else that was measured equal, classes of more hashtags gain {more} ({numbers}; {slope})."

@@ -9,8 +9,6 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
@@ -201,7 +199,7 @@ def _tags(hashtags: Table, truth: GroundTruth, train_gt: str | Path | None) -> p
                 f"{trained.source} has no category {absent[0]!r:.80}, which {truth.source} has; --train-gt "
                 "is the annotation file that both sides were trained on"
             )
-        training = np.array([objects[name] for name in truth.category_names])
+        training = [objects[name] for name in truth.category_names]
     return pays.hashtags(hashtags(truth) if callable(hashtags) else hashtags, truth, training)
 
 
