@@ -62,7 +62,8 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
             return link[0]
         path = os.path.normpath(origin.parent / target)
         there = MOVED.get(path, path.removeprefix("docs/") if path.startswith("docs/") else f"files/{path}")
-        if files.get_file_from_path(there) is None and (ROOT / path).is_file():
+        known = files.get_file_from_path(there)
+        if (known is None or known.inclusion.is_excluded()) and (ROOT / path).is_file():
             there = f"files/{path}"
             if files.get_file_from_path(there) is None:
                 text = (ROOT / path).read_text(encoding="utf-8")
