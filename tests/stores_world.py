@@ -10,6 +10,7 @@ import socket
 import subprocess
 import threading
 import time
+import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -164,6 +165,8 @@ def s3(set_env: Callable[[str, str], None], bucket: str = "bucket") -> Iterator[
     set_env("AWS_DEFAULT_REGION", "us-east-1")
     import s3fs
 
+    with urllib.request.urlopen(urllib.request.Request(f"{url}/moto-api/reset", method="POST")):
+        pass  # what it holds is the process's, not the server's
     s3fs.S3FileSystem(skip_instance_cache=True).mkdir(bucket)
     try:
         yield url

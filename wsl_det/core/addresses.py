@@ -16,6 +16,7 @@ import re
 import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
@@ -27,7 +28,7 @@ CACHE = "WSL_DET_CACHE"
 _ADDRESS = re.compile(r"([a-z][a-z0-9+.-]+):/")
 # What is written so and opened by others.
 _OTHERS = ("zoo", "tcp", "tls", "ucx", "ws", "wss", "detectron2", "catalog", "file", "env")
-_PIECE = 8 << 20
+_PIECE, _AT_ONCE = 8 << 20, 16
 _BESIDE = {".json": ".meta.json", ".pth": ".json", ".safetensors": ".json"}
 
 
@@ -84,10 +85,15 @@ def of(path: str | Path) -> str:
 
 
 def local(value: str | Path) -> Path:
-    """A path to read ``value`` at; of an address, the copy in the cache, fetched anew when it has changed."""
+    """A path to read ``value`` at; of an address, the copy in the cache, fetched anew when it has changed.
+
+    A folder (of https, one whose address ends in /) is fetched with all that is below it.
+    """
     if not is_address(value):
         return Path(value)
     address = text(value)
+    if address.endswith("/"):
+        return _folder(address.rstrip("/"))
     path = place(address)
     notes = path.with_name(f".{path.name}.json")
     if foreign.offline():
@@ -95,11 +101,25 @@ def local(value: str | Path) -> Path:
             return path
         raise DataError(f"{public(address)} is not in {cache()} and {foreign.OFFLINE} is set")
     with locks.alone(path.with_name(f".{path.name}.lock"), public(address), "wait for it", wait_s=-1):
-        found = stores.info(address)
+        try:
+            found = stores.info(address)
+        except stores.Folder:
+            return _folder(address)
         if not (path.is_file() and _noted(notes) == [*found] and path.stat().st_size == found.size):
             _fetch(address, path, found)
             files.write_json(notes, [*found])
     return path
+
+
+def _folder(address: str) -> Path:
+    names = [name for name in stores.listed(address) if not Path(name).name.startswith(".")]
+    if not names:
+        raise DataError(f"{public(address)} does not exist, or its store lists nothing there")
+    with ThreadPoolExecutor(_AT_ONCE) as pool:
+        work = pool.map(lambda name: local(f"{address}/{name}"), names)
+        for _ in log.progress(work, len(names), f"{public(address)} (files)"):
+            pass
+    return place(address)
 
 
 def with_companion(value: str | Path) -> Path:
@@ -131,7 +151,9 @@ def _fetch(address: str, path: Path, found: stores.Info) -> None:
         )
     with files.atomic_path(path) as scratch, open(scratch, "wb") as file:
         starts = range(0, found.size, _PIECE)
-        for start in log.progress(starts, len(starts), f"{public(address)} (8 MiB)"):
+        for start in (
+            log.progress(starts, len(starts), f"{public(address)} (8 MiB)") if len(starts) > 1 else starts
+        ):
             file.write(stores.read(address, start, min(start + _PIECE, found.size)))
     if stores.info(address) != found:
         path.unlink()

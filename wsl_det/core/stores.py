@@ -51,6 +51,10 @@ class Broken(DataError):
     """A store that did not give what it has, however often it was asked."""
 
 
+class Folder(DataError):
+    """A folder where a file was asked for."""
+
+
 class _Wrong(OSError):
     """An answer to another question: not the range, not the length."""
 
@@ -91,7 +95,7 @@ def _system(kind: str, process: int, seconds: float) -> Any:  # connections are 
         return cls(client_kwargs={"trust_env": True, "timeout": limits})
     if kind in ("s3", "s3a"):
         waits = {"read_timeout": seconds, "connect_timeout": seconds, "retries": {"max_attempts": 1}}
-        system = cls(config_kwargs=waits, use_listings_cache=False)
+        system = cls(config_kwargs=waits, use_listings_cache=False, skip_instance_cache=True)
         system.retries = 1  # whoever calls is patient enough
         return system
     return cls(use_listings_cache=False)
@@ -148,7 +152,7 @@ def info(address: str) -> Info:
     system, path = _opened(address)
     found = _patiently(address, lambda: _head(system, path))
     if found.get("type") == "directory":
-        raise DataError(f"{public(address)} is a folder; expected a file")
+        raise Folder(f"{public(address)} is a folder; expected a file")
     if found.get("size") is None:
         raise DataError(f"{public(address)}: the server does not say how long it is; expected Content-Length")
     tags = ("ETag", "etag", "blob_id", "md5Hash", "Last-Modified", "LastModified", "mtime", "created")

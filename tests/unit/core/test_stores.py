@@ -9,7 +9,7 @@ import pytest
 import stores_world
 
 from wsl_det.core import addresses, stores
-from wsl_det.errors import ConfigError, DataError, WslError
+from wsl_det.errors import ConfigError, DataError, WslError, public
 
 DATA = bytes(range(256)) * 400
 Rule = Callable[[str, str, int], str | None]
@@ -97,7 +97,7 @@ def test_addresses_are_told_from_paths() -> None:
 def test_a_copy_bears_its_address_without_the_secret(monkeypatch: pytest.MonkeyPatch) -> None:
     path = addresses.place("https://me:pw@host/a/../b/x.json?sig=abc")
     assert "pw" not in str(path) and "abc" not in str(path)
-    assert addresses.public(f"{path} is bad") == "https://host/b/x.json is bad"
+    assert public(f"{path} is bad") == "https://host/b/x.json is bad"
     assert addresses.of(addresses.folder("s3://bucket/run")) == "s3://bucket/run"
     assert addresses.of("/home/run") == ""
 
@@ -154,3 +154,78 @@ def test_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         with pytest.raises(WslError, match="does not exist"):
             stores.put(tmp_path / "x", "s3://nobucket/x")
     stores._system.cache_clear()
+
+
+@web
+def test_a_folder_is_fetched_with_all_that_is_below_it(tmp_path: Path) -> None:
+    for name in ("www/set/a.jpg", "www/set/deep/b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(name.encode())
+        stores.put(tmp_path / name, f"memory://{tmp_path.name}/{name.removeprefix('www/')}")
+    with stores_world.nginx(tmp_path / "www", tmp_path / "nginx") as port:
+        for address in (f"http://127.0.0.1:{port}/set/", f"memory://{tmp_path.name}/set"):
+            found = addresses.local(address)
+            assert (found / "a.jpg").read_bytes() == b"www/set/a.jpg" and (found / "deep/b.jpg").is_file()
+    with pytest.raises(DataError, match="does not exist"):
+        addresses.local(f"memory://{tmp_path.name}/none/")
+
+
+def test_arguments_are_fetched_and_put(tmp_path: Path) -> None:
+    root = f"memory://{tmp_path.name}"
+    for name in ("p.json", "p.meta.json"):
+        (tmp_path / name).write_text(name)
+        stores.put(tmp_path / name, f"{root}/{name}")
+    given = {"predictions": [f"{root}/p.json"], "output": Path(f"{root}/out"), "posts": f"{root}/x", "n": 3}
+    with addresses.arguments(given, ("output",), ("posts",)) as found:
+        read = Path(found["predictions"][0])
+        assert read.read_text() == "p.json" and read.with_name("p.meta.json").read_text() == "p.meta.json"
+        assert (found["posts"], found["n"]) == (f"{root}/x", 3)
+        found["output"].mkdir()
+        (found["output"] / "deep").mkdir()
+        (found["output"] / "deep" / "gain.json").write_text("{}")
+        assert public(f"wrote {found['output']}/gain.json") == f"wrote {root}/out/gain.json"
+    assert set(stores.listed(f"{root}/out")) == {"deep/gain.json"}
+    with pytest.raises(RuntimeError), addresses.arguments(given, ("output",), ("posts",)) as found:
+        Path(found["output"]).write_text("half")
+        raise RuntimeError
+    assert set(stores.listed(f"{root}/out")) == {"deep/gain.json"}
+    with (
+        pytest.raises(DataError, match="already holds something"),
+        addresses.arguments(given, ("output",), (), ("output",)),
+    ):
+        pass
+    with addresses.arguments({"output": f"{root}/b.pth"}, ("output",), ()) as found:
+        Path(found["output"]).write_text("weights")
+        Path(found["output"]).with_suffix(".json").write_text("certificate")
+    assert stores.exists(f"{root}/b.pth") and stores.exists(f"{root}/b.json")
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (PermissionError("Access Denied"), "no permission"),
+        (
+            PermissionError("The difference between the request time and the current time is too large."),
+            "clock",
+        ),
+        (FileNotFoundError("The specified bucket does not exist"), "bucket does not exist"),
+        (OSError(22, "InvalidBucketName"), "look at the address"),
+        (NotImplementedError("no rename"), "cannot be read or written"),
+    ],
+)
+def test_what_stores_refuse_is_said_once(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls = []
+
+    class Refusing:
+        protocol = ("s3",)
+
+        def info(self, path: str) -> None:
+            calls.append(path)
+            raise error
+
+    monkeypatch.setattr(stores, "_opened", lambda address: (Refusing(), "b/x"))
+    with pytest.raises(DataError, match=told):
+        stores.info("s3://b/x")
+    assert len(calls) == 1

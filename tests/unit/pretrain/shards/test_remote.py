@@ -260,3 +260,27 @@ def test_the_plan_counts_what_is_asked_of_the_store(work: Path, tmp_path: Path) 
     assert (
         every_fourth[0] == 5 and every_fourth[1] / every_fourth[2] < 1.05
     )  # photos of 130 kB: nothing is joined
+
+
+def test_shards_in_s3(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("moto.server")
+    pytest.importorskip("s3fs")
+    with stores_world.s3(monkeypatch.setenv):
+        stores._system.cache_clear()
+        _build(work, work / "posts.jsonl", work / "images", "s3://bucket/shards")
+        far, disk = index.open_index("s3://bucket/shards"), index.open_index(work / "shards")
+        assert far.sha256 == disk.sha256
+        _same(_batches(far), _batches(disk))
+        options = adopt.Options(workers=1)
+        tars = ["s3://bucket/shards/*.tar"]
+        adopt.build(
+            tars, Columns(), vocab_path=work / "vocab.json", output="s3://bucket/index", options=options
+        )
+        adopted = index.open_index("s3://bucket/index")
+        assert adopted.dataset["shards"][0]["file"] == "../shards/train-000000.tar"
+        assert adopted.dataset["shards"][0]["etag"] and adopted.read(3) == disk.read(3)
+        stores.put(work / "images/0.jpg", "s3://bucket/shards/train-000000.tar")
+        shutil.rmtree(addresses.cache() / "photos")
+        with pytest.raises(DataError, match="it was changed"):
+            index.open_index("s3://bucket/index").read(5)
+    stores._system.cache_clear()
