@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import simulation
+from pretrain.vocabulary.classes import Vocabulary, VocabularyClass
 
 ROOT = Path(__file__).parents[1]
 # As the tool's own process does, but every import of torch (and of what else is named first) fails.
@@ -50,8 +51,11 @@ def test_evaluation_runs_without_torch(sides: dict[str, Path], tmp_path: Path) -
 def test_the_report_runs_without_torch(sides: dict[str, Path], tmp_path: Path) -> None:
     few = ("--bootstrap", 20, "--attribution-bootstrap", 5)
     both = ("--baseline", sides["a"], "--candidate", sides["b"])
-    _run("report_gain", "--gt", sides["gt"], *both, "--output", tmp_path / "report", *few)
-    assert (tmp_path / "report" / "gain.html").exists()
+    zebra = VocabularyClass(0, "zebra", ("n02391049",), ("zebra",), 3)
+    Vocabulary("wordnet", (zebra,)).write(tmp_path / "vocab.json")
+    both += ("--vocab", tmp_path / "vocab.json")
+    _run("report_gain", "--gt", sides["gt"], *both, "--output", tmp_path / "report", *few, without="polars")
+    assert "Where hashtags pay" in (tmp_path / "report" / "gain.html").read_text()
 
 
 def test_the_zoo_is_listed_without_torch() -> None:
