@@ -51,8 +51,9 @@ def compare(
     verdicts: a file of the duplicate review, with duplicates "exclude" or "wrong": what becomes of test
     images that were seen in training (gt must then be a file). protocol: "coco" or "lvis" refuses a gt that
     is scored by the other. hashtags: what ``pretrain.shards.detection_classes.of(vocab, truth)`` gives, or a
-    function that makes it of the ground truth; asks where hashtags pay, and train_gt, the annotations trained
-    on, how often each class stands in them. The result prints as the table, and shows the
+    function that makes it of the ground truth; asks where hashtags pay. train_gt: the annotations trained on,
+    which say how often each class stands in them, and so which are rare, common and frequent where gt does
+    not say it. The result prints as the table, and shows the
     page below it in a notebook; ``content`` is gain.json, ``report.write(result, folder)`` writes the files.
     Raises ConfigError for numbers of resamples that make no interval, DataError for files that are not what
     they should be and for sides that are not alike (unless ``allow_mismatch``).

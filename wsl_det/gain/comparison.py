@@ -3,24 +3,33 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from wsl_det.evaluation.match_table import COCO_THRESHOLDS, MatchTable
-from wsl_det.gain import answer, attribution, estimates, factors, groups, measures, mends, power, resamples
+from wsl_det.gain import (
+    answer,
+    attribution,
+    bands,
+    estimates,
+    factors,
+    groups,
+    measures,
+    mends,
+    power,
+    resamples,
+)
 from wsl_det.gain.estimates import Estimate, number
 from wsl_det.gain.mends import KINDS
-from wsl_det.gain.side import Numbers, Side, mended, scores
+from wsl_det.gain.side import Numbers, Side, Statistic, mended, of_runs, scores
 
 SHOWN_KINDS = ("classification", "localization", "duplicate", "background", "missed")
 ANCHORS = ("0.1", "0.3", "0.5")
 FEWEST_IMAGES = 8
 """Images with objects of a class under which its resamples hardly vary and an interval would mislead."""
-
-Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -58,8 +67,8 @@ class Pair:
         """
         points = statistic(self.a.mean[:, None], self.b.mean[:, None])[:, 0]
         replicates = statistic(self.a.replicates, self.b.replicates)
-        of_a = _of_runs(self.a, self.b, statistic)
-        of_b = _of_runs(self.b, self.a, lambda run, other: statistic(other, run))
+        of_a = of_runs(self.a, self.b, statistic)
+        of_b = of_runs(self.b, self.a, lambda run, other: statistic(other, run))
         seen_in = seen_in or {}
         return [
             estimates.estimate(
@@ -69,15 +78,6 @@ class Pair:
             )
             for i in range(len(points))
         ]  # fmt: skip
-
-
-def _of_runs(one: Numbers, other: Numbers, statistic: Statistic) -> list[estimates.Runs]:
-    """For each row of ``statistic`` its values with one run after another standing for its side."""
-    values = np.stack([statistic(run[:, None], other.mean[:, None])[:, 0] for run in one.of_runs])
-    if len(values) == 1:
-        return [estimates.Runs(value) for value in values.T]
-    resampled = np.stack([statistic(run, other.replicates) for run in one.resampled_runs])
-    return [estimates.runs_of(values[:, i], resampled[:, i]) for i in range(values.shape[1])]
 
 
 def compare(baseline: Side, candidate: Side, options: Options, track: measures.Progress) -> dict[str, Any]:
@@ -93,6 +93,11 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
     both = (layout.classes, layout.classes_at_50)
     rows = {one.start + k: int(seen_in[k]) for one in both for k in range(table.num_classes)}
     gains = pair.estimate(lambda a, b: b - a, seen_in=rows)
+    by_band = bands.by_frequency(a, b, layout, table, options.seed)
+    for metric, letter in table.protocol.bands.items():
+        for row, parts in by_band:
+            if bands.BANDS[row["name"]] == letter:
+                gains[layout.metrics[metric]] = parts[0]
     record: dict[str, Any] = {
         "metrics": {
             name: _row(pair, gains, i)
@@ -103,13 +108,10 @@ def compare(baseline: Side, candidate: Side, options: Options, track: measures.P
         "curve": _curve(pair, gains, layout),
         "two_factor": {tau: _two_factor(pair, layout, tau) for tau in ANCHORS},
         "by_class": _by_class(pair, gains, layout, table, seen_in),
-        "by_group": _by_group(
-            pair,
-            gains,
-            layout,
-            table,
-            lambda c: estimates.widening(of_classes[c], seen_in[c], table.num_images),
-        ),
+        "by_group": {
+            "size": [one | _row(pair, gains, layout.metrics[one["metric"]]) for one in groups.sizes(table)],
+            "frequency": [row for row, _ in by_band],
+        },
         "power": power.power(
             gains[layout.metrics["AP"]], table.num_images, (len(baseline.units), len(candidate.units))
         ),
@@ -222,33 +224,6 @@ def _by_class(
         if not enough[k]:
             rows[-1] |= {"interval": [None, None], "AP50": rows[-1]["AP50"] | {"interval": [None, None]}}
     return rows
-
-
-def _by_group(
-    pair: Pair,
-    gains: list[Estimate],
-    layout: measures.Layout,
-    table: MatchTable,
-    widening: Callable[[np.ndarray], float],
-) -> dict[str, list[dict[str, Any]]]:
-    by_size = [group | _row(pair, gains, layout.metrics[group["metric"]]) for group in groups.sizes(table)]
-    thirds = groups.frequencies(table)
-    if not thirds:
-        return {"size": by_size, "frequency": []}
-    members = [classes for _, classes in thirds]
-
-    def mean_of(side: np.ndarray) -> np.ndarray:
-        return groups.mean_of(side[layout.classes], members)
-
-    gain = pair.estimate(lambda a, b: mean_of(b) - mean_of(a), widen=[widening(c) for c in members])
-    points = [mean_of(side.mean[:, None])[:, 0] for side in (pair.a, pair.b)]
-    by_frequency = [
-        facts
-        | {"baseline": number(points[0][i]), "candidate": number(points[1][i])}
-        | {"gain": number(gain[i].point), "interval": gain[i].record()}
-        for i, (facts, _) in enumerate(thirds)
-    ]
-    return {"size": by_size, "frequency": by_frequency}
 
 
 def _absent(pair: Pair, layout: measures.Layout, table: MatchTable) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 
 from wsl_det.errors import ConfigError
 from wsl_det.evaluation.protocols.choose import METRICS
-from wsl_det.gain import groups
+from wsl_det.gain import bands, groups
 from wsl_det.gain.mends import KINDS
 
 _FORM = re.compile(r"\s*(?:(bbox|segm)\s*:)?\s*([\w.@ ]+?)\s*>=\s*([-+]?\d+(?:\.\d*)?|[-+]?\.\d+)\s*")
@@ -23,7 +23,7 @@ NAMES = (
     *(kind for kind in KINDS if kind != "localization"),
     "localization by kind",
     *_SIZES,
-    *groups.FREQUENCIES,
+    *bands.BANDS,
 )
 """Factors are those at 0.1 unless an anchor is given; the kind of the same name is "localization by kind"."""
 
@@ -60,6 +60,10 @@ def unmet(content: Mapping[str, Any], required: Sequence[Requirement]) -> list[s
         if not there:
             lines.append(f"not met: {one.text} (the report has no {one.iou_type})")
         for iou_type in there:
+            if one.name in bands.BANDS and not content[iou_type]["by_group"]["frequency"]:
+                why = "nothing says which classes are rare in training; --train-gt does"
+                lines.append(f"not met: {one.text} ({why})")
+                continue
             low = _interval(content[iou_type], one.name)[0]
             if low is None or low < one.least:
                 ends = "is undefined" if low is None else f"begins at {low:+.2f}"

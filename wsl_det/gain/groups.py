@@ -1,4 +1,4 @@
-"""Gains by size of object and by how frequent a class is in the test set."""
+"""Gains by size of object, and in how many images a class is."""
 
 from __future__ import annotations
 
@@ -6,11 +6,9 @@ from typing import Any
 
 import numpy as np
 
-from wsl_det.evaluation import average_precision as ap
 from wsl_det.evaluation.match_table import AREA_RANGES, AREAS, MatchTable
 
 SIZES = ("APs", "APm", "APl")
-FREQUENCIES = ("rare", "common", "frequent")
 
 
 def images_of_classes(table: MatchTable) -> np.ndarray:
@@ -28,27 +26,3 @@ def sizes(table: MatchTable) -> list[dict[str, Any]]:
         | {"objects": int(counts.sum())}
         for metric, area, (low, high), counts in named
     ]
-
-
-def frequencies(table: MatchTable) -> list[tuple[dict[str, Any], np.ndarray]]:
-    """Thirds of the classes with objects, from those with the fewest to those with the most.
-
-    (name, number of classes, range of objects a class and all objects; indices of the classes). Fewer than
-    three classes make no thirds.
-    """
-    objects = np.bincount(table.object_class[table.counts[0]], minlength=table.num_classes)
-    there = np.flatnonzero(objects)
-    if len(there) < len(FREQUENCIES):
-        return []
-    ranked = there[np.argsort(objects[there], kind="stable")]
-    found = []
-    for name, classes in zip(FREQUENCIES, np.array_split(ranked, len(FREQUENCIES)), strict=True):
-        count = objects[classes]
-        facts = {"name": name, "classes": len(classes), "objects": int(count.sum())}
-        found.append((facts | {"objects_a_class": [int(count.min()), int(count.max())]}, classes))
-    return found
-
-
-def mean_of(rows: np.ndarray, groups: list[np.ndarray]) -> np.ndarray:
-    """(N, B) mean AP of each of N groups from the rows of the classes (K, B); absent classes are left out."""
-    return np.stack([ap.mean_over_classes(rows[classes], 0) for classes in groups])

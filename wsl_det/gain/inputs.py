@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -37,6 +38,38 @@ def ground_truth(given: Truth, protocol: str | None = None) -> GroundTruth:
     protocols.of(truth, protocol)
     reader.check_scored(truth)
     return truth
+
+
+@dataclass(frozen=True)
+class Training:
+    """How often the K classes of a test set stand in the annotations trained on: images and objects (K,)."""
+
+    images: np.ndarray
+    objects: np.ndarray
+
+
+def training(train_gt: str | Path, truth: GroundTruth) -> Training:
+    """The counts of the annotations that both sides were trained on; classes are found by name."""
+    trained = reader.read(train_gt, "training annotations")
+    names = list(trained.category_names)
+    place = {name: k for k, name in enumerate(names)}
+    if absent := [name for name in truth.category_names if name not in place]:
+        raise DataError(
+            f"{trained.source} has no category {absent[0]!r:.80}, which {truth.source} has; --train-gt "
+            "is the annotation file that both sides were trained on"
+        )
+    if len(place) < len(names) and names != list(truth.category_names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(
+            f"{trained.source}: category {twice!r:.80} stands twice, and {truth.source} has others"
+        )
+    # Equal lists go by the order of ids, so that categories of one name stay apart.
+    order = (
+        np.arange(len(names))
+        if names == list(truth.category_names)
+        else np.array([place[name] for name in truth.category_names])
+    )
+    return Training(trained.images_of_classes()[order], trained.class_counts()[order])
 
 
 def runs(given: One | Sequence[One]) -> list[Any]:

@@ -24,7 +24,7 @@ def quiet(items: Iterable[Any], total: int) -> Iterable[Any]:
 
 
 class Layout:
-    """Where a number stands in a column: the protocol's metrics, AP by IoU, AP and AP50 of the classes."""
+    """Where a number stands in a column: the protocol's metrics, AP by IoU, AP, AP50 and AP@.1 of classes."""
 
     def __init__(self, table: MatchTable) -> None:
         names = table.protocol.metrics
@@ -36,7 +36,8 @@ class Layout:
         self.curve = slice(first + FIRST_COCO, first + num_iou)
         self.classes = slice(self.by_iou.stop, self.by_iou.stop + num_classes)
         self.classes_at_50 = slice(self.classes.stop, self.classes.stop + num_classes)
-        self.size = self.classes_at_50.stop
+        self.classes_loose = slice(self.classes_at_50.stop, self.classes_at_50.stop + num_classes)
+        self.size = self.classes_loose.stop
 
 
 def columns(table: MatchTable, weights: np.ndarray | None = None, *, track: Progress = quiet) -> np.ndarray:
@@ -59,5 +60,6 @@ def _column(measured: metrics.Measures) -> np.ndarray:
             measured.by_iou,
             coco.mean(axis=0),
             coco[0],
+            measured.by_class[0],
         ]
     )

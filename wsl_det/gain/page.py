@@ -12,6 +12,7 @@ from markupsafe import Markup
 from wsl_det.core import pages
 from wsl_det.core.figures import Drawing
 from wsl_det.core.words import plain, signed, span
+from wsl_det.evaluation.protocols.choose import PROTOCOLS
 from wsl_det.gain import answer, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import SHOWN_KINDS
@@ -46,6 +47,7 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
     return page.render(
         content=content,
         meta=content["meta"],
+        protocol=PROTOCOLS[content["meta"]["protocol"]],
         iou_types=report.iou_types(),
         titles=TITLES,
         verdicts=[verdict.headline(content, name) for name in report.iou_types()],

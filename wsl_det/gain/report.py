@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from html import escape
 from pathlib import Path
 from typing import Any
 
-from wsl_det.coco import reader
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.core import files, log, provenance
 from wsl_det.errors import ConfigError, DataError
@@ -17,7 +16,7 @@ from wsl_det.evaluation import coco_ap, matching
 from wsl_det.evaluation import duplicates as duplicates_of
 from wsl_det.evaluation.duplicates import Duplicates
 from wsl_det.evaluation.protocols import choose as protocols
-from wsl_det.gain import answer, comparison, coverage, inputs, like_for_like, pays, side, verdict
+from wsl_det.gain import answer, bands, comparison, coverage, inputs, like_for_like, pays, side, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import Options
 from wsl_det.predictions import Predictions
@@ -86,14 +85,14 @@ def make(
     (unless ``allow_mismatch``, which prints the differences in the report). ``duplicates`` treats test
     images that were seen in training, the same way on both sides. ``images`` is the folder of the test
     images, for the gallery of the page. ``protocol`` refuses a ground truth that is scored by another.
-    ``hashtags`` asks where they pay, and ``train_gt``, the annotations trained on, how often each class
-    stands in them.
+    ``hashtags`` asks where they pay, and ``train_gt``, the annotations trained on, says how often each class
+    stands in them, and so which are rare, common and frequent where the ground truth does not say it.
     """
     options = options or Options()
     _check_options(options, baseline, candidate)
     gt_sha256 = duplicates_of.gt_hash(gt)
-    truth = inputs.ground_truth(gt, protocol)
-    tags = None if hashtags is None else _tags(hashtags, truth, train_gt)
+    truth, training, of_bands = _truth(gt, protocol, train_gt)
+    tags = None if hashtags is None else _tags(hashtags, truth, training)
     runs = [
         [inputs.detections(one, truth, f"the {name}" + f", run {i + 1}" * (len(given) > 1))
          for i, one in enumerate(given)]
@@ -136,6 +135,7 @@ def make(
         "differences": [asdict(difference) for difference in differences],
         "notes": [
             *notes,
+            *of_bands,
             *coco_ap.notes(truth),
             *_few_notes(len(truth.image_ids)),
             *_seed_notes(runs),
@@ -189,18 +189,23 @@ def _check_options(options: Options, baseline: Sequence[Any], candidate: Sequenc
             )
 
 
-def _tags(hashtags: Table, truth: GroundTruth, train_gt: str | Path | None) -> pays.Hashtags:
-    training = None
-    if train_gt is not None:
-        trained = reader.read(train_gt, "training annotations")
-        objects = dict(zip(trained.category_names, trained.class_counts().tolist(), strict=True))
-        if absent := [name for name in truth.category_names if name not in objects]:
-            raise DataError(
-                f"{trained.source} has no category {absent[0]!r:.80}, which {truth.source} has; --train-gt "
-                "is the annotation file that both sides were trained on"
-            )
-        training = [objects[name] for name in truth.category_names]
-    return pays.hashtags(hashtags(truth) if callable(hashtags) else hashtags, truth, training)
+def _truth(
+    gt: inputs.Truth, protocol: str | None, train_gt: str | Path | None
+) -> tuple[GroundTruth, inputs.Training | None, list[str]]:
+    """The ground truth, what was trained on, and what a reader should know of the classes' frequency."""
+    truth = inputs.ground_truth(gt, protocol)
+    training = None if train_gt is None else inputs.training(train_gt, truth)
+    if training is None:
+        return truth, None, []
+    if truth.federated is not None and any(truth.category_frequency):
+        said = f"rare, common and frequent are by the frequency that {truth.source} states, not by --train-gt"
+        return truth, training, [said]
+    return replace(truth, category_frequency=bands.frequency(training.images)), training, []
+
+
+def _tags(hashtags: Table, truth: GroundTruth, training: inputs.Training | None) -> pays.Hashtags:
+    objects = None if training is None else training.objects
+    return pays.hashtags(hashtags(truth) if callable(hashtags) else hashtags, truth, objects)
 
 
 def _shared_types(truth: GroundTruth, runs: Sequence[Predictions]) -> list[str]:

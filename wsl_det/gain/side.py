@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -11,9 +11,12 @@ import numpy as np
 from wsl_det.coco.ground_truth import GroundTruth
 from wsl_det.evaluation import detections, matching
 from wsl_det.evaluation.match_table import MatchTable
-from wsl_det.gain import measures, mends, pairs
+from wsl_det.gain import estimates, measures, mends, pairs
 from wsl_det.gain.like_for_like import header_value
 from wsl_det.predictions import Predictions
+
+Statistic = Callable[[np.ndarray, np.ndarray], np.ndarray]
+"""Rows of numbers (N, B) from the columns (S, B) of two sides."""
 
 
 @dataclass(frozen=True)
@@ -106,3 +109,12 @@ def _numbers(of_runs: np.ndarray, resampled: np.ndarray, units: list[list[int]])
     within = np.mean([np.var(of_runs[unit], axis=0, ddof=1) for unit in several], axis=0)
     values, replicates = (np.stack([x[unit].mean(axis=0) for unit in units]) for x in (of_runs, resampled))
     return Numbers(values, replicates, within)
+
+
+def of_runs(one: Numbers, other: Numbers, statistic: Statistic) -> list[estimates.Runs]:
+    """For each row of ``statistic`` its values with one run after another standing for its side."""
+    values = np.stack([statistic(run[:, None], other.mean[:, None])[:, 0] for run in one.of_runs])
+    if len(values) == 1:
+        return [estimates.Runs(value) for value in values.T]
+    resampled = np.stack([statistic(run, other.replicates) for run in one.resampled_runs])
+    return [estimates.runs_of(values[:, i], resampled[:, i]) for i in range(values.shape[1])]

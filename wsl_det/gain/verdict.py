@@ -80,10 +80,20 @@ def summary(content: dict[str, Any]) -> list[str]:
             f"{iou_type}  {name:12s} {_with_interval(split[name], split['interval'][name])}  (from IoU 0.1)"
             for name in ("recognition", "localization")
         ]
+        lines += [band(iou_type, one) for one in content[iou_type]["by_group"]["frequency"]]
         pays = content[iou_type].get("hashtags", {}).get("sentence", "")
         for said in filter(None, (paper(content, iou_type), reading(content, iou_type), pays)):
             lines += textwrap.wrap(said, 104, initial_indent="  ", subsequent_indent="  ")
     return lines
+
+
+def band(iou_type: str, row: dict[str, Any]) -> str:
+    """The gain of rare, common or frequent classes, and what is known against its interval."""
+    said = f"{iou_type}  {row['name']:12s} {_with_interval(row['gain'], row['interval'])}"
+    said += f"  ({row['classes']} classes, median {row['images_a_class'][1]:g} test images each)"
+    if off := row["uncalibrated"].get("gain"):
+        said += f" uncalibrated: such intervals covered {off:.0f}%"
+    return said
 
 
 def _opening(opening: dict[str, Any], iou_type: str) -> list[str]:
@@ -97,7 +107,7 @@ def _opening(opening: dict[str, Any], iou_type: str) -> list[str]:
 
 
 def table(content: dict[str, Any]) -> str:
-    """The comparison as a plain table: verdict, the twelve numbers, two factors, kinds of error."""
+    """The comparison as a plain table: verdict, all numbers, two factors, kinds of error."""
     lines = []
     for iou_type in (name for name in WHAT if name in content):
         one = content[iou_type]

@@ -271,21 +271,40 @@ def test_the_notebook_interface_prints_the_table_and_shows_the_page(folder: Path
     assert page == card.html()
 
 
-def test_groups_are_the_classes_and_sizes_they_name(folder: Path) -> None:
-    one = report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], Options(20, 4)).content
+def test_groups_are_the_classes_and_sizes_they_name(folder: Path, tmp_path: Path) -> None:
+    trained = json.loads((folder / "gt.json").read_text())
+    trained["images"] = [{**trained["images"][0], "id": i} for i in range(240)]
+    shown = [(k, 40 * k + i) for k, n in enumerate((3, 10, 11, 40, 101, 120)) for i in range(n)]
+    trained["annotations"] = [
+        {**trained["annotations"][0], "id": i, "image_id": image % 240}
+        | {"category_id": trained["categories"][k]["id"]}
+        for i, (k, image) in enumerate(shown)
+    ]
+    (tmp_path / "train.json").write_text(json.dumps(trained))
+    one = report.make(
+        folder / "gt.json", [folder / "a.json"], [folder / "b.json"], Options(20, 0),
+        train_gt=tmp_path / "train.json",
+    ).content  # fmt: skip
     groups, classes = one["bbox"]["by_group"], one["bbox"]["by_class"]
     for row in groups["size"]:
         assert {key: row[key] for key in ("baseline", "gain", "interval")} == {
             key: one["bbox"]["metrics"][row["metric"]][key] for key in ("baseline", "gain", "interval")
         }
     assert sum(row["objects"] for row in groups["size"]) == one["meta"]["objects"]
-    ranked = sorted(classes, key=lambda row: row["objects"])
     assert [row["name"] for row in groups["frequency"]] == ["rare", "common", "frequent"]
     for i, row in enumerate(groups["frequency"]):
-        members = ranked[2 * i : 2 * i + 2]
+        members = classes[2 * i : 2 * i + 2]
         assert row["objects"] == sum(member["objects"] for member in members)
         assert row["gain"] == pytest.approx(np.mean([member["gain"] for member in members]), abs=1e-9)
         assert row["interval"][0] <= row["gain"] <= row["interval"][1]
+        assert sum(part["gain"] for part in row["factors"].values()) == pytest.approx(row["gain"], abs=1e-9)
+    del trained["categories"][-1]
+    trained["annotations"] = trained["annotations"][:1]
+    (tmp_path / "train.json").write_text(json.dumps(trained))
+    with pytest.raises(DataError, match="has no category 'class 6'"):
+        report.make(
+            folder / "gt.json", [folder / "a.json"], [folder / "b.json"], train_gt=tmp_path / "train.json"
+        )
 
 
 def test_power_scales_with_images_and_stops_at_the_seeds() -> None:
