@@ -12,7 +12,7 @@ from markupsafe import Markup
 from wsl_det.core import pages
 from wsl_det.core.figures import Drawing
 from wsl_det.core.words import plain, signed, span
-from wsl_det.evaluation.protocols.choose import PROTOCOLS
+from wsl_det.evaluation.protocols import choose as protocols
 from wsl_det.gain import answer, verdict
 from wsl_det.gain.compared import Compared
 from wsl_det.gain.comparison import SHOWN_KINDS
@@ -47,7 +47,7 @@ def render(report: Compared, drawn: Mapping[str, Drawing], images: str | Path | 
     return page.render(
         content=content,
         meta=content["meta"],
-        protocol=PROTOCOLS[content["meta"]["protocol"]],
+        protocol=protocols.of(report.truth),
         iou_types=report.iou_types(),
         titles=TITLES,
         verdicts=[verdict.headline(content, name) for name in report.iou_types()],
