@@ -204,7 +204,7 @@ def _truth(
 
 
 def _tags(hashtags: Table, truth: GroundTruth, training: inputs.Training | None) -> pays.Hashtags:
-    objects = None if training is None else training.objects
+    objects = None if training is None else training.objects.tolist()
     return pays.hashtags(hashtags(truth) if callable(hashtags) else hashtags, truth, objects)
 
 
