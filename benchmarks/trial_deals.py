@@ -129,9 +129,9 @@ def loose_ap(data: Path, folder: Path) -> np.ndarray:
 
 
 def slope(x: np.ndarray, y: np.ndarray) -> float:
-    """Of y on x, both (deals, kinds), what belongs to a kind or a deal taken away."""
+    """Of y on x, both (deals, kinds), what belongs to a kind or a deal taken away; 0 where that is all."""
     x, y = (v - v.mean(axis=0) - v.mean(axis=1, keepdims=True) + v.mean() for v in (x, y))
-    return float((x * y).sum() / (x * x).sum())
+    return float((x * y).sum() / max((x * x).sum(), 1e-9))
 
 
 def show(args: argparse.Namespace) -> None:

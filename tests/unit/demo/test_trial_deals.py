@@ -25,7 +25,8 @@ def test_half_of_the_kinds_have_none_and_the_others_what_was_dealt() -> None:
 
 def test_posts_carry_the_hashtags_of_the_deal_and_no_others(tmp_path: Path) -> None:
     (tmp_path / "posts").mkdir()
-    shown = [{"id": f"{i:05}", "classes": [KINDS[i % 16].name, KINDS[(i + 3) % 16].name]} for i in range(1200)]
+    pairs = [(KINDS[i % 16].name, KINDS[(i + 3) % 16].name) for i in range(1200)]
+    shown = [{"id": f"{i:05}", "classes": pair} for i, pair in enumerate(pairs)]
     (tmp_path / "posts" / "truth.jsonl").write_text("".join(json.dumps(row) + "\n" for row in shown))
     trial_deals.write_posts(tmp_path, tmp_path, 0)
     posts = [json.loads(line) for line in (tmp_path / "posts.jsonl").read_text().splitlines()]
@@ -42,3 +43,5 @@ def test_the_slope_is_free_of_kinds_and_deals() -> None:
     x = rng.normal(size=(6, 12))
     y = 2.5 * x + 10 * rng.normal(size=12) + 10 * rng.normal(size=(6, 1))
     assert trial_deals.slope(x, y) == pytest.approx(2.5)
+    mirrored = np.array([[0.0, 1, 0, 1], [1, 2, 1, 2]])  # kinds and deals explain all of it
+    assert trial_deals.slope(mirrored, y[:2, :4]) == 0
