@@ -1,6 +1,6 @@
 """Images/s of the pretraining stream from shards by address, beside the same shards on disk and webdataset.
 
-    python benchmarks/bench_addresses.py [--images 3000] [--rounds 3] [--size 224] [--cache-gb 0.1]
+    python benchmarks/bench_addresses.py [--images 3000] [--rounds 3] [--size 224] [--cache-gb 0.06]
 
 nginx serves the shards on this machine; a proxy before it waits before every answer and fails a share of
 the requests (503, 429, bodies cut in half). Every contender starts with nothing in its cache and decodes
@@ -50,7 +50,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--cache-gb", type=float, default=0.1)
+    parser.add_argument("--cache-gb", type=float, default=0.06)
     return parser.parse_args()
 
 

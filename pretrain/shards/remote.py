@@ -86,8 +86,8 @@ def limit() -> int:
 
 
 def stretch_bytes() -> int:
-    """Bytes of photos that a process reads together: eight of a machine read two stretches ahead each."""
-    return limit() // 32
+    """Bytes of photos that a process reads together: two of each of a machine fill half the cache."""
+    return limit() // 4 // max(1, int(os.environ.get("LOCAL_WORLD_SIZE", "1")))
 
 
 class Remote:

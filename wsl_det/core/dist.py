@@ -142,6 +142,7 @@ class _Job(NamedTuple):
 def _child(local: int, fn: Callable[..., Any], args: tuple[Any, ...], job: _Job, failures: Any) -> None:
     rank_ = job.machine_rank * job.num_gpus + local
     os.environ.update(LOCAL_RANK=str(local), RANK=str(rank_), WORLD_SIZE=str(job.world))
+    os.environ["LOCAL_WORLD_SIZE"] = str(job.num_gpus)
     torch.set_num_threads(job.threads)
     on_gpu = job.device.startswith("cuda")
     if on_gpu:
