@@ -13,6 +13,7 @@ def options(parser: ArgumentParser) -> None:
     job = parser.add_mutually_exclusive_group(required=True)
     job.add_argument("name", nargs="?", metavar="NAME", help="a name from --list, with or without zoo://")
     job.add_argument("--list", action="store_true", help="print the catalogue")
+    job.add_argument("--trunks", action="store_true", help="print named trunks of timm's by supervision")
     job.add_argument(
         "--show", metavar="NAME", help="print all that is known of one entry; nothing is fetched"
     )
@@ -32,12 +33,14 @@ def run(args: Namespace) -> None:
     from pathlib import Path
 
     from wsl_det.core import log
-    from wsl_det.zoo import catalogue, listing
+    from wsl_det.zoo import catalogue, listing, trunks
     from wsl_det.zoo.store import Store, asker
 
     log.setup(None)
     if args.list:
         print(listing.table(markdown=args.markdown))
+    elif args.trunks:
+        print(trunks.table())
     elif args.show:
         print(listing.card(catalogue.find(args.show.removeprefix("zoo://"))))
     elif args.verify:

@@ -26,6 +26,7 @@ class Facts:
     licence_url: str | None = None
     training_data: str | None = None
     fine_tuned_on_in1k: str | None = None  # "yes", "no"
+    supervision: str | None = None
 
     def over(self, other: Facts) -> Facts:
         """These facts, with ``other``'s where these say nothing."""
@@ -95,16 +96,16 @@ def _licence(facts: Facts) -> dict[str, Any] | None:
 
 
 def _timm_facts(source: TimmSource, facts: Facts) -> dict[str, Any]:
-    """Licence and provenance as told here, else as timm's configuration of published weights has them."""
-    drawn, config = source.path is None, source.declared.config
-    published = {"name": config["license"], "url": None} if config.get("license") and not drawn else UNKNOWN
+    """Licence and provenance as told here; a file of one's own has none of timm's."""
+    drawn = source.path is None
     known = {
         "source": f"timm {source.arch.model}, drawn from seed {source.seed}" if drawn else source.path.name,  # type: ignore[union-attr]
         "source_sha256": source.sha256,
         "training_data": "nothing" if drawn else facts.training_data or "unknown",
         "fine_tuned_on_in1k": "no" if drawn else facts.fine_tuned_on_in1k or "unknown",
     }
-    return {"licence": _licence(facts) or dict(published), "provenance": known}
+    known |= {"supervision": facts.supervision} if facts.supervision else {}
+    return {"licence": _licence(facts) or dict(UNKNOWN), "provenance": known}
 
 
 def _provenance(source: Source, facts: Facts) -> dict[str, Any]:

@@ -52,12 +52,20 @@ def _seen(runs: Sequence[Predictions]) -> dict[str, Any]:
     """What the headers of an arm's runs say of its pretraining: images seen, and whether it was cooled.
 
     ``images`` is None where a run does not say it; ``cooled`` False for checkpoints of a constant rate.
+    Beside them what taught the backbone: ``supervision``, ``data``, ``licence``.
     """
     told = [header_value(run.meta, "backbone", "pretraining") or {} for run in runs]
     draws = [draw for one in told if isinstance(draw := one.get("draws"), int)]
     known = len(draws) == len(runs)
     hot = any(one.get("schedule") == "constant" and not one.get("cooled") for one in told)
-    return {"images": float(np.mean(draws)) if known else None, "cooled": not hot}
+    return {"images": float(np.mean(draws)) if known else None, "cooled": not hot} | _taught(runs[0])
+
+
+def _taught(run: Predictions) -> dict[str, str]:
+    """What taught a backbone, on what data and under which licence, as far as its header says."""
+    of = [header_value(run.meta, "backbone", "provenance", key) for key in ("supervision", "training_data")]
+    of.append(header_value(run.meta, "backbone", "licence", "name"))
+    return {key: str(v or "not told") for key, v in zip(("supervision", "data", "licence"), of, strict=True)}
 
 
 def _arm(numbers: Numbers, rows: Sequence[int], images: int, widen: float) -> dict[str, Any]:

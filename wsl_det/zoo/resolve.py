@@ -9,7 +9,7 @@ from typing import Any
 from wsl_det.backbone import artifact, export, sources, timm_models, timm_source
 from wsl_det.core import files, log
 from wsl_det.errors import CheckpointError, ConfigError, DataError
-from wsl_det.zoo import catalogue, published
+from wsl_det.zoo import catalogue, published, trunks
 from wsl_det.zoo.catalogue import Entry
 from wsl_det.zoo.store import Store, asker
 
@@ -66,7 +66,8 @@ def source(
     ResNe(X)t, and where ``expect`` is ``timm:NAME``. ``untrained``: timm's initial weights of ``seed``.
     """
     if found := _of_timm(text, options, untrained=untrained, seed=seed):
-        return found, export.Facts()
+        drawn_or_own = untrained or not text.startswith((published.SCHEME, published.HUB))
+        return found, export.Facts() if drawn_or_own else trunks.facts(found)
     path, options = described(text, **options)
     told = export.Facts()
     if entry := known(path):
