@@ -9,6 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from wsl_det.backbone import artifact, transfer
+from wsl_det.backbone.timm_models import TimmArchitecture
+from wsl_det.backbone.timm_trunk import TimmTrunk
+from wsl_det.backbone.trunk import ResNet
 from wsl_det.errors import CheckpointError
 
 
@@ -19,7 +22,8 @@ class Backbone(nn.Module):
     {"res2": (N, C, H/4, W/4), "res3": ..., "res4": ..., "res5": (N, 8 C, H/32, W/32)}. The order of the
     channels, mean and deviation are the file's. ``trunk`` is the bare module for pixels that are prepared
     already; ``channels`` and ``strides`` are by stage; ``meta`` is what the file says of itself (arch,
-    pixel_mean, pixel_std, channel_order, bn, provenance, licence), with its certificate.
+    pixel_mean, pixel_std, channel_order, bn, provenance, licence), with its certificate. Of a trunk of
+    timm's the stages are those that the model has, H and W multiples of ``trunk.size_divisor``.
     """
 
     pixel_mean: Tensor
@@ -28,10 +32,17 @@ class Backbone(nn.Module):
     def __init__(self, found: artifact.Artifact, *, norm: str = "FrozenBN", freeze_at: int = 0) -> None:
         super().__init__()
         meta = self.meta = found.ancestry
-        self.trunk = found.resnet.build(norm=norm, stride_in_1x1=meta["stride_in_1x1"]).freeze(freeze_at)
         given: dict[str, Any] = {k: meta[k] for k in ("channel_order", "pixel_mean", "pixel_std")}
-        given["stride_in_1x1"] = meta["stride_in_1x1"]
-        transfer.into(self.trunk, found, norm=norm, freeze_at=freeze_at, prefix="", **given)
+        given |= {"freeze_at": freeze_at, "prefix": ""}
+        self.trunk: ResNet | TimmTrunk
+        if isinstance(found.arch, TimmArchitecture):
+            name, frozen = found.arch.model, norm == "FrozenBN"
+            self.trunk = TimmTrunk(name, freeze_at=freeze_at, frozen_norm=frozen)
+            transfer.into_timm(self.trunk, found, name=name, frozen_norm=frozen, **given)
+        else:
+            stride = meta["stride_in_1x1"]
+            self.trunk = found.arch.build(norm=norm, stride_in_1x1=stride).freeze(freeze_at)
+            transfer.into(self.trunk, found, norm=norm, stride_in_1x1=stride, **given)
         stages = self.trunk.out_features
         self.channels = {name: self.trunk.channels[name] for name in stages}
         self.strides = {name: self.trunk.strides[name] for name in stages}

@@ -63,6 +63,7 @@ def into_timm(
     name: str,
     frozen_norm: bool,
     freeze_at: int,
+    prefix: str = TRUNK,
 ) -> dict[str, Any]:
     """``into`` for a trunk of timm's; ``name``, ``frozen_norm`` and ``freeze_at`` are those of MODEL.TIMM."""
     if not isinstance(artifact.arch, TimmArchitecture):
@@ -74,7 +75,7 @@ def into_timm(
     wrong = timm_disagreements(artifact.meta, pixels, name, frozen_norm=frozen_norm, freeze_at=freeze_at)
     if wrong:
         raise CheckpointError(f"backbone {artifact.path} and the config disagree:\n  " + "\n  ".join(wrong))
-    _load(model.get_submodule(TRUNK + "model"), artifact)
+    _load(model.get_submodule(f"{prefix}model"), artifact)
     return artifact.ancestry
 
 

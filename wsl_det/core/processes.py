@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from types import FrameType
 
 from wsl_det.errors import ConfigError
@@ -92,7 +92,8 @@ def listening(heard: set[int], *, speaks: bool = True) -> AbstractContextManager
         if interrupted is None:
             interrupted = time.monotonic()
             if speaks:
-                os.write(2, b"Ctrl-C: saving after this step; once more ends at once\n")
+                with suppress(OSError):  # of a terminal that is gone: the run is to be saved all the same
+                    os.write(2, b"Ctrl-C: saving after this step; once more ends at once\n")
         elif "TORCHELASTIC_RUN_ID" not in os.environ or time.monotonic() - interrupted > _ECHO_S:
             raise KeyboardInterrupt
 

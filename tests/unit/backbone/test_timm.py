@@ -11,6 +11,7 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+import wsl_det
 from wsl_det.backbone import artifact, export, timm_models, timm_source
 from wsl_det.backbone.norms import FrozenBatchNorm2d
 from wsl_det.backbone.pyramids import SimplePyramid
@@ -41,6 +42,19 @@ def pretrained(tmp_path, name, **more):
 def made(tmp_path, path, name, **options):
     source, facts = resolve.source(str(path), expect=f"timm:{name}", **options)
     return export.export(source, tmp_path / "made.pth", facts)
+
+
+def test_a_loaded_backbone_of_timms_is_the_model_behind_its_pixels(tmp_path):
+    path, model = pretrained(tmp_path, "test_resnet")
+    made(tmp_path, path, "test_resnet")
+    backbone = wsl_det.load_backbone(tmp_path / "made.pth", freeze_at=1).eval()
+    photos = torch.randint(0, 256, (2, 3, 64, 96), dtype=torch.uint8)
+    meta = backbone.meta
+    mean, std = (torch.tensor(meta[k]).view(1, 3, 1, 1) for k in ("pixel_mean", "pixel_std"))
+    with torch.no_grad():
+        features, whole = backbone(photos), model.forward_features((photos.float() - mean) / std)
+    assert {k: v.shape[1] for k, v in features.items()} == backbone.channels
+    torch.testing.assert_close(features["res5"], whole)
 
 
 @pytest.mark.parametrize(
