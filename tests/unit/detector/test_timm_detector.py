@@ -13,7 +13,7 @@ from wsl_det.backbone.pyramids import FPN, SimplePyramid
 from wsl_det.core import checkpoint, config
 from wsl_det.detector import defaults, initial, settings, solver, train, trunks, weights
 from wsl_det.detector.engine import select_engine
-from wsl_det.errors import CheckpointError, ConfigError
+from wsl_det.errors import CheckpointError, ConfigError, EngineError
 
 KINDS = ("test_resnet", "test_efficientnet", "test_convnext", "test_vit")
 
@@ -140,6 +140,11 @@ def test_pixels_are_the_trunks_where_nothing_is_said(tiny):
     assert trunks.settled(tiny("vit_tiny_patch16_224.augreg_in21k")).MODEL.PIXEL_MEAN == (127.5,) * 3
     said = tiny("test_vit", "MODEL.PIXEL_STD", [2.0, 2.0, 2.0])
     assert trunks.settled(said) is said
+
+
+def test_half_precision_is_for_resnexts(tiny):
+    with pytest.raises(EngineError, match=r"PRECISION bfloat16 .* test_vit; set it to float32"):
+        select_engine("embedded")(tiny("test_vit", "WSL_DET.INFERENCE.PRECISION", "bfloat16"))
 
 
 def test_layer_decay_and_adamw(tiny):
