@@ -80,8 +80,8 @@ def inference_switches(cfg: Config) -> Switches:
     wanted = cfg.WSL_DET.INFERENCE
     if trunks.is_timm(cfg) and wanted.PRECISION != "float32":
         raise EngineError(
-            f"WSL_DET.INFERENCE.PRECISION {wanted.PRECISION} knows the layers of a ResNe(X)t, not those of timm's "
-            f"{cfg.MODEL.TIMM.NAME}; set it to float32"
+            f"WSL_DET.INFERENCE.PRECISION {wanted.PRECISION} knows the layers of a ResNe(X)t, not those of "
+            f"timm's {cfg.MODEL.TIMM.NAME}; set it to float32"
         )
     return Switches(
         fold_bn=wanted.FOLD_BN,
