@@ -47,7 +47,8 @@ def train_net(scenes, tiny_tree, tmp_path, capsys, monkeypatch):
 def test_a_run_ends_with_0_and_its_numbers(train_net, tmp_path):
     code, text = train_net("SOLVER.MAX_ITER", 1)
     assert code == 0
-    assert "val:\nbbox: AP " in text.out and "segm: AP " in text.out
+    assert "val:\nprotocol: COCO, at most 100 detections an image and class\nbbox: AP " in text.out
+    assert "segm: AP " in text.out
     again, text = train_net("SOLVER.MAX_ITER", 1)
     assert again == 2 and "already holds a finished run; pass --resume" in text.err
 
