@@ -31,18 +31,30 @@ def _exact() -> None:
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
 
 
+def _updates(bench: Bench, device: str, **switches: Any) -> list[float]:
+    """Losses of five updates of ResNeXt-50."""
+    args = Namespace(size=64 if bench.gpu else 32, batch=24 if bench.gpu else 4, device=device)
+    with tempfile.TemporaryDirectory() as folder:
+        ours = bench_pretraining.Ours(args, Path(folder), switches)
+        return [float(ours.loop._step(None, step)["loss"]) for step in range(5)]
+
+
+def compiled(bench: Bench) -> None:
+    """MODEL.COMPILE against the plain run; compiling takes most of it."""
+    if not bench.gpu:
+        bench.row("MODEL.COMPILE", "minutes on a CPU: left to the slow tests")
+        return
+    _exact()
+    plain, found = _updates(bench, "cuda"), _updates(bench, "cuda", compile=True)
+    bench.within("MODEL.COMPILE: loss of the first step", abs(found[0] / plain[0] - 1), OTHER_DEVICE)
+    bench.within("MODEL.COMPILE: loss of the fifth", abs(found[4] / plain[4] - 1), 10 * OTHER_DEVICE)
+
+
 def pretraining_equal(bench: Bench) -> None:
     """Five updates of ResNeXt-50 on the CPU and on the device, plain and with each switch."""
     _exact()
-    shape = {"rounds": 1, "size": 64 if bench.gpu else 32, "batch": 24 if bench.gpu else 4}
-
-    def updates(device: str, **switches: Any) -> list[float]:
-        with tempfile.TemporaryDirectory() as folder:
-            ours = bench_pretraining.Ours(Namespace(**shape, device=device), Path(folder), switches)
-            return [float(ours.loop._step(None, step)["loss"]) for step in range(5)]
-
-    wanted = updates("cpu")
-    plain = updates(bench.device)
+    wanted = _updates(bench, "cpu")
+    plain = _updates(bench, bench.device)
     bench.within("loss of the first step, CPU against device", abs(plain[0] / wanted[0] - 1), OTHER_DEVICE)
     bench.within("loss of the fifth", abs(plain[4] / wanted[4] - 1), 10 * OTHER_DEVICE)
     limits: dict[str, tuple[float, dict[str, Any]]] = {
@@ -50,12 +62,11 @@ def pretraining_equal(bench: Bench) -> None:
         "MODEL.CHANNELS_LAST": (OTHER_DEVICE, {"channels_last": True}),
         "SOLVER.FUSED": (1e-4, {"fused": True}),
         "SOLVER.AMP bfloat16": (2e-2, {"amp": "bfloat16"}),
-        "MODEL.COMPILE": (OTHER_DEVICE, {"compile": True}),
     }
     if bench.gpu:  # on a CPU grouped convolutions in float16 take a hundred times as long
         limits["SOLVER.AMP float16, scaled"] = (1e-2, {"amp": "float16"})
     for name, (most, switches) in limits.items():
-        found = updates(bench.device, **switches)
+        found = _updates(bench, bench.device, **switches)
         bench.within(f"{name}: loss of the first step against plain", abs(found[0] / plain[0] - 1), most)
         bench.within(f"{name}: loss of the fifth", abs(found[4] / plain[4] - 1), 10 * most)
 
@@ -113,10 +124,8 @@ def _table(bench: Bench, *command: str) -> list[str]:
 
 def pretraining_speed(bench: Bench) -> None:
     """A step beside timm's, same model, batch and precision; the share of the card's speed."""
-    shape = (
-        ["--size", "224", "--batch", "192"] if bench.gpu else ["--size", "32", "--batch", "2", "--no-compile"]
-    )
-    command = ["benchmarks/bench_pretraining.py", "--device", bench.device, *shape]
+    shape = ["--size", "224", "--batch", "192"] if bench.gpu else ["--size", "32", "--batch", "2"]
+    command = ["benchmarks/bench_pretraining.py", "--device", bench.device, *shape, "--no-compile"]
     lines = _table(bench, *command, "--rounds", "10" if bench.gpu else "2")
     rate = {}
     for line in lines:
@@ -247,7 +256,7 @@ def profile(bench: Bench) -> None:
 
 
 PARTS = (pretraining_equal, detector_equal, pretraining_speed, detector_speed, fits, syncs, gpu_runs.resume,
-         gpu_runs.processes, gpu_runs.full, gpu_runs.photos, profile)  # fmt: skip
+         gpu_runs.processes, gpu_runs.full, gpu_runs.photos, profile, compiled)  # fmt: skip
 
 if __name__ == "__main__":
     part, rows, device = sys.argv[1:]

@@ -28,17 +28,18 @@ NEEDED = {
     "tensorboard": "tensorboard", "numba": "numba", "PIL": "pillow", "jinja2": "jinja2",
 }  # fmt: skip
 LIMITS = {
-    "pretraining_equal": 90,
-    "detector_equal": 60,
-    "pretraining_speed": 90,
-    "detector_speed": 120,
-    "fits": 60,
-    "syncs": 45,
-    "resume": 60,
-    "processes": 45,
-    "full": 30,
-    "photos": 60,
+    "pretraining_equal": 60,
+    "detector_equal": 40,
+    "pretraining_speed": 60,
+    "detector_speed": 90,
+    "fits": 50,
+    "syncs": 40,
+    "resume": 50,
+    "processes": 40,
+    "full": 20,
+    "photos": 50,
     "profile": 30,
+    "compiled": 50,
 }
 """Seconds of each part at the most, in their order."""
 
