@@ -51,7 +51,8 @@ class Tool:
         """The tool with these words (default: those of the process); its exit code, 0 when it gives none."""
         args = self.parse_args(argv)
         with addresses.arguments(vars(args), OUTPUTS, {"opts", *self.by_address}, self.new) as values:
-            return self.run(argparse.Namespace(**values)) or 0
+            vars(args).update(values)  # not Namespace(**values): an option may be called self
+            return self.run(args) or 0
 
     def leave(self) -> NoReturn:
         """The tool as a program of its own, its errors told."""

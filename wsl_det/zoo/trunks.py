@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from functools import cache
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import msgspec
 
-from wsl_det.backbone.export import Facts
-from wsl_det.backbone.timm_source import TimmSource
+if TYPE_CHECKING:
+    from wsl_det.backbone.export import Facts
+    from wsl_det.backbone.timm_source import TimmSource
 
 PATH = Path(__file__).with_name("trunks.json")
 KINDS = ("hashtags", "image and text", "self-distillation", "masked images", "labels")
@@ -39,6 +40,8 @@ def entries() -> dict[str, Trunk]:
 
 def facts(source: TimmSource) -> Facts:
     """What is known of published weights: from the list above, else timm's configuration."""
+    from wsl_det.backbone.export import Facts  # with torch, which the list does without
+
     licence, known = source.declared.config.get("license"), entries().get(source.arch.model)
     told = str(licence) if licence else None
     if known is None:

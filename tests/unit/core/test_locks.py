@@ -20,9 +20,9 @@ from pathlib import Path
 from wsl_det.core import locks
 with locks.alone(Path(sys.argv[1]), "x", ""):
     if os.fork() == 0:  # as the workers of a loader are
+        print("held", flush=True)  # here: before its first step the fork has not let go yet
         time.sleep(30)
         os._exit(0)
-    print("held", flush=True)
     time.sleep(30)
 """
 

@@ -117,10 +117,10 @@ def while_naming(number):
     """Die after some shards got their names."""
     move = shard_builder._move
 
-    def named(folder, role, shard, count):
+    def named(folder, output, role, shard, count):
         if count == number:
             die()
-        return move(folder, role, shard, count)
+        return move(folder, output, role, shard, count)
 
     shard_builder._move = named
 
