@@ -23,6 +23,8 @@ $(STAMP): setup.py
 	@echo "installing (about two minutes on a new machine)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --upgrade "pip>=23.2"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[dev]"
+	@# Peers of tests; without what they ask for, since lvis would bring a second cv2.
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps "lvis>=0.5.3" "hotcoco>=1.3"
 	@$(BIN)/python tools/compile_loops.py
 	@touch $(STAMP)
 
