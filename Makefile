@@ -61,7 +61,7 @@ $(DEMO)/pages/scaling/scaling.html: docs/scaling/hashtag_posts.yaml | env
 
 docs: env $(DEMO)/pages/cross/cross.html $(DEMO)/pages/scaling/scaling.html
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -e ".[docs]"
-	@DEMO=$(abspath $(DEMO)) $(BIN)/python -m mkdocs build --quiet
+	@NO_MKDOCS_2_WARNING=1 DEMO=$(abspath $(DEMO)) $(BIN)/python -m mkdocs build --quiet
 	@echo "site/index.html"
 
 format: env

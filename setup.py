@@ -85,7 +85,7 @@ setup(
         # find_duplicates --self-search faiss.
         "duplicates": ["faiss-cpu>=1.8"],
         # make docs.
-        "docs": ["mkdocs-material>=9.5", "mkdocstrings[python]>=0.26"],
+        "docs": ["mkdocs-material>=9.5,<10", "mkdocstrings[python]>=0.26"],
         "dev": [
             "turbojpeg>=0.0.2; platform_machine == 'x86_64' and python_version < '3.13'",
             "setuptools>=68",
