@@ -22,7 +22,7 @@ PATIENCE_S = 300
 ADDRESSES = ("10.213.71.1", "10.213.71.2")
 WORKER = """
 import os, sys, time
-sys.path[:0] = [{here!r}, {root!r}]
+sys.path[:0] = [{here!r}, os.path.dirname({here!r}), {root!r}]
 import test_pretrain as runs
 from pretrain.training import train
 from wsl_det import errors

@@ -109,11 +109,11 @@ def test_an_interrupted_run_is_the_same_files(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_of_two_runs_in_one_folder_the_second_is_refused(runs: Runs) -> None:
+def test_of_two_runs_in_one_folder_the_second_is_refused(runs: Runs, untouched: Path) -> None:
     output = runs.root / "shared"
     first = runs.start(output, "SOLVER.MAX_ITER", "100000", "SOLVER.STEPS", "()")
     _wait_for(output / "config.yaml", first)
-    for words in ((), ("--eval-only", "MODEL.WEIGHTS", str(runs.root / "untouched/model_final.pth"))):
+    for words in ((), ("--eval-only", "MODEL.WEIGHTS", str(untouched / "model_final.pth"))):
         (runs.root / "output.txt").write_text("")
         assert runs.start(output, *words, "SEED", "7").wait(PATIENCE_S) == 2
         said = (runs.root / "output.txt").read_text()
