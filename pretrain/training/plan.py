@@ -13,7 +13,7 @@ from pretrain.stream import exclusion, resampling_table, sampling
 from pretrain.stream.loader import Tags
 from pretrain.training import job, losses, model, recompute
 from pretrain.training.arch import Arch, count_multiply_adds
-from wsl_det.core import checkpoint
+from wsl_det.core import addresses, checkpoint
 from wsl_det.core.config import Config
 
 _GIB = 2**30
@@ -211,6 +211,8 @@ def _time(ready: job.Job, images_per_second: float | None) -> list[str]:
 
 def _reads(ready: job.Job, images_per_second: float | None, prices: tuple[float, float]) -> list[str]:
     """What the processes ask of a store, counted on what the first of them reads together."""
+    if not any(map(addresses.is_address, ready.posts.shards)):
+        return []  # and nothing is drawn: a plan may be of more draws than memory holds
     share, rows = ready.share, ready.share.rows
     steps = max(1, min(ready.posts.stretch // (rows.stop - rows.start), ready.schedule.updates))
     starts = range(rows.start, rows.start + steps * share.batch, share.batch)
