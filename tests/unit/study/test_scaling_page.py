@@ -19,7 +19,7 @@ from PIL import Image
 from wsl_det import errors
 from wsl_det.cli import main as wsl_det
 from wsl_det.errors import ConfigError
-from wsl_det.study.scaling import content, entries, layout, points
+from wsl_det.study.scaling import bound, content, entries, layout, points, words
 
 ROOT = Path(__file__).parents[3]
 SIZES = (1442, 2824, 5580, 10988)
@@ -91,8 +91,8 @@ def test_page_and_figures_stand_alone_and_escape_what_they_show(tmp_path: Path) 
 
 def test_a_refused_study_writes_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     _study(tmp_path, [*_rows(), _rows()[0]])
-    words = ["plot_scaling", str(tmp_path / "study.yaml"), "--output", str(tmp_path / "out")]
-    assert errors.run(wsl_det, words) == 2
+    line = ["plot_scaling", str(tmp_path / "study.yaml"), "--output", str(tmp_path / "out")]
+    assert errors.run(wsl_det, line) == 2
     assert "same pretraining on the same target" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
 
@@ -170,6 +170,28 @@ def test_the_committed_study_is_readable_and_drawn_where_its_results_lie(tmp_pat
         assert not re.search(r'[" ]/[a-z]', file.read_text()), f"{file} holds a path of a machine"
     found = content.collect(study)
     assert len(found["figures"][0]["panels"]) == 2
+    assert found["answer"] == [
+        "Held-out posts, any tag among the 5 best: more photos help; that they help a larger trunk more is "
+        "not shown.",
+        "True classes, top-1 accuracy: that more photos help is not shown, and on 1 of 4 curves they hurt; "
+        "that they help a larger trunk more is not shown.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("ends", "verdict", "told"),
+    [
+        ([(1, 2), (0.5, 3)], bound.BOUND, "more photos help; the smaller trunk cannot use them"),
+        ([(-2, -1)], bound.REVERSED, "more photos hurt; they help the smaller trunk more"),
+        ([(1, 2), (-1, 3)], bound.OPEN, "more photos help on 1 of 2 curves; they help the larger trunk more"),
+    ],
+)
+def test_the_answer_says_no_more_than_intervals_and_verdicts(
+    ends: list[tuple[float, float]], verdict: str, told: str
+) -> None:
+    series = [{"paper": False, "fit": {"slope": {"interval": list(one)}}} for one in ends]
+    panel = {"title": "posts", "axis": "recall", "series": series, "comparisons": [{"verdict": verdict}]}
+    assert words.answer([panel])[0].startswith(f"Posts, recall: {told}")
 
 
 @pytest.mark.parametrize("width", [1100, 500])

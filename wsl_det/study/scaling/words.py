@@ -148,17 +148,19 @@ def _answer(panel: Mapping[str, Any]) -> str:
     ends = [one["fit"]["slope"]["interval"] for one in panel["series"] if one["fit"] and not one["paper"]]
     if not ends:
         return ""
-    up, down = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends)
-    whole = {(len(ends), 0): "more photos help", (0, len(ends)): "more photos hurt"}
-    text = whole.get((up, down), "that more photos help is not shown" if not up else "")
-    text = text or f"more photos help on {up} of {len(ends)} curves"
-    if down and (up, down) not in whole:
-        text += f", and on {down} of {len(ends)} curves they hurt"
+    up, down, every = sum(low > 0 for low, _ in ends), sum(high < 0 for _, high in ends), len(ends)
+    if every in (up, down):
+        text = f"more photos {'help' if up else 'hurt'}"
+    else:
+        text = f"more photos help on {up} of {every} curves" if up else "that more photos help is not shown"
+        text += f", and on {down} of {every} curves they hurt" if down else ""
     verdicts = {one["verdict"] for one in panel["comparisons"]}
     if bound.BOUND in verdicts:
         text += "; the smaller trunk cannot use them as the larger one does (it is capacity-bound)"
     elif verdicts & {bound.STEEPER, bound.OPEN}:
         text += "; they help the larger trunk more"
+    elif bound.REVERSED in verdicts:
+        text += "; they help the smaller trunk more"
     elif verdicts:
         text += "; that they help a larger trunk more is not shown"
     return f"{panel['title'][:1].upper()}{panel['title'][1:]}, {panel['axis']}: {text}."
