@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,15 +11,16 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from wsl_det.backbone import batch_norm, layouts, soundness, timm_models
+from wsl_det.backbone import artifact, batch_norm, layouts, soundness, timm_models
 from wsl_det.backbone.layouts import KeyFate
 from wsl_det.backbone.timm_models import Declared, TimmArchitecture
-from wsl_det.core import files
-from wsl_det.errors import CheckpointError, ConfigError, first_line
+from wsl_det.core import files, foreign
+from wsl_det.errors import CheckpointError, ConfigError, WslError, as_words, first_line
 
 # What training scripts wrap around a model and its averaged copy, the better one first.
 _BOXES = ("state_dict_ema", "model_ema", "state_dict", "model")
 _PREFIXES = ("backbone.bottom_up.model.", "module.", "_orig_mod.")
+_SHOWN = 6
 _COUNTER = "num_batches_tracked"
 _BEHIND = "stands behind the last map"
 
@@ -64,6 +66,8 @@ def read(
     absent. ``settings`` are laid over timm's own of that name. Raises CheckpointError for a file of another
     architecture.
     """
+    if artifact.looks_like(payload):
+        raise CheckpointError(f"{path} is an artifact already: MODEL.WEIGHTS {path} reads it as it is")
     known = timm_models.declared(name)
     known = replace(known, config={**known.config, **(settings or {})})
     given = soundness.as_float32(_tensors(payload, prefix, str(path)), str(path))
@@ -73,9 +77,15 @@ def read(
     lost = own.keys() - given.keys()
     whole = not (lost and given.keys() <= own.keys() and not lost & of_trunk.keys())
     full = given if whole else {**given, **{key: own[key] for key in lost}}
-    model = _filled(known, full, str(path))
-    bn = batch_norm.of_statistics({k: v for k, v in given.items() if k in of_trunk}, str(path))
-    return _source(known, model, given, bn=bn, path=path, sha256=files.sha256(path), whole=whole)
+    model, missed = _filled(known, full, str(path))
+    if absent := sorted(of_trunk.keys() & missed):
+        raise CheckpointError(
+            f"{path} is not the whole of timm's {name}: it lacks {as_words(absent, _SHOWN)}; get the "
+            "complete file"
+        )
+    about = {"path": path, "sha256": files.sha256(path), "whole": whole and not missed & own.keys()}
+    made = _source(known, model, given, bn=batch_norm.NONE, **about)
+    return replace(made, bn=batch_norm.of_statistics(made.weights, str(path)))
 
 
 def _source(known: Declared, model: nn.Module, given: Mapping[str, Tensor], **more: Any) -> TimmSource:
@@ -102,8 +112,8 @@ def _classifier(known: Declared, seed: int, **more: Any) -> nn.Module:
         return timm_models.create(known.name, known.options, **more)
 
 
-def _filled(known: Declared, state: Mapping[str, Tensor], where: str) -> nn.Module:
-    """timm's classifier with ``state`` through timm's own filter of names and its strict loading."""
+def _filled(known: Declared, state: Mapping[str, Tensor], where: str) -> tuple[nn.Module, set[str]]:
+    """timm's classifier with ``state`` through timm's own filter of names, and the names that it lacks."""
     import timm
 
     head = known.config.get("classifier")
@@ -111,17 +121,40 @@ def _filled(known: Declared, state: Mapping[str, Tensor], where: str) -> nn.Modu
     classes = state[f"{head}.weight"].shape[0] if f"{head}.weight" in state else known.config["num_classes"]
     own: dict[str, Any] = {"state_dict": dict(state), "num_classes": classes, "label_offset": 0}
     try:
-        with torch.random.fork_rng([]), timm_models.quiet():
+        with torch.random.fork_rng([]), timm_models.quiet(), _missed() as missed:
             made = timm.create_model(
                 known.name, pretrained=True, pretrained_cfg_overlay=own, num_classes=classes, **known.options
             )
-            return timm_models.any_size(made)
+            return timm_models.any_size(made), missed
     except timm_models.REFUSALS as error:
+        if foreign.is_lack_of_memory(error):
+            raise WslError(
+                f"the memory that is left does not hold timm's {known.name} ({first_line(error):.200}); end "
+                "other programs, or use a machine with more"
+            ) from None
         told = " ".join(str(error).split())[:400] or first_line(error)
         raise CheckpointError(
             f"{where} is not timm's {known.name}: its tensors do not fit ({told}); get the right file, or say"
             " which model it is of: --arch timm:NAME"
         ) from None
+
+
+@contextmanager
+def _missed() -> Iterator[set[str]]:
+    """What models lack of what they load: some of timm's families load what there is, without a word."""
+    load: Any = nn.Module.load_state_dict
+    missed: set[str] = set()
+
+    def heard(self: nn.Module, *args: Any, **more: Any) -> Any:
+        found = load(self, *args, **more)
+        missed.update(found.missing_keys)
+        return found
+
+    nn.Module.load_state_dict = heard  # type: ignore[method-assign]
+    try:
+        yield missed
+    finally:
+        nn.Module.load_state_dict = load  # type: ignore[method-assign]
 
 
 def _tensors(payload: Mapping[str, Any], prefix: str | None, where: str) -> dict[str, Any]:

@@ -101,7 +101,7 @@ def damage(error: BaseException, path: str | Path) -> str:
     """
     if isinstance(error, PermissionError):
         raise error
-    if isinstance(error, MemoryError) or "allocate memory" in str(error):
+    if is_lack_of_memory(error):
         size = Path(path).stat().st_size
         try:
             bytearray(size)
@@ -111,6 +111,11 @@ def damage(error: BaseException, path: str | Path) -> str:
                 "end other programs, or use a machine with more"
             ) from None
     return first_line(error)[:200]
+
+
+def is_lack_of_memory(error: BaseException) -> bool:
+    """Whether Python or torch found no room on the CPU; torch's is a RuntimeError like any other."""
+    return isinstance(error, MemoryError) or "allocate memory" in str(error)
 
 
 def is_zip(path: Path) -> bool:

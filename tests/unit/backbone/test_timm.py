@@ -8,6 +8,7 @@ import warnings
 import pytest
 import timm
 import torch
+import torchvision
 from safetensors.torch import save_file
 from torch import nn
 
@@ -16,7 +17,7 @@ from wsl_det.backbone import artifact, export, timm_models, timm_source
 from wsl_det.backbone.norms import FrozenBatchNorm2d
 from wsl_det.backbone.pyramids import SimplePyramid
 from wsl_det.backbone.timm_trunk import TimmTrunk
-from wsl_det.errors import CheckpointError, ConfigError
+from wsl_det.errors import CheckpointError, ConfigError, WslError
 from wsl_det.zoo import published, resolve
 
 
@@ -119,6 +120,48 @@ def test_a_file_of_another_architecture_is_refused(tmp_path):
     path, _ = pretrained(tmp_path, "test_vit")
     with pytest.raises(CheckpointError, match="not timm's test_convnext: its tensors do not fit"):
         resolve.source(str(path), expect="timm:test_convnext")
+
+
+def test_a_file_that_lacks_layers_is_refused_where_timm_fills_them_in_without_a_word(tmp_path):
+    path, model = pretrained(tmp_path, "convnextv2_atto", num_classes=0)
+    whole = {k: v for k, v in model.state_dict().items() if not k.startswith("head.")}
+    assert not timm_source.read("convnextv2_atto.fcmae", path, whole).whole
+    part = {k: v for k, v in whole.items() if not k.startswith("stages.2.blocks.1.")}
+    with pytest.raises(CheckpointError, match=r"not the whole of .*: it lacks stages\.2\.blocks\.1\."):
+        timm_source.read("convnextv2_atto.fcmae", path, part)
+
+
+def test_norms_are_judged_under_timms_names_whatever_the_file_calls_them(tmp_path):
+    model = torchvision.models.regnet_y_400mf()
+    path = tmp_path / "regnet.pth"
+    for key, value in model.state_dict().items():
+        if key.endswith(("running_mean", "running_var")):
+            value.copy_(torch.rand_like(value) + 0.5)
+    torch.save(model.state_dict(), path)
+    source, _ = resolve.source(str(path), expect="timm:regnety_004")
+    assert source.bn == "statistics"
+    assert torch.equal(source.weights["stem.conv.weight"], model.stem[0].weight)
+
+
+def test_an_artifact_is_no_source(tmp_path):
+    source, facts = resolve.source("timm:test_resnet", untrained=True)
+    export.export(source, tmp_path / "drawn.pth", facts)
+    with pytest.raises(CheckpointError, match="is an artifact already"):
+        resolve.source(str(tmp_path / "drawn.pth"), expect="timm:test_resnet")
+
+
+def test_a_lack_of_memory_is_not_told_as_another_architecture(tmp_path, monkeypatch):
+    path, _ = pretrained(tmp_path, "test_resnet")
+    make = timm.create_model
+
+    def full(*args, pretrained=False, **more):
+        if pretrained:
+            raise RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes")
+        return make(*args, **more)
+
+    monkeypatch.setattr(timm, "create_model", full)
+    with pytest.raises(WslError, match="memory that is left does not hold timm's test_resnet"):
+        resolve.source(str(path), expect="timm:test_resnet")
 
 
 def test_a_classifier_of_other_classes_or_none_is_no_obstacle(tmp_path):
