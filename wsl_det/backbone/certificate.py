@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -11,7 +12,7 @@ from torch import Tensor
 
 from wsl_det.backbone import conventions, names, reference
 from wsl_det.backbone.artifact import Artifact
-from wsl_det.backbone.layouts import TORCHVISION
+from wsl_det.backbone.layouts import TORCHVISION, KeyFate
 from wsl_det.backbone.sources import Source
 from wsl_det.core import provenance
 from wsl_det.errors import CheckpointError
@@ -30,8 +31,7 @@ def certify(source: Source, artifact: Artifact) -> dict[str, Any]:
 
     Raises CheckpointError when the features differ by more than ``TOLERANCE`` at any stage.
     """
-    used = [f for f in source.fates if f.fate == "used"]
-    filled = sorted(set(artifact.weights) - {f.became for f in used})
+    used = {f.became for f in source.fates if f.fate == "used"}
     return {
         **provenance.header(
             "backbone certificate",
@@ -42,16 +42,7 @@ def certify(source: Source, artifact: Artifact) -> dict[str, Any]:
         | {"layout": source.layout, "wrapper": source.wrapper, "prefix": source.prefix},
         "artifact": about_file(artifact.path, artifact.sha256),
         "arch": {**artifact.arch.to_dict(), "name": artifact.arch.name},
-        "keys": [{k: v for k, v in asdict(f).items() if v is not None} for f in source.fates],
-        "counts": {
-            "used": len(used),
-            "dropped": len(source.fates) - len(used),
-            "missing": 0,
-            "filled": len(filled),
-            "tensors": len(artifact.weights),
-        },
-        "filled": filled,
-        "finite": True,
+        **about_keys(source.fates, artifact, sorted(artifact.weights.keys() - used)),
         "bn": artifact.meta["bn"],
         "convention": source.because
         if source.because == conventions.ASSUMED
@@ -133,6 +124,23 @@ def relative_error(ours: Tensor, theirs: Tensor) -> float:
     if largest:
         return error / largest
     return 0.0 if error == 0 else float("inf")  # a dead stage, all zero after ReLU, is equalled by another
+
+
+def about_keys(fates: Sequence[KeyFate], artifact: Artifact, filled: list[str]) -> dict[str, Any]:
+    """What became of every key of the source, and which tensors the file did not hold."""
+    used = sum(f.fate == "used" for f in fates)
+    return {
+        "keys": [{k: v for k, v in asdict(f).items() if v is not None} for f in fates],
+        "counts": {
+            "used": used,
+            "dropped": len(fates) - used,
+            "missing": 0,
+            "filled": len(filled),
+            "tensors": len(artifact.weights),
+        },
+        "filled": filled,
+        "finite": True,
+    }
 
 
 def about_file(path: Any, sha256: str) -> dict[str, Any]:

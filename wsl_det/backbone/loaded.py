@@ -37,6 +37,8 @@ class Backbone(nn.Module):
         self.trunk: ResNet | TimmTrunk
         if isinstance(found.arch, TimmArchitecture):
             name, frozen = found.arch.model, norm == "FrozenBN"
+            if norm == "SyncBN":
+                raise CheckpointError(f"norm SyncBN is for ResNe(X)ts, {found.path} is timm's {name}; use BN")
             self.trunk = TimmTrunk(name, freeze_at=freeze_at, frozen_norm=frozen)
             transfer.into_timm(self.trunk, found, name=name, frozen_norm=frozen, **given)
         else:

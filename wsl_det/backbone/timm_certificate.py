@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from importlib import metadata
 from typing import Any
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.transforms.functional import normalize
 
-from wsl_det.backbone import batch_norm, certificate, reference, timm_models
+from wsl_det.backbone import batch_norm, certificate, reference, timm_models, transfer
 from wsl_det.backbone.artifact import Artifact
 from wsl_det.backbone.timm_source import TimmSource
 from wsl_det.backbone.timm_trunk import TimmTrunk
@@ -51,9 +50,9 @@ def meta(source: TimmSource, header: Mapping[str, Any], facts: Mapping[str, Any]
 
 def certify(source: TimmSource, artifact: Artifact) -> dict[str, Any]:
     """The certificate of ``artifact``; CheckpointError when maps or logits differ more than the tolerance."""
-    used = [f for f in source.fates if f.fate == "used"]
-    renamed = len([f for f in used if f.became not in artifact.weights])
-    filled = sorted(artifact.weights.keys() - {f.became for f in used}) if not renamed else []
+    used = {f.became for f in source.fates if f.fate == "used"}
+    # Behind timm's own renaming nobody can tell which tensor is whose; that none is lacking, the reader asks.
+    filled = [] if used - artifact.weights.keys() else sorted(artifact.weights.keys() - used)
     made_from = {"source": source.sha256 and f"sha256:{source.sha256}"}
     found = artifact.meta
     return {
@@ -65,16 +64,7 @@ def certify(source: TimmSource, artifact: Artifact) -> dict[str, Any]:
         else {"seed": source.seed},
         "artifact": certificate.about_file(artifact.path, artifact.sha256),
         "arch": {**source.arch.to_dict(), "name": source.arch.name},
-        "keys": [{k: v for k, v in asdict(f).items() if v is not None} for f in source.fates],
-        "counts": {
-            "used": len(used),
-            "dropped": len(source.fates) - len(used),
-            "missing": 0,
-            "filled": len(filled),
-            "tensors": len(artifact.weights),
-        },
-        "filled": filled,
-        "finite": True,
+        **certificate.about_keys(source.fates, artifact, filled),
         "bn": found["bn"],
         "convention": f"timm's settings of {source.arch.model}",
         "input": {k: found[k] for k in ("channel_order", "pixel_mean", "pixel_std")},
@@ -107,7 +97,7 @@ def prove(source: TimmSource, artifact: Artifact) -> dict[str, Any]:
     known = source.declared
     name = source.arch.model
     trunk = TimmTrunk(name, frozen_norm=artifact.meta["bn"] != batch_norm.INITIAL).eval()
-    trunk.model.load_state_dict(artifact.weights, strict=False)
+    transfer.fill(trunk.model, artifact)
     _, height, width = known.config["input_size"]
     if known.resampled:
         height, width = (side // known.resampled * 16 for side in (height, width))

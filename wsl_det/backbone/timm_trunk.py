@@ -64,6 +64,13 @@ class TimmTrunk(nn.Module):
             norm.eval()
         return self
 
+    def behind(self) -> set[str]:
+        """Names of what an artifact holds behind the last of ``out_features``; this trunk is without it."""
+        with torch.device("meta"):
+            known = timm_models.declared(self.declared.name)
+            full = timm_models.pruned(timm_models.create(known.name, known.options), known.features)
+        return full.state_dict().keys() - self.model.state_dict().keys()
+
     @torch.no_grad()
     def draw(self, seed: int) -> None:
         """timm's own initial weights, as ``seed`` draws them."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -49,7 +49,7 @@ def into(
         wrong += _architecture(artifact, shapes)
     if wrong:
         raise CheckpointError(f"backbone {artifact.path} and the config disagree:\n  " + "\n  ".join(wrong))
-    _load(model.get_submodule(prefix.removesuffix(".")) if prefix else model, artifact)
+    fill(model.get_submodule(prefix.removesuffix(".")) if prefix else model, artifact)
     return artifact.ancestry
 
 
@@ -75,7 +75,8 @@ def into_timm(
     wrong = timm_disagreements(artifact.meta, pixels, name, frozen_norm=frozen_norm, freeze_at=freeze_at)
     if wrong:
         raise CheckpointError(f"backbone {artifact.path} and the config disagree:\n  " + "\n  ".join(wrong))
-    _load(model.get_submodule(f"{prefix}model"), artifact)
+    trunk: Any = model.get_submodule(prefix.removesuffix(".")) if prefix else model
+    fill(trunk.model, artifact, trunk.behind())
     return artifact.ancestry
 
 
@@ -105,11 +106,13 @@ def timm_disagreements(
     return wrong
 
 
-def _load(trunk: nn.Module, artifact: Artifact) -> None:
+def fill(trunk: nn.Module, artifact: Artifact, unused: Container[str] = ()) -> None:
+    """The artifact's weights but those ``unused`` into ``trunk``, each and no other; CheckpointError."""
     own = trunk.state_dict()
     # No artifact holds whole numbers: counters, and tables that the model makes itself.
     kept = {k: torch.zeros_like(v) if k.endswith(_COUNTER) else v for k, v in own.items() if _no_weight(k, v)}
-    checkpoint.load_exactly(trunk, {**kept, **artifact.weights}, f"backbone {artifact.path}")
+    given = {k: v for k, v in artifact.weights.items() if k not in unused}
+    checkpoint.load_exactly(trunk, {**kept, **given}, f"backbone {artifact.path}")
 
 
 def _no_weight(key: str, value: Tensor) -> bool:

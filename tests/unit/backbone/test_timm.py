@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import warnings
+from dataclasses import replace
 
 import pytest
 import timm
@@ -13,7 +14,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 import wsl_det
-from wsl_det.backbone import artifact, export, timm_models, timm_source
+from wsl_det.backbone import artifact, export, timm_models, timm_source, transfer
 from wsl_det.backbone.norms import FrozenBatchNorm2d
 from wsl_det.backbone.pyramids import SimplePyramid
 from wsl_det.backbone.timm_trunk import TimmTrunk
@@ -56,6 +57,30 @@ def test_a_loaded_backbone_of_timms_is_the_model_behind_its_pixels(tmp_path):
         features, whole = backbone(photos), model.forward_features((photos.float() - mean) / std)
     assert {k: v.shape[1] for k, v in features.items()} == backbone.channels
     torch.testing.assert_close(features["res5"], whole)
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "test_convnext"])
+def test_an_artifact_fits_a_trunk_that_is_cut_before_its_last_map(tmp_path, name):
+    path, model = pretrained(tmp_path, name)
+    found, _ = made(tmp_path, path, name)
+    trunk, meta = TimmTrunk(name, out_features=["res2", "res4"], frozen_norm=True).eval(), found.meta
+    settings = {k: meta[k] for k in ("channel_order", "pixel_mean", "pixel_std")}
+    transfer.into_timm(trunk, found, **settings, name=name, frozen_norm=True, freeze_at=0, prefix="")
+    photos = torch.rand(1, 3, 64, 96)
+    with torch.no_grad():
+        maps = model.forward_intermediates(photos, intermediates_only=True, output_fmt="NCHW", norm=False)
+        torch.testing.assert_close(trunk(photos)["res4"], maps[trunk.declared.features["res4"]])
+    assert not any(key.startswith(("layer4.", "stages.3.")) for key in trunk.model.state_dict())
+    cut = replace(found, weights={k: v for k, v in found.weights.items() if "2." not in k})
+    with pytest.raises(CheckpointError, match="missing"):
+        transfer.into_timm(trunk, cut, **settings, name=name, frozen_norm=True, freeze_at=0, prefix="")
+
+
+def test_norms_in_step_with_other_processes_are_not_promised_for_timms(tmp_path):
+    path, _ = pretrained(tmp_path, "test_resnet")
+    made(tmp_path, path, "test_resnet")
+    with pytest.raises(CheckpointError, match="SyncBN is for ResNe"):
+        wsl_det.load_backbone(tmp_path / "made.pth", norm="SyncBN")
 
 
 @pytest.mark.parametrize(
