@@ -168,6 +168,11 @@ def _each_once(data: bytes, found: _File) -> bool:
     keys = dict.fromkeys(_SECTIONS, 1) | dict.fromkeys(("image_id", "category_id", "bbox"), len(objects))
     keys["area"] = sum(a.area is not None for a in objects)
     keys["iscrowd"] = sum(a.iscrowd is not UNSET for a in objects)
+    federated = {key: sum(getattr(i, key) is not UNSET for i in found.images) for key in _LISTS}
+    federated["ignore"] = sum(a.ignore is not UNSET for a in objects)
+    federated["frequency"] = sum(c.frequency is not None for c in found.categories)
+    # What no object has cannot stand twice in one; COCO's files have none of these and need no search.
+    keys |= {key: count for key, count in federated.items() if count}
     return rows.each_once(data, keys)
 
 

@@ -97,6 +97,16 @@ BROKEN = [
     (changed("annotations", 1, id=0), "annotation id 0 stands twice"),
     (json.dumps(ODD).replace('"annotations": [', '"annotations": [], "annotations": ['), "stands twice"),
     (json.dumps(ODD).replace('"iscrowd": 0', '"iscrowd": 0, "iscrowd": 1'), "'iscrowd' stands twice"),
+    # msgspec keeps the last of two, which would be scored without a word.
+    *(
+        (json.dumps(tree).replace(f'"{key}": ', f'"{key}": {first}, "{key}": '), f"'{key}' stands twice")
+        for key, first, tree in (
+            ("neg_category_ids", "[9]", changed("images", 0, neg_category_ids=[])),
+            ("not_exhaustive_category_ids", "[9]", changed("images", 0, not_exhaustive_category_ids=[])),
+            ("frequency", '"r"', changed("categories", 0, frequency="f")),
+            ("ignore", "1", changed("annotations", 0, ignore=0)),
+        )
+    ),
     (changed("annotations", 1, image_id=1), "annotation 7 refers to image 1, which is not among the 2"),
     (changed("annotations", 0, category_id=4), "annotation 0 refers to category 4, which is not among the 3"),
     (changed("annotations", 1, bbox=GONE), "annotation 7 has no 'bbox'"),
