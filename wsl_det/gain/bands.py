@@ -91,9 +91,11 @@ def crossed(
     turn = (np.arange(resamples) + rng.integers(resamples, size=(number_of, 1))) % resamples
     turned = (np.take_along_axis(_of_classes(x.replicates, layout, classes), turn[None], 2) for x in (a, b))
     alone = _parts(*(ap.mean_over_classes(one, 1) for one in turned))
-    own, whole = np.nanvar(alone, axis=1), np.nanvar(by_image, axis=1)
+    # All undefined (recognition from an AP of 0): nothing to spread, and nothing to warn of.
+    known = np.ma.masked_invalid(by_image)
+    own, whole = (x.var(axis=1).filled(0.0) for x in (np.ma.masked_invalid(alone), known))
     shared = np.sqrt(np.clip(1 - np.divide(own, whole, out=np.ones(len(PARTS)), where=whole > 0), 0, 1))
-    replicates = by_class + shared[:, None] * (by_image - np.nanmean(by_image, axis=1, keepdims=True))
+    replicates = by_class + shared[:, None] * (by_image - known.mean(axis=1, keepdims=True).filled(0.0))
     values = statistic(a.mean[:, None], b.mean[:, None])[:, 0]
     runs = of_runs(a, b, statistic), of_runs(b, a, lambda one, other: statistic(other, one))
     # Of the whole variance, drawing K classes makes (K - 1) / K.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -132,6 +133,20 @@ def test_crossed_intervals_hold_the_chance_of_classes_and_what_images_share() ->
     assert gain.point == pytest.approx(of_classes.mean())
     lone = bands.crossed(a, b, layout, every[:1], 0)[0]
     assert np.isnan(lone.interval).all()  # one class shows nothing of how classes differ
+
+
+def test_a_band_at_ap_0_has_no_factors_and_warns_of_nothing(
+    sides: tuple[dict[str, Any], Rows, Rows],
+) -> None:
+    tree, a, _ = sides
+    rare = {c["id"] for c in tree["categories"] if c["frequency"] == "r"}
+    none = [row for row in a if row["category_id"] not in rare]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        made = report.make(tree, [none], [a], Options(20, 0), allow_mismatch=True).content
+    row = next(row for row in made["bbox"]["by_group"]["frequency"] if row["name"] == "rare")
+    assert row["baseline"] == 0 and row["gain"] == row["candidate"] > 0 and None not in row["interval"]
+    assert row["factors"]["recognition"] == {"gain": None, "interval": [None, None]}
 
 
 def test_training_images_make_bands_as_lvis_cuts_them() -> None:
