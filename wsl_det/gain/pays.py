@@ -29,6 +29,8 @@ from wsl_det.gain.side import Side
 MOST_RESAMPLES = 400
 FEWEST_LEFT = 3
 """Degrees of freedom under which nothing is said."""
+FEWEST_RESAMPLES = 20
+"""Resamples under which their spread is a matter of chance."""
 _AT_84, _AT_16 = 0.8413, 0.1587
 
 
@@ -75,21 +77,28 @@ def hashtags(table: Mapping[str, Any], truth: GroundTruth, training: Sequence[in
     """The table joined to the categories of ``truth`` by name, in their order.
 
     training: K objects of each class in training; without them LVIS's own count of training images.
-    Raises DataError for a table that is none, or of other classes.
+    Raises DataError for a table that is none, or of other classes, or not clear which of one name is which.
     """
     try:
         read = msgspec.convert(dict(table), _Table)
     except (msgspec.ValidationError, TypeError, ValueError) as error:
         raise DataError(f"the table of hashtags by class is none that expect_gain wrote ({error})") from None
-    rows = {row.name.lower(): row for row in read.classes}
-    absent = [name for name in truth.category_names if name.lower() not in rows]
-    if absent or not all(0 <= row.hashtags < math.inf for row in read.classes):
-        why = f"has no class {absent[0]!r:.80}" if absent else "has a count of hashtags that is none"
+    # Rows of the same annotations go by id, since several categories may have one name.
+    named = {(row.category_id, row.name): row for row in read.classes}
+    wanted = list(zip(truth.category_ids.tolist(), truth.category_names, strict=True))
+    if not all(key in named for key in wanted):
+        named = {(0, row.name.lower()): row for row in read.classes}
+        wanted = [(0, name.lower()) for name in truth.category_names]
+    absent = [name for key, name in zip(wanted, truth.category_names, strict=True) if key not in named]
+    twice = len(named) < len(read.classes)
+    if absent or twice or not all(0 <= row.hashtags < math.inf for row in read.classes):
+        why = "has a name that stands twice" if twice else "has a count of hashtags that is none"
+        why = f"has no class {absent[0]!r:.80}" if absent else why
         raise DataError(
             f"the table of hashtags by class {why} ({len(absent)} of {len(truth.category_names)} classes of "
             f"{truth.source} are not in it); make it with expect_gain --gt and the same annotations"
         )
-    mine = [rows[name.lower()] for name in truth.category_names]
+    mine = [named[key] for key in wanted]
     trained, unit = None if training is None else np.array(training), "training objects"
     known = truth.category_image_count
     if trained is None and known is not None and (known >= 0).all():
@@ -209,6 +218,8 @@ class _Joined:
         if df < FEWEST_LEFT or len(np.unique(x[classes])) < 2:
             why = "all their hashtags are equally many" if df >= FEWEST_LEFT else "they are too few"
             return nothing | {"reason": reason + why}
+        if self.drawn.shape[1] < FEWEST_RESAMPLES:
+            return nothing | {"reason": f"that takes --bootstrap {FEWEST_RESAMPLES} or more"}
         x = np.where(classes, x, 0.0)
         ranked = np.where(classes, partial.ranks(np.where(classes, x, np.nan)), 0.0)
 
@@ -240,8 +251,9 @@ class _Joined:
         means = [_mean(gain, np.where(part, weights, 0.0)) for part in parts]
         said = {"classes": [int(part.sum()) for part in parts], "gain": [number(m) for m in means]}
         nothing = said | {"difference": None, "interval": [None, None], "adjusted": None}
-        nothing |= {"adjusted_interval": [None, None], "reason": "too few classes to compare"}
-        if df < FEWEST_LEFT or not all(part.sum() > 1 for part in parts):
+        nothing |= {"adjusted_interval": [None, None], "reason": "too few classes or resamples to compare"}
+        few = df < FEWEST_LEFT or self.drawn.shape[1] < FEWEST_RESAMPLES
+        if few or not all(part.sum() > 1 for part in parts):
             return nothing
 
         def statistic(base: np.ndarray, y: np.ndarray, w: np.ndarray) -> tuple[float, float]:

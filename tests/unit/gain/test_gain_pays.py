@@ -204,6 +204,8 @@ def test_lvis_counts_training_images_and_reads_its_synsets(tmp_path: Path) -> No
         (lambda t: t["classes"][1].update(hashtags=-1), "a count of hashtags that is none"),
         (lambda t: t["classes"][1].update(hashtags="many"), "none that expect_gain wrote"),
         (lambda t: t.pop("vocabulary"), "none that expect_gain wrote"),
+        (lambda t: [t["classes"][k].update(name="one", category_id=900 + k) for k in (0, 1)], "has no class"),
+        (lambda t: t["classes"].extend([{**t["classes"][2], "category_id": 999}] * 2), "stands twice"),
     ],
 )
 def test_tables_that_are_none_are_refused(folder: Path, change: Any, told: str) -> None:
@@ -211,6 +213,24 @@ def test_tables_that_are_none_are_refused(folder: Path, change: Any, told: str) 
     change(odd)
     with pytest.raises(DataError, match=told):
         report.make(folder / "gt.json", [folder / "a.json"], [folder / "b.json"], Options(4, 0), hashtags=odd)
+
+
+def test_categories_of_one_name_have_their_own_hashtags(folder: Path) -> None:
+    tree = json.loads((folder / "gt.json").read_text())
+    for category in tree["categories"][:3]:
+        category["name"] = "crane"
+    found = pays.hashtags(table(tree), reader.from_tree(tree), None)
+    assert found.counts[:3].tolist() == [0, 10, 100] and found.covered[:3].tolist() == [False, True, True]
+
+
+def test_a_handful_of_resamples_claims_no_link() -> None:
+    planted = planted_classes.plant("hashtags", 0)
+    one = planted.halved.resamples
+    few = ClassGains(
+        *(part[:, : 2 * (pays.FEWEST_RESAMPLES - 1)] for part in (one.base, one.gain, one.recognition))
+    )
+    found = pays.of(planted.tags, replace(planted.halved, resamples=few), planted.truth, 0)
+    assert "--bootstrap 20" in found["sentence"] and found["covered"]["difference"] is None
 
 
 def test_training_annotations_of_other_classes_are_refused(folder: Path) -> None:
