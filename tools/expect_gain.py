@@ -23,9 +23,14 @@ def run(args: Namespace) -> None:
     from pretrain.shards import detection_classes
     from wsl_det.coco import reader
     from wsl_det.core import files
+    from wsl_det.errors import DataError
 
     truth = reader.read(args.gt) if args.gt else None
     content = detection_classes.of(args.vocab, truth)
+    if "said_in" in content:
+        raise DataError(
+            f"--vocab {args.vocab} is what expect_gain wrote; expected a shard folder or vocab.json"
+        )
     files.write_json(args.output, content)
     print("\n".join(detection_classes.summary(content)))
 

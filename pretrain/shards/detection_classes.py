@@ -35,7 +35,8 @@ def of(path: str | Path, truth: GroundTruth | None = None) -> dict[str, Any]:
     else:
         synsets = truth.category_synsets or [""] * len(truth.category_names)
         categories = list(zip(truth.category_ids.tolist(), truth.category_names, synsets, strict=True))
-    strange = {w for entry in counted.classes for w in entry.synsets if wordnet.named(w) is None}
+    every = {wnid for entry in counted.classes for wnid in entry.synsets}
+    strange = {wnid for wnid in every if wordnet.wnid(wordnet.named(wnid) or 0) != wnid}
     if strange:
         raise DataError(
             f"{path} names synsets that WordNet 3.0 does not have, such as {rows.short(min(strange))}"

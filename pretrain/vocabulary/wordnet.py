@@ -266,7 +266,7 @@ def named(synset: str) -> int | None:
     """The offset that "dog.n.01" (lemma and number of the sense) or "n02084071" names; None where none is."""
     if re.fullmatch(r"n\d{8}", synset):
         return int(synset[1:]) if int(synset[1:]) in load().synset_lemmas else None
-    lemma, dot, number = synset.rpartition(".n.")
+    lemma, _, number = synset.rpartition(".n.")
     senses = load_senses().get(lemma.lower(), ())
-    sense = int(number) if dot and number.isascii() and number.isdigit() else 0
+    sense = int(number) if re.fullmatch("[0-9]{1,4}", number) else 0
     return senses[sense - 1] if 0 < sense <= len(senses) else None

@@ -72,7 +72,17 @@ def test_synsets_come_from_the_file_the_table_or_a_name_of_one_meaning(vocab: Pa
 def test_every_name_that_wordnet_gives_is_found() -> None:
     assert wordnet.named("dog.n.01") == wordnet.named("n02084071") == 2084071
     assert wordnet.named("bowl.n.03") == 2880940 and wordnet.named("Bowl.n.01") == 2881193
-    for wrong in ("dog", "dog.n.99", "dog.n.00", "dog.v.01", "", "n00000001", "dog.n.²", ".n.01"):
+    for wrong in (
+        "dog",
+        "dog.n." + "1" * 5000,
+        "dog.n.99",
+        "dog.n.00",
+        "dog.v.01",
+        "",
+        "n00000001",
+        "dog.n.²",
+        ".n.01",
+    ):
         assert wordnet.named(wrong) is None, wrong
 
 
@@ -113,10 +123,11 @@ def test_other_files_are_refused(tmp_path: Path, vocab: Path) -> None:
     (tmp_path / "other.json").write_text("[1]")
     with pytest.raises(DataError, match="no vocabulary"):
         detection_classes.of(tmp_path / "other.json")
-    strange = Vocabulary("wordnet", (VocabularyClass(0, "x", ("n00000001",), ("x",), 1),))
-    strange.write(tmp_path / "strange.json")
-    with pytest.raises(DataError, match="n00000001"):
-        detection_classes.of(tmp_path / "strange.json")
+    for name in ("n00000001", "dog.n.01"):
+        strange = Vocabulary("wordnet", (VocabularyClass(0, "x", (name,), ("x",), 1),))
+        strange.write(tmp_path / "strange.json")
+        with pytest.raises(DataError, match=name):
+            detection_classes.of(tmp_path / "strange.json")
 
 
 def test_what_is_said_beforehand_is_read_back(vocab: Path, tmp_path: Path, capsys) -> None:
@@ -126,3 +137,8 @@ def test_what_is_said_beforehand_is_read_back(vocab: Path, tmp_path: Path, capsy
     read = detection_classes.of(tmp_path / "said.json")
     assert read.pop("said_in")["path"] == str(tmp_path / "said.json")
     assert read == json.loads((tmp_path / "said.json").read_text())
+    # It says what it said; with other annotations it would say it of these.
+    words = ["--vocab", str(tmp_path / "said.json"), "--output", str(tmp_path / "again.json")]
+    with pytest.raises(DataError, match="is what expect_gain wrote"):
+        expect_gain.main(words)
+    assert not (tmp_path / "again.json").exists()
