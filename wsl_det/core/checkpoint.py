@@ -83,7 +83,8 @@ class RunFolder:
         name = str(self.path)
         if name != name.encode(errors="replace").decode():  # TensorBoard fails by names that are not UTF-8
             raise ConfigError(f"OUTPUT_DIR {name!r} is not a name in UTF-8; choose another")
-        self._check_free(resume)
+        if self.store is None:  # else it is the store that is asked, below
+            self._check_free(resume)
         try:
             advice = "wait for it, end it, or choose another OUTPUT_DIR"
             self._own.enter_context(locks.alone(self.path / LOCK, str(self.path), advice, wait_s=wait_s))

@@ -19,6 +19,7 @@ from wsl_det.core.stores import scheme
 from wsl_det.errors import ConfigError, DataError, WslError, public
 
 EXPIRY = 120.0  # seconds after which a holder that does not renew it has lost it
+_UNREADABLE = 5.0  # for which a lock may say nothing of its holder
 _SETTLED = 1.0  # between taking over what was abandoned and looking whether somebody else did
 
 
@@ -36,7 +37,7 @@ def alone(
         raise error(
             f"{public(address)}: nothing is written over {scheme(address)}; give s3://, gs:// or a path"
         )
-    mine = {"token": uuid.uuid4().hex, "process": os.getpid(), "host": socket.gethostname()}
+    mine = {"token": uuid.uuid4().hex, "process": os.getpid(), "host": socket.gethostname(), "pids": _pids()}
     until = time.monotonic() + wait_s
     while not (locked := _taken(address, mine)):
         if locked is None:
@@ -45,25 +46,23 @@ def alone(
             )
             yield lambda: None
             return
-        holder = _read(address)
-        if holder is not None and not _abandoned(holder) and time.monotonic() >= until:
-            told = f"process {holder.get('process')} on {holder.get('host')}"
+        if told := _busy(address, time.monotonic() - until):
             raise error(f"another process is at work on {what} ({told}); {advice}")
         time.sleep(min(0.5, max(0.05, wait_s / 10)))
-    stop, lost = threading.Event(), threading.Event()
+    stop = threading.Event()
+
+    def lost() -> bool:
+        return (found := _read(address)) is not None and found.get("token") != mine["token"]
 
     def renew() -> None:
-        while not stop.wait(EXPIRY / 4):
+        while not stop.wait(EXPIRY / 4) and not lost():
             try:
-                if (found := _read(address)) is not None and found.get("token") != mine["token"]:
-                    lost.set()
-                    return
                 _put(address, mine)
             except WslError as trouble:
                 log.get().warning("the lock of %s could not be renewed: %s", what, trouble)
 
     def check() -> None:
-        if lost.is_set():
+        if lost():  # looked at anew: the network may have been away for longer than the lock holds
             raise error(f"{what} was taken over by another process; this one writes nothing more there")
 
     thread = threading.Thread(target=renew, daemon=True)
@@ -77,9 +76,21 @@ def alone(
             stores.remove(address)
 
 
+def _busy(address: str, waited_s: float) -> str:
+    """Who has the lock, for a message, when it has been waited for long enough; empty before."""
+    holder = _read(address)
+    if holder is None:  # it is going, being written, or damaged
+        told = f"{public(address)} does not say which: remove it if there is none"
+        return told if waited_s >= _UNREADABLE else ""
+    if waited_s < 0 or _abandoned(holder):
+        return ""
+    return f"process {holder.get('process')} on {holder.get('host')}"
+
+
 def _taken(address: str, mine: dict[str, Any]) -> bool | None:
     """Whether the lock is ours now; None where the store cannot tell."""
-    made = stores.create(address, _content(mine))
+    # Looked at first: some stores pass over the condition of a put.
+    made = False if stores.exists(address) else stores.create(address, _content(mine))
     if made is not False:
         return made
     holder = _read(address)
@@ -116,7 +127,7 @@ def _read(address: str) -> dict[str, Any] | None:
 
 def _abandoned(holder: dict[str, Any]) -> bool:
     process, until = holder.get("process"), holder.get("until")
-    if holder.get("host") == socket.gethostname() and isinstance(process, int) and process != os.getpid():
+    if holder.get("pids") == _pids() != "" and isinstance(process, int) and process != os.getpid():
         try:
             os.kill(process, 0)
         except ProcessLookupError:
@@ -124,3 +135,12 @@ def _abandoned(holder: dict[str, Any]) -> bool:
         except OSError:
             pass
     return not isinstance(until, int | float) or time.time() > until
+
+
+def _pids() -> str:
+    """What numbers of processes are of: containers may share a name, not these; empty where it is unknown."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return ""

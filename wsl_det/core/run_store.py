@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,8 @@ class RunStore:
         """Make the scratch folder what the store holds, unless it went on from just that."""
         found = {k: v for k, v in stores.listed(self.address).items() if not Path(k).name.startswith(".")}
         notes = self._noted()
-        if found and {name: told for name, (told, _) in notes.items()} == {k: [*v] for k, v in found.items()}:
+        noted = (self.path / _NOTES).is_file()
+        if noted and {name: told for name, (told, _) in notes.items()} == {k: [*v] for k, v in found.items()}:
             return
         for path in self._files():
             if path.relative_to(self.path).as_posix() not in found:
@@ -40,7 +42,7 @@ class RunStore:
             path = self.path / name
             if name not in left and not (path.is_file() and notes.get(name) == [[*told], _state(path)]):
                 self._fetch(name, told.size)
-        self._note(found)
+        self._note({name: [[*told], _state(self.path / name)] for name, told in found.items()})
         if found:
             log.get().info("%s: %d files of %s", self.path, len(found) - len(left), public(self.address))
 
@@ -54,15 +56,18 @@ class RunStore:
         self.check()
         notes = self._noted()
         names = {path.relative_to(self.path).as_posix(): path for path in self._files()}
-        told = {name: stores.Info(*found) for name, (found, _) in notes.items()}
-        # Weights before what speaks of them.
-        for name in sorted(names, key=lambda name: (not name.endswith(".pth"), name)):
-            if name not in notes or notes[name][1] != _state(names[name]):
-                told[name] = stores.put(names[name], f"{self.address}/{name}")
-        for name in [name for name, (_, state) in notes.items() if name not in names and state is not None]:
-            stores.remove(f"{self.address}/{name}")
-            told.pop(name)
-        self._note(told)
+        gone = [name for name, (_, state) in notes.items() if name not in names and state is not None]
+        try:
+            # Weights before what speaks of them.
+            for name in sorted(names, key=lambda name: (not name.endswith(".pth"), name)):
+                state = _state(names[name])
+                if name not in notes or notes[name][1] != state:
+                    notes[name] = [[*stores.put(names[name], f"{self.address}/{name}")], state]
+            for name in gone:
+                stores.remove(f"{self.address}/{name}")
+                del notes[name]
+        finally:  # what was put before a failure is ours: the scratch folder goes on from it
+            self._note(notes)
 
     def finish(self) -> None:
         """``put`` at the end of a run, after which nobody tries again."""
@@ -83,9 +88,11 @@ class RunStore:
         except (DataError, ValueError, TypeError):
             return {}
 
-    def _note(self, told: dict[str, stores.Info]) -> None:
-        listed = stores.listed(self.address)
-        notes = {name: [[*listed.get(name, found)], _state(self.path / name)] for name, found in told.items()}
+    def _note(self, notes: dict[str, Any]) -> None:
+        with suppress(DataError):  # a listing has tags of its own in some stores
+            for name, told in stores.listed(self.address).items():
+                if name in notes:
+                    notes[name][0] = [*told]
         files.write_json(self.path / _NOTES, notes)
 
 

@@ -51,6 +51,10 @@ class Broken(DataError):
     """A store that did not give what it has, however often it was asked."""
 
 
+class Refused(DataError):
+    """An object that is not for us; some stores say so of what is not there, too."""
+
+
 class Folder(DataError):
     """A folder where a file was asked for."""
 
@@ -144,7 +148,7 @@ def _refused(address: str, told: str) -> NoReturn:
     if re.search(r"time.*(skew|difference|too large)|(skew|difference).*time", told, re.IGNORECASE):
         raise DataError(f"{public(address)}: this machine's clock is wrong ({told}); set it (chrony, ntp)")
     rights = _RIGHTS.get(scheme(address), f"{scheme(address)}'s library")
-    raise DataError(f"{public(address)}: no permission ({told}); credentials are taken from {rights}")
+    raise Refused(f"{public(address)}: no permission ({told}); credentials are taken from {rights}")
 
 
 def info(address: str) -> Info:
@@ -155,8 +159,13 @@ def info(address: str) -> Info:
         raise Folder(f"{public(address)} is a folder; expected a file")
     if found.get("size") is None:
         raise DataError(f"{public(address)}: the server does not say how long it is; expected Content-Length")
-    tags = ("ETag", "etag", "blob_id", "md5Hash", "Last-Modified", "LastModified", "mtime", "created")
-    return Info(int(found["size"]), next((str(found[key]).strip('"') for key in tags if found.get(key)), ""))
+    return _told(found)
+
+
+def _told(entry: dict[str, Any]) -> Info:
+    tags = ("ETag", "etag", "blob_id", "md5Hash", "LastModified", "mtime", "created")
+    tag = next((str(entry[key]).strip('"') for key in tags if entry.get(key)), "")
+    return Info(int(entry.get("size") or 0), tag)
 
 
 def _head(system: Any, path: str) -> dict[str, Any]:
@@ -169,7 +178,9 @@ def _head(system: Any, path: str) -> dict[str, Any]:
         asked = {"Accept-Encoding": "identity"}
         async with session.head(system.encode_url(path), allow_redirects=True, headers=asked) as answer:
             answer.raise_for_status()
-            return {**answer.headers, "ETag": answer.headers.get("ETag"), "size": answer.content_length}
+            found = answer.headers
+            tags = {"ETag": found.get("ETag"), "LastModified": found.get("Last-Modified")}
+            return {**tags, "size": answer.content_length}
 
     return dict(sync(system.loop, ask))
 
@@ -293,11 +304,7 @@ def listed(address: str) -> dict[str, Info]:
     system, path = _opened(address)
     found = _patiently(address, lambda: system.find(path, detail=True))
     root = path.rstrip("/") + "/"
-    return {
-        name.removeprefix(root): Info(int(entry.get("size") or 0), str(entry.get("ETag", "")).strip('"'))
-        for name, entry in found.items()
-        if name.startswith(root)
-    }
+    return {name.removeprefix(root): _told(entry) for name, entry in found.items() if name.startswith(root)}
 
 
 def matching(address: str) -> list[str]:
@@ -310,15 +317,22 @@ def matching(address: str) -> list[str]:
 
 def create(address: str, data: bytes) -> bool | None:
     """Put an object where there is none: whether it was so; None where the store cannot tell."""
+    from fsspec import AbstractFileSystem
+
     system, path = _opened(address)
+    if getattr(system.pipe_file, "__func__", None) is AbstractFileSystem.pipe_file:
+        return None  # it looks first and puts then, and others come between
 
     def once() -> bool | None:
         try:
             system.pipe_file(path, data, mode="create")
         except FileExistsError:
             return False
-        except (NotImplementedError, TypeError, ValueError):
-            return None
+        except (NotImplementedError, TypeError, ValueError, OSError) as error:
+            lacking = isinstance(error, NotImplementedError) or getattr(error, "errno", None) == errno.ENOSYS
+            if lacking or (not isinstance(error, OSError) and "mode" in str(error)):
+                return None
+            raise
         return True
 
     return _patiently(address, once)
