@@ -71,6 +71,6 @@ def run(args: Namespace) -> None:
     print(f"{export.describe(made, certified)}\n\n{use}")
 
 
-main = Tool(__doc__, options, run, by_address={"licence_url"})
+main = Tool(__doc__, options, run, by_address={"licence_url", "licence", "training_data"})
 if __name__ == "__main__":
     main.leave()

@@ -48,6 +48,6 @@ def run(args: Namespace) -> None:
     print(f"published {made}: {where}" if where else f"wrote {target}: {made}; nothing was published")
 
 
-main = Tool(__doc__, options, run, by_address={"licence_url"})
+main = Tool(__doc__, options, run, by_address={"licence_url", "licence", "training_data", "intended_use"})
 if __name__ == "__main__":
     main.leave()

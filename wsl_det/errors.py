@@ -14,7 +14,7 @@ from typing import Any, TextIO
 _RAW = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 
 # User and token in an address, and what follows its "?", where signatures stand.
-_SECRET = re.compile(r"(://)[^/\s@'\"]*@"), re.compile(r"(://[^\s?'\"]+)\?[^\s'\")]*")
+_SECRET = re.compile(r"(://)[^/\s?'\"]*@"), re.compile(r"(://[^\s?'\"]+)\?[^\s'\")]*")
 # Where copies of what lies at addresses are kept (core.addresses): for people they bear the address.
 MIRROR = "by_address"
 _COPY = re.compile(rf"[^\s'\"=]*/{MIRROR}/(?:read|written[.\d]*)/([a-z][a-z0-9+.-]*)(?:~[0-9a-f]{{12}})?/")

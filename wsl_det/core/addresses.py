@@ -7,6 +7,7 @@ are read in place, by ranges.
 
 from __future__ import annotations
 
+import functools
 import glob
 import hashlib
 import io
@@ -17,7 +18,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -105,7 +106,8 @@ def local(value: str | Path) -> Path:
             found = stores.info(address)
         except stores.Folder:
             return _folder(address)
-        if not (path.is_file() and _noted(notes) == [*found] and path.stat().st_size == found.size):
+        same = bool(found.tag) and path.is_file() and _noted(notes) == [*found]
+        if not (same and path.stat().st_size == found.size):
             _fetch(address, path, found)
             files.write_json(notes, [*found])
     return path
@@ -117,8 +119,10 @@ def _folder(address: str) -> Path:
         raise DataError(f"{public(address)} does not exist, or its store lists nothing there")
     with ThreadPoolExecutor(_AT_ONCE) as pool:
         work = pool.map(lambda name: local(f"{address}/{name}"), names)
-        for _ in log.progress(work, len(names), f"{public(address)} (files)"):
-            pass
+        kept = {*log.progress(work, len(names), f"{public(address)} (files)")}
+    for path in place(address).rglob("*"):
+        if path.is_file() and not path.name.startswith(".") and path not in kept:
+            path.unlink(missing_ok=True)  # of an earlier copy, and gone from the store
     return place(address)
 
 
@@ -128,10 +132,11 @@ def with_companion(value: str | Path) -> Path:
     beside = _BESIDE.get(path.suffix)
     if is_address(value) and beside and "?" not in text(value) and not foreign.offline():
         other = text(value).removesuffix(path.suffix) + beside
-        if stores.exists(other):
-            local(other)
-        else:
-            path.with_suffix(beside).unlink(missing_ok=True)
+        with suppress(stores.Refused):  # as many stores answer who may not list what is there
+            if stores.exists(other):
+                local(other)
+                return path
+        path.with_suffix(beside).unlink(missing_ok=True)
     return path
 
 
@@ -155,9 +160,8 @@ def _fetch(address: str, path: Path, found: stores.Info) -> None:
             log.progress(starts, len(starts), f"{public(address)} (8 MiB)") if len(starts) > 1 else starts
         ):
             file.write(stores.read(address, start, min(start + _PIECE, found.size)))
-    if stores.info(address) != found:
-        path.unlink()
-        raise DataError(f"{public(address)} changed while it was read; give the same command again")
+        if stores.info(address) != found:
+            raise DataError(f"{public(address)} changed while it was read; give the same command again")
 
 
 class _Ranges(io.RawIOBase):
@@ -252,11 +256,15 @@ def arguments(
     something. All others are fetched.
     """
     puts: list[tuple[Path, str]] = []
-    with tempfile.TemporaryDirectory(prefix="wsl_det.") as home:
+    with ExitStack() as stack:
+
+        @functools.cache
+        def home() -> str:  # made for addresses alone: there may be no room for it
+            return stack.enter_context(tempfile.TemporaryDirectory(prefix="wsl_det."))
 
         def scratch(value: str | Path) -> Path:
             address = text(value).rstrip("/")
-            path = Path(home) / place(address, f"written.{os.getpid()}").relative_to(cache())
+            path = Path(home()) / place(address, f"written.{os.getpid()}").relative_to(cache())
             path.parent.mkdir(parents=True, exist_ok=True)
             puts.append((path, address))
             return path
@@ -271,7 +279,7 @@ def arguments(
         for path, address in puts:
             if path.is_dir():
                 put(path, address)
-            for beside in path.parent.glob(f"{path.stem}*") if not path.is_dir() else ():
+            for beside in path.parent.glob(f"{glob.escape(path.stem)}*") if not path.is_dir() else ():
                 if beside.is_file():
                     stores.put(beside, f"{address.rpartition('/')[0]}/{beside.name}")
 

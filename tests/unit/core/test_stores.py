@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import stores_world
+from fsspec import AbstractFileSystem
 
 from wsl_det.core import addresses, stores
 from wsl_det.errors import ConfigError, DataError, WslError, public
@@ -100,6 +103,7 @@ def test_a_copy_bears_its_address_without_the_secret(monkeypatch: pytest.MonkeyP
     assert public(f"{path} is bad") == "https://host/b/x.json is bad"
     assert addresses.of(addresses.folder("s3://bucket/run")) == "s3://bucket/run"
     assert addresses.of("/home/run") == ""
+    assert public("s3://me:p@ss@bucket/x, a@b") == "s3://bucket/x, a@b"
 
 
 def test_memory_store(tmp_path: Path) -> None:
@@ -112,7 +116,9 @@ def test_memory_store(tmp_path: Path) -> None:
         and stores.create("memory://here/lock", b"2") is False
     )
     stores.remove("memory://here/lock")
-    assert set(stores.listed("memory://here")) == {"x"}
+    before = stores.listed("memory://here")
+    stores.put(tmp_path / "x", "memory://here/x")
+    assert set(before) == {"x"} and before != stores.listed("memory://here")
     with pytest.raises(DataError, match="does not exist"):
         stores.info("memory://here/y")
 
@@ -146,7 +152,7 @@ def test_s3(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
         assert stores.put(tmp_path / "x", "s3://bucket/a/x").tag
         assert stores.read("s3://bucket/a/x", 1000, 3000) == DATA[1000:3000]
         assert stores.create("s3://bucket/l", b"1") is True and stores.create("s3://bucket/l", b"2") is False
-        assert set(stores.listed("s3://bucket/a")) == {"x"}
+        assert stores.listed("s3://bucket/a") == {"x": stores.info("s3://bucket/a/x")}
         assert addresses.local("s3://bucket/a/x").read_bytes() == DATA
         for address in ("s3://nobucket/x", "s3://bucket/y"):
             with pytest.raises(WslError, match="does not exist"):
@@ -166,8 +172,59 @@ def test_a_folder_is_fetched_with_all_that_is_below_it(tmp_path: Path) -> None:
         for address in (f"http://127.0.0.1:{port}/set/", f"memory://{tmp_path.name}/set"):
             found = addresses.local(address)
             assert (found / "a.jpg").read_bytes() == b"www/set/a.jpg" and (found / "deep/b.jpg").is_file()
+    stores.remove(f"memory://{tmp_path.name}/set/a.jpg")
+    addresses.local(f"memory://{tmp_path.name}/set")
+    assert not (found / "a.jpg").exists() and (found / "deep/b.jpg").is_file()
     with pytest.raises(DataError, match="does not exist"):
         addresses.local(f"memory://{tmp_path.name}/none/")
+
+
+def test_a_copy_of_a_store_that_tells_no_tag_is_never_taken_for_new(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(stores, "info", lambda address: stores.Info(3, ""))
+    for text in ("old", "new"):
+        monkeypatch.setattr(stores, "read", lambda address, start, stop, text=text: text.encode())
+        assert addresses.local("https://host/x.json").read_text() == text
+
+
+def test_a_store_that_does_not_say_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(address: str) -> bool:
+        raise stores.Refused("no permission")
+
+    (tmp_path / "w.pth").write_bytes(DATA)
+    stores.put(tmp_path / "w.pth", f"memory://{tmp_path.name}/w.pth")
+    monkeypatch.setattr(stores, "exists", refused)
+    assert addresses.with_companion(f"memory://{tmp_path.name}/w.pth").read_bytes() == DATA
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (TypeError("pipe_file() got an unexpected keyword argument 'mode'"), None),
+        (ValueError("unsupported mode for this filesystem: 'xb'"), None),
+        (OSError(errno.ENOSYS, "If-None-Match"), None),
+        (NotImplementedError(), None),
+        (FileExistsError(), False),
+        (ValueError("Invalid bucket name"), DataError),
+        (PermissionError("Access Denied"), DataError),
+    ],
+)
+def test_only_a_store_that_cannot_put_conditionally_has_no_lock(
+    error: Exception, told: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Store:
+        def pipe_file(self, path: str, data: bytes, mode: str) -> None:
+            raise error
+
+    monkeypatch.setattr(stores, "_opened", lambda address: (Store(), "b/x"))
+    if told is DataError:
+        with pytest.raises(DataError):
+            stores.create("s3://b/x", b"")
+    else:
+        assert stores.create("s3://b/x", b"") is told
+    monkeypatch.setattr(stores, "_opened", lambda address: (AbstractFileSystem(), "b/x"))
+    assert stores.create("sftp://b/x", b"") is None
 
 
 def test_arguments_are_fetched_and_put(tmp_path: Path) -> None:
@@ -194,10 +251,19 @@ def test_arguments_are_fetched_and_put(tmp_path: Path) -> None:
         addresses.arguments(given, ("output",), (), ("output",)),
     ):
         pass
-    with addresses.arguments({"output": f"{root}/b.pth"}, ("output",), ()) as found:
-        Path(found["output"]).write_text("weights")
-        Path(found["output"]).with_suffix(".json").write_text("certificate")
-    assert stores.exists(f"{root}/b.pth") and stores.exists(f"{root}/b.json")
+    for name in ("b", "run[1]"):
+        with addresses.arguments({"output": f"{root}/{name}.pth"}, ("output",), ()) as found:
+            Path(found["output"]).write_text("weights")
+            Path(found["output"]).with_suffix(".json").write_text("certificate")
+        assert stores.exists(f"{root}/{name}.pth") and stores.exists(f"{root}/{name}.json")
+
+
+def test_arguments_without_an_address_need_no_scratch_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with addresses.arguments({"gt": "gt.json", "output": tmp_path}, ("output",), ()) as found:
+        assert found == {"gt": "gt.json", "output": tmp_path}
 
 
 @pytest.mark.parametrize(
