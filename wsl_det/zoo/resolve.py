@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +30,7 @@ def weights(text: str, *, dest: str | Path = DEST) -> str:
     with its certificate unless that was done before from the same file.
     """
     if text.startswith((published.SCHEME, published.HUB)):
-        exported = Path(dest) / f"{re.sub(r'[^A-Za-z0-9._-]+', '-', text)}.pth"
+        exported = Path(dest) / f"{text.replace(':', '-').replace('/', '~')}.pth"  # another for each
         with Store(dest).alone(exported.name):
             if not exported.is_file():
                 found, about = source(text)

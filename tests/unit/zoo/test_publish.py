@@ -162,3 +162,10 @@ def test_publishing_and_reading_it_back(
             timm.create_model("hf-hub:me/small", pretrained=True, cache_dir=tmp_path / "hub").num_features
             == 256
         )
+
+
+def test_two_repositories_are_two_files(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(resolve, "source", lambda text: (text, None))
+    monkeypatch.setattr(resolve.export, "export", lambda found, path, about: path.write_text(found))
+    for text in ("hf-hub:a/b-c", "hf-hub:a-b/c", "timm:a.b"):
+        assert Path(resolve.weights(text, dest=tmp_path)).read_text() == text
