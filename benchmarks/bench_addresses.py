@@ -31,8 +31,8 @@ import shard_folders  # noqa: E402
 import stores_world  # noqa: E402
 
 from pretrain.posts.records import Columns  # noqa: E402
-from pretrain.shards import build, index  # noqa: E402
-from pretrain.stream import sampling, transforms  # noqa: E402
+from pretrain.shards import build  # noqa: E402
+from pretrain.stream import opened, transforms  # noqa: E402
 from pretrain.stream.loader import Loader, Share  # noqa: E402
 from wsl_det.core import addresses  # noqa: E402
 
@@ -88,15 +88,8 @@ def network(port: int, delay: float, failing: float) -> Iterator[str]:
 
 def ours(folder: str, args: argparse.Namespace) -> tuple[float, str]:
     """Images/s over one epoch, from the first request for a photo on, and the name of the stream."""
-    posts = index.open_index(folder)
-    stream = sampling.SampleStream(
-        label_offsets=posts.label_offsets,
-        label_values=posts.label_values,
-        post_hash=posts.post_hash,
-        shard_starts=posts.shard_starts,
-        num_tags=len(NAMES),
-        seed=1,
-    )
+    posts = opened.open_shards(folder)
+    stream = posts.stream(policy="natural", heldout=0.0, seed=1)
     steps = args.images // 24
     crop = transforms.TrainCrop(args.size)
     loader = Loader(posts, stream, crop, Share(24, 24), size=args.size, seed=1, num_threads=args.threads)

@@ -15,7 +15,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from wsl_det.core import addresses, stores
 
 NGINX = shutil.which("nginx") or shutil.which("/usr/sbin/nginx")
 _CONF = """daemon off; pid {work}/pid; error_log {work}/error.log; worker_processes 1;
@@ -23,6 +25,13 @@ events {{ worker_connections 256; }}
 http {{ access_log off; client_body_temp_path {work}/t1; proxy_temp_path {work}/t2;
 fastcgi_temp_path {work}/t3; uwsgi_temp_path {work}/t4; scgi_temp_path {work}/t5;
 server {{ listen 127.0.0.1:{port}; root {root}; autoindex on; }} }}"""
+
+
+def quick(monkeypatch: Any, cache: Path, timeout: float) -> None:
+    """Stores that are asked again at once, and a cache of this test's own."""
+    monkeypatch.setattr(stores, "FIRST_WAIT", 0.001)
+    monkeypatch.setenv(stores.TIMEOUT, str(timeout))
+    monkeypatch.setenv(addresses.CACHE, str(cache))
 
 
 def free_port() -> int:
@@ -59,14 +68,33 @@ def nginx(root: Path, work: Path) -> Iterator[int]:
             server.terminate()
 
 
-class Proxy(ThreadingHTTPServer):
+class Loopback(ThreadingHTTPServer):
+    """A server of this machine's own, serving inside its block."""
+
+    daemon_threads, request_queue_size = True, 128
+
+    def __init__(self, handler: type[BaseHTTPRequestHandler]) -> None:
+        super().__init__(("127.0.0.1", 0), handler)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.server_address[1]}"
+
+    def __enter__(self) -> Self:
+        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class Proxy(Loopback):
     """Stands before a server on ``upstream``: delays, fails a share of requests, or does what ``rule`` says.
 
     rule(path, range, number of the request) gives None, a status, "cut", "hang", "whole", "shifted"
     or "empty". ``asked`` are (path, range) of every GET.
     """
-
-    daemon_threads, request_queue_size = True, 128
 
     def __init__(
         self,
@@ -76,25 +104,13 @@ class Proxy(ThreadingHTTPServer):
         failing: float = 0.0,
         rule: Callable[[str, str, int], str | None] = lambda path, span, number: None,
     ) -> None:
-        super().__init__(("127.0.0.1", 0), _Handler)
+        super().__init__(_Handler)
         self.upstream, self.delay, self.failing, self.rule = upstream, delay, failing, rule
         self.asked: list[tuple[str, str]] = []
         self.chance = random.Random(0)
 
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.server_address[1]}"
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Clients that go away are what this is about."""
-
-    def __enter__(self) -> Proxy:
-        threading.Thread(target=self.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.shutdown()
-        self.server_close()
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -44,7 +44,7 @@ class Located(NamedTuple):
                 with open(self.path, "rb") as file:
                     file.seek(self.offset)
                     data = file.read(self.size)
-        except (OSError, stores.Broken):
+        except (OSError, stores.Broken, stores.Gone, stores.Refused):
             raise BadImage("unreadable file") from None
         if len(data) < self.size:
             raise BadImage("file shorter than its tar or folder says")
@@ -98,9 +98,10 @@ class ImageStore:
             if clean not in self.listed:
                 raise BadImage(_MISSING)
             return Located(where, 0, self.listed[clean].size)
-        if not stores.exists(where):
-            raise BadImage(_MISSING)
-        return Located(where, 0, stores.info(where).size)
+        try:
+            return Located(where, 0, stores.info(where).size)
+        except (stores.Gone, stores.Refused):  # many stores refuse what is not there
+            raise BadImage(_MISSING) from None
 
 
 class ImageTar:

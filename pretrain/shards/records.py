@@ -68,8 +68,9 @@ def output_folder(output: str | Path) -> Iterator[Path]:
         return
     address, home = addresses.text(output), addresses.folder(output)
     lock = leases.alone(f"{address}/.lock", address, "wait for it, or end it", error=DataError)
-    with lock, partial_folder(home) as folder:
+    with lock as check, partial_folder(home) as folder:
         yield folder
+        check()
         addresses.put(folder, address, last=("dataset.json",), without=folder / WORK)
     shutil.rmtree(home)
 

@@ -51,6 +51,10 @@ class Broken(DataError):
     """A store that did not give what it has, however often it was asked."""
 
 
+class Gone(DataError):
+    """An object that is not there."""
+
+
 class Refused(DataError):
     """An object that is not for us; some stores say so of what is not there, too."""
 
@@ -127,7 +131,7 @@ def _judged(error: Exception, address: str, failures: int) -> float:
     if isinstance(error, DataError | ConfigError | MemoryError):
         raise error
     if isinstance(error, FileNotFoundError) or status in _GONE:
-        raise DataError(f"{public(address)} does not exist ({told})") from None
+        raise Gone(f"{public(address)} does not exist ({told})") from None
     if isinstance(error, PermissionError) or status in _REFUSED or "Credentials" in type(error).__name__:
         _refused(address, told)
     final = isinstance(error, ValueError | TypeError | NotImplementedError) and not isinstance(error, OSError)
@@ -192,10 +196,8 @@ def exists(address: str) -> bool:
         return bool(_patiently(address, lambda: system.exists(path)))
     try:
         return info(address).size >= 0
-    except DataError as error:
-        if "does not exist" in str(error):
-            return False
-        raise
+    except Gone:
+        return False
 
 
 def read(address: str, start: int, stop: int) -> bytes:

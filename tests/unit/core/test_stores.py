@@ -21,9 +21,7 @@ web = pytest.mark.skipif(not stores_world.NGINX, reason="nginx is not installed"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(stores, "FIRST_WAIT", 0.001)
-    monkeypatch.setenv(stores.TIMEOUT, "0.3")
-    monkeypatch.setenv(addresses.CACHE, str(tmp_path / "cache"))
+    stores_world.quick(monkeypatch, tmp_path / "cache", 0.3)
 
 
 @pytest.fixture(scope="module")

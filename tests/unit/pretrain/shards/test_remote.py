@@ -30,9 +30,7 @@ web = pytest.mark.skipif(not stores_world.NGINX, reason="nginx is not installed"
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(stores, "FIRST_WAIT", 0.001)
-    monkeypatch.setenv(stores.TIMEOUT, "5")
-    monkeypatch.setenv(addresses.CACHE, str(tmp_path / "cache"))
+    stores_world.quick(monkeypatch, tmp_path / "cache", 5)
 
 
 @pytest.fixture(scope="module")
@@ -211,6 +209,23 @@ def test_a_name_that_leaves_the_store_is_refused(work: Path, tmp_path: Path) -> 
     for name in ("../0.jpg", "1.jpg", "/0.jpg", "http://x/0.jpg"):
         with pytest.raises(BadImage):
             source.locate(name)
+
+
+def test_a_photo_that_the_store_refuses_is_a_missing_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    source, place = (
+        images.open_source("https://host/images"),
+        images.Located("https://host/images/0.jpg", 0, 9),
+    )
+    for error in (stores.Gone("404"), stores.Refused("403")):
+
+        def refuse(*asked: Any, error: Exception = error) -> None:
+            raise error
+
+        monkeypatch.setattr(stores, "info", refuse)
+        monkeypatch.setattr(stores, "read", refuse)
+        for ask in (lambda: source.locate("0.jpg"), place.read):
+            with pytest.raises(BadImage):
+                ask()
 
 
 def test_the_cache_keeps_its_limit_whoever_dies(tmp_path: Path) -> None:
