@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from wsl_det import errors
-from wsl_det.core import addresses
 
 OUTPUTS = ("output", "audit")
 MODES = ("exclude", "wrong")
@@ -50,6 +49,8 @@ class Tool:
     def __call__(self, argv: Sequence[str] | None = None) -> int:
         """The tool with these words (default: those of the process); its exit code, 0 when it gives none."""
         args = self.parse_args(argv)
+        from wsl_det.core import addresses  # --help and mistakes need none
+
         with addresses.arguments(vars(args), OUTPUTS, {"opts", *self.by_address}, self.new) as values:
             vars(args).update(values)  # not Namespace(**values): an option may be called self
             return self.run(args) or 0
