@@ -160,15 +160,19 @@ def _fetch(address: str, path: Path, found: stores.Info) -> None:
             log.progress(starts, len(starts), f"{public(address)} (8 MiB)") if len(starts) > 1 else starts
         ):
             file.write(stores.read(address, start, min(start + _PIECE, found.size)))
-        if stores.info(address) != found:
-            raise DataError(f"{public(address)} changed while it was read; give the same command again")
+        _must_be(found, address)
+
+
+def _must_be(found: stores.Info, address: str) -> None:
+    if stores.info(address) != found:
+        raise DataError(f"{public(address)} changed while it was read; give the same command again")
 
 
 class _Ranges(io.RawIOBase):
     """An object of a store as a file: every read is a range."""
 
     def __init__(self, address: str) -> None:
-        self.address, self.size, self._at = address, stores.info(address).size, 0
+        self.address, self.info, self._at = address, stores.info(address), 0
 
     def readable(self) -> bool:
         return True
@@ -177,16 +181,18 @@ class _Ranges(io.RawIOBase):
         return True
 
     def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
-        self._at = offset + (0, self._at, self.size)[whence]
+        self._at = offset + (0, self._at, self.info.size)[whence]
         return self._at
 
     def tell(self) -> int:
         return self._at
 
     def readinto(self, buffer: Any) -> int:
-        data = stores.read(self.address, self._at, min(self._at + len(buffer), self.size))
+        data = stores.read(self.address, self._at, min(self._at + len(buffer), self.info.size))
         buffer[: len(data)] = data
         self._at += len(data)
+        if data and self._at == self.info.size:
+            _must_be(self.info, self.address)
         return len(data)
 
 

@@ -186,6 +186,20 @@ def test_a_copy_of_a_store_that_tells_no_tag_is_never_taken_for_new(
         assert addresses.local("https://host/x.json").read_text() == text
 
 
+def test_what_changes_while_it_is_read_in_place_is_refused(tmp_path: Path) -> None:
+    address = f"memory://{tmp_path.name}/posts.jsonl"
+    (tmp_path / "x").write_bytes(DATA)
+    stores.put(tmp_path / "x", address)
+    with addresses.opened(address, 4096) as file:
+        assert file.read() == DATA
+    with addresses.opened(address, 4096) as file:
+        assert file.read(5000) == DATA[:5000]
+        (tmp_path / "x").write_bytes(DATA[::-1])
+        stores.put(tmp_path / "x", address)
+        with pytest.raises(DataError, match="changed while it was read"):
+            file.read()
+
+
 def test_a_store_that_does_not_say_what_is_not_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refused(address: str) -> bool:
         raise stores.Refused("no permission")
