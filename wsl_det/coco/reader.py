@@ -187,7 +187,8 @@ def _assemble(
     class_of = _references(annotations, category_ids, ids, "category", source)
     boxes, area, flags = _objects(annotations, ids, source)
     order = np.argsort(image_of, kind="stable")
-    federated = _federated(images, category_ids, {name: flag[order] for name, flag in flags.items()}, source)
+    ignored = (flags["ignore"] | (area == 0))[order]
+    federated = _federated(images, category_ids, ignored, int(flags["iscrowd"].sum()), source)
     if federated is None:
         _refuse_ignored(flags["ignore"], ids, source)
     truth = GroundTruth(
@@ -353,7 +354,7 @@ def _category_facts(categories: Sequence[_Category], source: str, *, strict: boo
 
 
 def _federated(
-    images: Sequence[_Image], category_ids: np.ndarray, flags: dict[str, np.ndarray], source: str
+    images: Sequence[_Image], category_ids: np.ndarray, ignored: np.ndarray, crowds: int, source: str
 ) -> Federated | None:
     if all(getattr(image, key) is UNSET for image in images for key in _LISTS):
         return None
@@ -371,5 +372,4 @@ def _federated(
     negative, not_exhaustive = ([classes(image, key) for image in images] for key in _LISTS)
     without = ((i.id, key) for i in images for key in _LISTS if getattr(i, key) is UNSET)
     lacking = next((f"image {i} has no {key}" for i, key in without), "")
-    crowds = int(flags["iscrowd"].sum())
-    return Federated(negative, not_exhaustive, flags["ignore"], crowds, lacking)
+    return Federated(negative, not_exhaustive, ignored, crowds, lacking)

@@ -93,6 +93,8 @@ def notes(truth: GroundTruth) -> list[str]:
             f"{truth.federated.crowd_flags} annotations have iscrowd, which LVIS's protocol does not read: "
             "they count as objects"
         )
+    if truth.federated is not None and (empty := int((truth.object_area == 0).sum())):
+        notes.append(f"{empty} annotations have an area of 0: LVIS's protocol passes over them")
     if truth.federated is not None and "" in truth.category_frequency:
         number = sum(not band for band in truth.category_frequency)
         notes.append(

@@ -82,7 +82,7 @@ def align(predictions: Predictions, truth: GroundTruth, iou_type: str) -> Detect
         boxes_xywh=boxes,
         masks=masks,
         area=area,
-        lenient=lenient(truth, image[row], label[row]),
+        lenient=lenient(truth, image[row], label[row]) | ((area == 0) & (not protocol.without_area)),
     )
 
 

@@ -35,7 +35,10 @@ def object_shapes(truth: GroundTruth, iou_type: str) -> ObjectShapes:
     masks = None
     if iou_type == "segm":
         masks = mask_runs.read(truth.segmentations, truth.object_sizes(), truth.annotation)
-    return ObjectShapes(truth.object_boxes_xywh, truth.object_area, truth.object_crowd, masks)
+    boxes = truth.object_boxes_xywh
+    if not protocols.of(truth).without_area:
+        boxes = boxes * (truth.object_area != 0)[:, None]
+    return ObjectShapes(boxes, truth.object_area, truth.object_crowd, masks)
 
 
 def match(predictions: Predictions, truth: GroundTruth, iou_type: str) -> MatchTable:

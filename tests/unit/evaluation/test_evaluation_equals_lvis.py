@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import coco_sets
 import lvis_sets
 import numpy as np
 import pytest
@@ -81,6 +82,21 @@ def test_ignore_and_iscrowd_are_read_as_lvis_reads_them(folder: Path, seed: int)
     truth, results = lvis_sets.make(np.random.default_rng(seed), flags=True)
     if results:
         same(numbers(truth, results, "bbox"), lvis_sets.lvis(truth, results, "bbox", folder))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_what_has_no_area_is_not_there_as_in_lvis(folder: Path, seed: int) -> None:
+    truth, results = lvis_sets.make(np.random.default_rng(seed), masks=True, crowded=310)
+    for annotation in truth["annotations"][::3]:
+        annotation["area"] = 0
+    for row in results[::4]:
+        row["bbox"] = [*row["bbox"][:2], 0, 9]
+        row["segmentation"] = coco_sets.rle_of([0, 0, 0, 0])
+    same(numbers(truth, results, "bbox"), lvis_sets.lvis(truth, results, "bbox", folder))
+    assert any("an area of 0" in note for note in evaluate(truth, results)["meta"]["notes"])
+    for annotation in truth["annotations"]:
+        annotation["area"] = annotation["area"] or 1
+    same(numbers(truth, results, "segm"), lvis_sets.lvis(truth, results, "segm", folder))
 
 
 def test_id_0_is_an_id(folder: Path) -> None:

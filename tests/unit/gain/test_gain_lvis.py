@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import warnings
 from pathlib import Path
@@ -43,8 +44,16 @@ def sides() -> tuple[dict[str, Any], Rows, Rows]:
     return tree, found, [row for row in found if rng.random() < 0.8]
 
 
-def test_mending_everything_gives_100_and_nothing_gives_ap(sides: tuple[dict[str, Any], Rows, Rows]) -> None:
-    tree, found, _ = sides
+@pytest.mark.parametrize("empty", [False, True])
+def test_mending_everything_gives_100_and_nothing_gives_ap(
+    sides: tuple[dict[str, Any], Rows, Rows],
+    empty: bool,
+) -> None:
+    tree, found, _ = copy.deepcopy(sides)
+    for row in tree["annotations"][::4] if empty else ():
+        row["area"] = 0
+    for row in found[::4] if empty else ():
+        row["bbox"][2] = 0
     mended = values(tree, found)
     assert mended[31] == pytest.approx(100)
     assert mended[0] == pytest.approx(measures.columns(built(tree, found).tables[0])[0, 0], abs=1e-9)
@@ -106,6 +115,9 @@ def test_the_report_says_lvis_from_its_first_line_to_its_page(
             assert rows[name][key] == pytest.approx(one["metrics"][metric][key], abs=1e-9)
         assert gate.unmet(made.content, gate.parse([f"{name} >= {rows[name]['interval'][0] - 0.01}"])) == []
     html = report.write(made, tmp_path / "out").read_text()
+    for row in rows.values():  # a median of 2.5 is no 2
+        low, middle, high = row["images_a_class"]
+        assert low == high or f"median {middle:g}, test images each" in html
     assert "LVIS’s numbers" in html and "All 13 numbers" in html and "COCO’s numbers" not in html
     total = sum(share["gain"] for share in one["attribution"].values())
     assert total == pytest.approx(one["metrics"]["AP"]["gain"], abs=1e-9)

@@ -1,7 +1,8 @@
 """LVIS (Gupta et al. 2019): an image is annotated for some classes, and says for which; 300 detections count.
 
 A class is judged on images that show it and on those that list it as absent. Where not all of its objects
-are annotated, a detection that finds none is neither right nor wrong.
+are annotated, a detection that finds none is neither right nor wrong. Without an area of box or mask neither
+an object nor a detection is there.
 """
 
 from __future__ import annotations
@@ -33,7 +34,8 @@ def _sets(truth: GroundTruth) -> Federated:
 
 def judged(truth: GroundTruth, image: np.ndarray, label: np.ndarray) -> np.ndarray:
     """Whether the image shows the class or lists it as absent."""
-    shown = _keys(truth, truth.object_image, truth.object_class)
+    there = truth.object_area != 0
+    shown = _keys(truth, truth.object_image[there], truth.object_class[there])
     known = np.concatenate([shown, _listed(truth, _sets(truth).negative)])
     return np.isin(_keys(truth, image, label), known)
 
@@ -48,6 +50,7 @@ LVIS = Protocol(
     title="LVIS",
     limit=MOST,
     by_class=False,
+    without_area=False,
     recalls=(("AR300", 0, MOST), ("ARs", 1, MOST), ("ARm", 2, MOST), ("ARl", 3, MOST)),
     bands={"APr": "r", "APc": "c", "APf": "f"},
     judged=judged,

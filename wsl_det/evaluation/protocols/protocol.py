@@ -24,7 +24,8 @@ class Protocol:
     of an image over all classes or (``by_class``) of an image and class. recalls: name, area range, and how
     many detections of an image and class count. bands: metric -> the categories' frequency that it is of.
     judged: pairs of image and class that are scored at all, lenient: those whose unmatched detections are
-    ignored; None where all and where none are.
+    ignored; None where all and where none are. without_area: whether objects and detections whose area is 0
+    are there at all.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Protocol:
     bands: Mapping[str, str] = field(default_factory=dict)
     judged: Pairs | None = None
     lenient: Pairs | None = None
+    without_area: bool = True
 
     @property
     def metrics(self) -> tuple[str, ...]:
