@@ -34,8 +34,8 @@ class Federated:
     negative, not_exhaustive: I arrays of class indices int32, ascending: classes known to be absent from an
     image, and those of which not all objects there are annotated. ignored: (G,) bool of objects with
     ``ignore`` or an area of 0, which neither count nor cost. crowd_flags: how many objects have ``iscrowd``,
-    which LVIS does not read. lacking: why the file cannot be scored, such as an image without one of the lists,
-    or "".
+    which LVIS does not read. lacking: why the file cannot be scored, such as an image without one of the
+    lists, or "".
     """
 
     negative: Sequence[np.ndarray]
