@@ -142,6 +142,14 @@ def test_pixels_are_the_trunks_where_nothing_is_said(tiny):
     assert trunks.settled(said) is said
 
 
+@pytest.mark.parametrize("path", ["timm_mask_rcnn.yaml", "quick/timm_mask_rcnn.yaml"])
+def test_name_and_weights_alone_choose_the_trunk_of_the_examples(path):
+    name = ["MODEL.TIMM.NAME", "vit_tiny_patch16_224.augreg_in21k", "MODEL.WEIGHTS", ""]
+    cfg = trunks.settled(config.load(config.config_path(path), defaults.TREE, name))
+    assert cfg.INPUT.FORMAT == "RGB"
+    assert cfg.MODEL.PIXEL_MEAN == cfg.MODEL.PIXEL_STD == (127.5,) * 3
+
+
 def test_half_precision_is_for_resnexts(tiny):
     with pytest.raises(EngineError, match=r"PRECISION bfloat16 .* test_vit; set it to float32"):
         select_engine("embedded")(tiny("test_vit", "WSL_DET.INFERENCE.PRECISION", "bfloat16"))
