@@ -19,6 +19,9 @@ from wsl_det.zoo.store import Store
 SCHEME, HUB = timm_models.SCHEME, "hf-hub:"
 CERTIFICATE = "model.json"
 WEIGHTS, SETTINGS = "model.safetensors", "config.json"
+# Arguments of a model that leave its trunk as it is, or that the shapes of its tensors show.
+_HARMLESS = {"num_classes", "global_pool", "drop_rate", "drop_path_rate", "in_chans"}
+_HARMLESS |= {"cardinality", "base_width", "channels", "layers"}
 # Of these layers a plain ResNe(X)t of timm's is made, beside its blocks and its pooling head.
 _PLAIN = {nn.Conv2d, nn.BatchNorm2d, nn.ReLU, nn.MaxPool2d, nn.Identity, nn.Linear}
 _PLAIN |= {nn.AdaptiveAvgPool2d, nn.Flatten}
@@ -56,8 +59,11 @@ def from_hub(repository: str, pins: Store) -> TimmSource:
     """A model of a repository on Hugging Face's hub that timm can build, with the settings that lie there."""
     name, settings = hub_settings(repository, pins)
     tagged = f"{name}.{settings.get('tag')}"
-    if timm_models.is_published(tagged):
+    # Whoever trains timm's weights on publishes them with timm's tag in the settings.
+    if timm_models.is_published(tagged) and _repository(tagged, _published(tagged)) == repository:
         name = tagged
+    else:
+        settings = {"license": None, "origin_url": None, "paper_ids": None, **settings}
     timm_models.declared(name)
     path = _fetched(f"{HUB}{repository}", repository, WEIGHTS, pins)
     return timm_source.read(name, path, sources.load(path), settings=settings)
@@ -68,9 +74,18 @@ def hub_settings(repository: str, pins: Store) -> tuple[str, dict[str, Any]]:
     known = f"{HUB}{repository}"
     told = files.read_json(_fetched(f"{known}/{SETTINGS}", repository, SETTINGS, pins), "settings")
     try:
-        return str(told["architecture"]), dict(told.get("pretrained_cfg") or told)
+        name, settings = str(told["architecture"]), dict(told.get("pretrained_cfg") or told)
+        changed = {
+            key: value for key, value in (told.get("model_args") or {}).items() if key not in _HARMLESS
+        }
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise DataError(f"{known} holds no settings of timm's ({type(error).__name__}: {error})") from None
+    if changed:
+        raise DataError(
+            f"{known} is timm's {name} with other layers ({str(changed)[:200]}), which its name does not "
+            "tell, and a trunk is built by its name alone: nothing was written"
+        )
+    return name, settings
 
 
 def hub_described(repository: str, pins: Store, options: dict[str, Any]) -> tuple[str, dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ def source(
     ResNe(X)t, and where ``expect`` is ``timm:NAME``. ``untrained``: timm's initial weights of ``seed``.
     """
     if found := _of_timm(text, options, untrained=untrained, seed=seed):
-        drawn_or_own = untrained or not text.startswith((published.SCHEME, published.HUB))
-        return found, export.Facts() if drawn_or_own else trunks.facts(found)
+        own = not text.startswith((published.SCHEME, published.HUB))
+        _check_timm(options, found.arch.model, own=own)
+        return found, export.Facts() if own or untrained else trunks.facts(found)
     path, options = described(text, **options)
     told = export.Facts()
     if entry := known(path):
@@ -95,7 +97,8 @@ def _of_timm(
     if hub:
         repository, pins = text.removeprefix(published.HUB), Store(DEST)
         plain = not published.why_not_plain(published.hub_settings(repository, pins)[0])
-        return None if plain and not asked else published.from_hub(repository, pins)
+        as_ours = plain and not asked.startswith(published.SCHEME)
+        return None if as_ours else published.from_hub(repository, pins)
     if of_timm:
         timm_models.check_name(name)
         plain = not published.why_not_plain(name.partition(".")[0])
@@ -104,6 +107,16 @@ def _of_timm(
         return published.trunk(name, Store(DEST))
     path = sources.find(Path(file(text)))
     return timm_source.read(timm_source.named(asked), path, sources.load(path), prefix=options.get("prefix"))
+
+
+def _check_timm(options: Mapping[str, Any], name: str, *, own: bool) -> None:
+    """Refuse what would be passed over: a trunk of timm's has timm's pixels, layout and name."""
+    given = [key for key in ("convention", "bn_folded", "wrapper", "prefix") if options.get(key)]
+    if given := [f"--{key.replace('_', '-')}" for key in given if not (own and key == "prefix")]:
+        raise ConfigError(f"{', '.join(given)}: timm's {name} is read as timm has it; leave it out")
+    asked = str(options.get("expect") or "any").removeprefix(published.SCHEME)
+    if asked not in ("any", name, name.partition(".")[0]):
+        raise ConfigError(f"--arch {options['expect']} is asked for, this is timm's {name}")
 
 
 def described(text: str, **options: Any) -> tuple[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from wsl_det.backbone import artifact, export, timm_models, timm_source, transfe
 from wsl_det.backbone.norms import FrozenBatchNorm2d
 from wsl_det.backbone.pyramids import SimplePyramid
 from wsl_det.backbone.timm_trunk import TimmTrunk
-from wsl_det.errors import CheckpointError, ConfigError, WslError
+from wsl_det.errors import CheckpointError, ConfigError, DataError, WslError
 from wsl_det.zoo import published, resolve
 
 
@@ -302,6 +302,48 @@ def test_the_hub_is_asked_for_settings_and_weights(tmp_path, monkeypatch):
     found, _ = export.export(source, tmp_path / "hub.pth", facts)
     assert found.meta["pixel_mean"] == [25.5, 51.0, 76.5]
     assert "hf-hub:someone/small" in (tmp_path / "weights" / "zoo.lock.json").read_text()
+
+
+def hub(tmp_path, monkeypatch, **settings):
+    """A repository of somebody's whose config.json says ``settings``."""
+    path, _ = pretrained(tmp_path, "test_vit", num_classes=3)
+    (tmp_path / "config.json").write_text(json.dumps({"architecture": "test_vit", **settings}))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("huggingface_hub.hf_hub_download", lambda _, file, **__: str(path.parent / file))
+
+
+def test_somebodys_copy_of_timms_settings_is_not_what_timm_publishes(tmp_path, monkeypatch):
+    hub(tmp_path, monkeypatch, pretrained_cfg={"tag": "r160_in1k"})
+    source, facts = resolve.source("hf-hub:someone/small")
+    assert (source.arch.model, facts.licence, facts.training_data) == ("test_vit", None, None)
+    own, told = resolve.source("hf-hub:timm/test_vit.r160_in1k")
+    assert (own.arch.model, told.licence) == ("test_vit.r160_in1k", "apache-2.0")
+
+
+def test_settings_that_change_the_layers_are_refused(tmp_path, monkeypatch):
+    hub(tmp_path, monkeypatch, model_args={"act_layer": "relu", "num_classes": 3})
+    with pytest.raises(DataError, match=r"test_vit with other layers \({'act_layer': 'relu'}\)"):
+        resolve.source("hf-hub:someone/small")
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "told"),
+    [
+        (
+            "timm:test_vit.r160_in1k",
+            {"convention": "msra"},
+            "--convention: timm's test_vit.r160_in1k is read",
+        ),
+        ("timm:test_vit", {"untrained": True, "prefix": "x."}, "--prefix: timm's test_vit is read"),
+        ("timm:test_vit.r160_in1k", {"expect": "timm:test_resnet"}, "timm:test_resnet is asked for"),
+        ("model.safetensors", {"expect": "timm:test_vit", "bn_folded": True}, "--bn-folded: timm's test_vit"),
+        ("hf-hub:someone/small", {"expect": "timm:test_resnet"}, "this is timm's test_vit"),
+    ],
+)
+def test_options_that_would_be_passed_over_are_refused(tmp_path, monkeypatch, text, options, told):
+    hub(tmp_path, monkeypatch)
+    with pytest.raises(ConfigError, match=told):
+        resolve.source(text, **options)
 
 
 def test_a_licence_that_must_be_agreed_to_is_said_to_be_one(tmp_path, monkeypatch):
