@@ -23,7 +23,7 @@ def test_help_needs_nothing_heavy(tool: Path) -> None:
     assert done.returncode == 0, done.stderr
     assert "usage:" in done.stdout
     loaded = {line.rsplit("|", 1)[-1].strip() for line in done.stderr.splitlines() if "|" in line}
-    assert not loaded & {"torch", "cv2", "numba", "timm", "matplotlib", "pycocotools", "nltk", "tqdm", "filelock"}
+    assert not loaded & {"torch", "cv2", "numba", "timm", "matplotlib", "pycocotools", "nltk", "tqdm"}
 
 
 def test_wsl_det_lists_and_runs_the_tools() -> None:
